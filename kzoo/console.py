@@ -1,0 +1,105 @@
+"""What kzoo tells the person at the terminal: log lines and progress, always on standard error.
+
+Lines go through the standard logger "kzoo", so a program that uses the library silences or redirects them in the
+ordinary way: `logging.getLogger("kzoo").setLevel("ERROR")`.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger("kzoo")
+
+# In a pipe progress is plain lines, at most one in this many seconds.
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class _StandardError(logging.Handler):
+    """Writes to whatever sys.stderr is now, so that redirection works at any time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        print(prefix + record.getMessage(), file=sys.stderr, flush=True)
+
+
+def _configure() -> None:
+    """Give the logger a handler, unless the program has configured logging itself."""
+    if not logger.hasHandlers():
+        logger.addHandler(_StandardError())
+        logger.setLevel(logging.INFO)
+
+
+def log(message: str) -> None:
+    """Say one line."""
+    _configure()
+    logger.info(message)
+
+
+def warn(message: str) -> None:
+    """Say one line that needs attention."""
+    _configure()
+    logger.warning(message)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in a reader's units.
+
+    >>> duration(7.2), duration(75), duration(7300)
+    ('7 s', '1 min 15 s', '2 h 2 min')
+    """
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show the progress of `total` units of work with an estimate of the time left.
+
+    Yields `advance(units, detail="")`. A terminal gets a bar; a pipe gets plain lines, and none if the work ends before
+    the first is due.
+    """
+    _configure()
+    if not logger.isEnabledFor(logging.INFO):
+        yield lambda units, detail="": None
+    elif sys.stderr.isatty():
+        yield from _bar(description, total)
+    else:
+        yield _lines(description, total)
+
+
+def _bar(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("[cyan]{task.fields[detail]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total, detail="")
+        yield lambda units, detail="": bar.update(task, advance=units, detail=detail)
+
+
+def _lines(description: str, total: int) -> Callable[[int, str], None]:
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(units: int, detail: str = "") -> None:
+        nonlocal last, done
+        done += units
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES and done < total:
+            last = now
+            left = (now - start) / done * (total - done) if done else 0.0
+            logger.info(f"{description} {done}/{total} {detail + ' ' if detail else ''}({duration(left)} left)")
+
+    return advance

@@ -1,0 +1,45 @@
+"""The errors kzoo raises: each message is one line that says what is wrong, what was received and what to do next."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class KzooError(Exception):
+    """Base of every error that kzoo raises on purpose. Its text is meant for the user as it is."""
+
+
+class InvalidArgument(KzooError, ValueError):
+    """An argument, flag or name that cannot be used (command line: exit status 2)."""
+
+
+class DataError(KzooError):
+    """Images, labels or dataset files that cannot be used."""
+
+
+class RunError(KzooError):
+    """A run directory that is missing, occupied, incomplete or damaged."""
+
+
+class TrainingDiverged(KzooError):
+    """The loss became NaN or infinite. The last good model is kept."""
+
+
+class TrainingInterrupted(KzooError):
+    """Ctrl-C during training, after the state was saved (command line: exit status 130)."""
+
+
+def unknown(kind: str, received: object, valid: Iterable[str], hint: str = "") -> InvalidArgument:
+    """Make the error for a name that is not in a list of valid ones, with the closest match.
+
+    >>> unknown("optimizer", "adm", ["adam", "sgd"]).args[0]
+    "Unknown optimizer. Received: 'adm'. Did you mean 'adam'? Valid: adam, sgd."
+    """
+    valid = sorted(valid)
+    close = difflib.get_close_matches(str(received).lower(), valid, n=1)
+    parts = [f"Unknown {kind}. Received: {received!r}."]
+    if close:
+        parts.append(f"Did you mean {close[0]!r}?")
+    parts.append(f"Valid: {', '.join(valid) or 'none'}.")
+    if hint:
+        parts.append(hint)
+    return InvalidArgument(" ".join(parts))
