@@ -1,0 +1,137 @@
+"""What every model builder shares: the input, the preprocessing inside the model, the head. Validated here, once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kzoo.backend import keras
+from kzoo.errors import InvalidArgument, unknown
+
+POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels from 0 to 255 become the numbers a network was designed for: `(pixel / 255 - mean) / std`."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family's builders have in common, as data.
+
+    `features` maps the preprocessed images to the last feature map. `neck`, if the family has one, maps that to the
+    vector which the classifier reads (global average pooling otherwise), given the dropout rate.
+    """
+
+    features: Callable[..., Any]
+    input_shape: tuple[int, int, int]
+    classes: int
+    minimum_size: int
+    preprocessing: Preprocessing
+    neck: Callable[..., Any] | None = None
+    dropout: float = 0.0
+
+
+def assemble(
+    family: Family,
+    name: str,
+    *,
+    weights=None,
+    classes=None,
+    input_shape=None,
+    include_top=True,
+    pooling=None,
+    dropout=None,
+    classifier_activation="softmax",
+    include_preprocessing=True,
+    auxiliary_heads=False,
+):
+    """Build one Functional model. `kzoo.create_model` documents the arguments."""
+    if weights is not None:
+        raise unknown(f"weights for {name}", weights, [], "Pass weights=None to start from random weights.")
+    if auxiliary_heads:
+        raise InvalidArgument(f"{name} has no auxiliary heads. Received: auxiliary_heads=True. Valid: False.")
+    if not include_top:
+        _refuse_head_arguments(classes, dropout)
+    elif pooling is not None:
+        raise InvalidArgument(
+            f"pooling is for include_top=False; {name} with its top has a head of its own. Received: pooling={pooling!r}."
+        )
+    if pooling not in (None, *POOLING):
+        raise unknown("pooling", pooling, [*POOLING, "None"])
+    input_shape = _check_input_shape(family, name, input_shape, include_top)
+    classes = _check_classes(family.classes if classes is None else classes)
+    dropout = _check_dropout(family.dropout if dropout is None else dropout)
+
+    # The layers may run in half precision; pixels and logits are always float32.
+    images = keras.Input(input_shape, name="images", dtype="float32")
+    x = _preprocess(family.preprocessing, images) if include_preprocessing else images
+    x = family.features(x)
+    if include_top:
+        x = family.neck(x, dropout) if family.neck else _pool_and_drop(x, dropout)
+        x = _classifier(classes, classifier_activation)(x)
+    elif pooling:
+        x = POOLING[pooling](name=f"{pooling}_pool")(x)
+    return keras.Model(images, x, name=name)
+
+
+def _preprocess(preprocessing, images):
+    """Scale and shift each channel; for a channel count other than the family's, by its mean over channels."""
+    channels = images.shape[-1]
+    mean, std = preprocessing.mean, preprocessing.std
+    if len(mean) != channels:
+        mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
+    scale = [1 / (255 * s) for s in std]
+    offset = [-m / s for m, s in zip(mean, std, strict=True)]
+    return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(images)
+
+
+def _pool_and_drop(x, dropout):
+    x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    return keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
+
+
+def _classifier(classes, activation):
+    if activation not in ("softmax", None, "linear"):
+        raise unknown("classifier_activation", activation, ["softmax", "linear", "None"])
+    return keras.layers.Dense(classes, activation=activation, dtype="float32", name="predictions")
+
+
+def _refuse_head_arguments(classes, dropout):
+    for argument, value in (("classes", classes), ("dropout", dropout)):
+        if value is not None:
+            raise InvalidArgument(
+                f"{argument} describes the top, which include_top=False leaves out. Received: {argument}={value!r}."
+            )
+
+
+def _check_input_shape(family, name, input_shape, include_top):
+    if input_shape is None:
+        return family.input_shape
+    shape = tuple(input_shape) if isinstance(input_shape, tuple | list) else (input_shape,)
+    flexible = not include_top or family.neck is None
+    sizes_ok = len(shape) == 3 and all(
+        isinstance(s, int) and s >= family.minimum_size or (s is None and flexible) for s in shape[:2]
+    )
+    if not sizes_ok or not (isinstance(shape[2], int) and shape[2] >= 1):
+        least = family.minimum_size
+        raise InvalidArgument(
+            f"{name} takes input_shape=(height, width, channels) with height and width of at least {least} and at least "
+            f"1 channel. Received: {input_shape!r}. Default: {family.input_shape}."
+        )
+    return shape
+
+
+def _check_classes(classes):
+    if not isinstance(classes, int) or classes < 2:
+        raise InvalidArgument(f"classes must be a whole number of at least 2. Received: {classes!r}.")
+    return classes
+
+
+def _check_dropout(dropout):
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise InvalidArgument(f"dropout must be a rate from 0 up to, not including, 1. Received: {dropout!r}.")
+    return dropout

@@ -1,0 +1,73 @@
+"""The models of the zoo by name. Looking them up imports neither Keras nor TensorFlow; building one does."""
+
+import fnmatch
+import importlib
+
+from kzoo.errors import unknown
+
+BUILDERS = {
+    "mnist_net": "kzoo.models.mnist:MNISTNet",
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """List the model names that match a shell pattern, sorted.
+
+    >>> list_models("mnist*")
+    ['mnist_net']
+    """
+    return sorted(fnmatch.filter(BUILDERS, pattern))
+
+
+def create_model(
+    name,
+    *,
+    weights=None,
+    classes=None,
+    input_shape=None,
+    include_top=True,
+    pooling=None,
+    dropout=None,
+    classifier_activation="softmax",
+    include_preprocessing=True,
+    auxiliary_heads=False,
+):
+    """Build a model of the zoo: an ordinary Functional `keras.Model`.
+
+    Its input is images of shape (batch, height, width, channels), uint8 or float, with values from 0 to 255: the
+    preprocessing is part of the model and is saved with it. Its output is (batch, classes), float32 whatever the dtype
+    policy.
+
+    Args:
+        name: One of `kzoo.list_models()`.
+        weights: None for random weights (nothing is ever downloaded here).
+        classes: Number of classes; by default the family's (10 for the MNIST net).
+        input_shape: (height, width, channels); by default the family's.
+        include_top: Whether to end in the classifier; without it the output is the last feature map.
+        pooling: With `include_top=False`: None, "avg" or "max", global pooling of that feature map.
+        dropout: Rate before the classifier, from 0 up to 1; by default the family's.
+        classifier_activation: "softmax", or None for logits.
+        include_preprocessing: False leaves the preprocessing to the caller.
+        auxiliary_heads: Whether to add the auxiliary classifiers of a family that has them.
+
+    Raises:
+        kzoo.errors.InvalidArgument: An unknown name, or an argument out of its range.
+
+    >>> model = create_model("mnist_net", classes=3, input_shape=(32, 32, 3))
+    >>> model.output_shape
+    (None, 3)
+    """
+    if name not in BUILDERS:
+        raise unknown("model", name, BUILDERS)
+    module, function = BUILDERS[name].split(":")
+    return getattr(importlib.import_module(module), function)(
+        weights=weights,
+        classes=classes,
+        input_shape=input_shape,
+        include_top=include_top,
+        pooling=pooling,
+        dropout=dropout,
+        classifier_activation=classifier_activation,
+        include_preprocessing=include_preprocessing,
+        auxiliary_heads=auxiliary_heads,
+    )
