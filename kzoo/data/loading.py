@@ -1,0 +1,103 @@
+"""`load`: from the name of a dataset to a Dataset."""
+
+import os
+import re
+from pathlib import Path
+
+from kzoo.data import digits, folders, tfds_records
+from kzoo.data.catalog import Catalog, build
+from kzoo.data.dataset import Dataset
+from kzoo.data.splits import canonical_split
+from kzoo.errors import DataError, InvalidArgument, unknown
+
+_TFDS_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
+
+
+def load(
+    name: str | os.PathLike[str],
+    split: str = "train",
+    image_size: int | tuple[int, int] | None = None,
+    *,
+    channels: int | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    on_bad_image: str = "stop",
+) -> Dataset:
+    """Load one split of a dataset of labelled images.
+
+    Every image is decoded once here, so that a bad one is found now and not in the middle of training. Images that fit
+    into a quarter of the free memory stay there; otherwise `batches` decodes them again on the way.
+
+    Args:
+        name: "digits"; a folder (`root/label/*` or `root/{train,val,test}/label/*`); a CSV file with the columns
+            path,label and optionally split; or a dataset of TFDS: "mnist", "name/config", "name:version".
+        split: "train", "validation" (or "val"), "test", or "all" for every image. Digits, and folders and CSV files
+            without splits, are split 80/10/10, stratified and fixed by the data alone; where only validation is
+            missing it is a tenth of train.
+        image_size: The height and width, or (height, width): images are scaled to cover it and cropped at the centre.
+            None keeps the images' own size, which must be one for all.
+        channels: 1 or 3; None takes 1 if every image is greyscale and 3 otherwise.
+        data_dir: Where TFDS datasets lie. By default $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+        download: Whether TFDS may download and prepare a dataset that is not there.
+        on_bad_image: "stop" raises at an image that cannot be decoded; "skip" leaves it out, warns, and lists it in
+            the dataset's `skipped`.
+
+    Returns:
+        A Dataset: images uint8 `[N, H, W, C]`, values 0 to 255, and labels int32 `[N]`.
+
+    Raises:
+        InvalidArgument: An argument has a value that is none of its choices.
+        DataError: There is no such dataset or split, or its images or labels cannot be used.
+
+    >>> data = load("digits", "test", image_size=28)
+    >>> data.image_shape, data.class_names[:3]
+    ((28, 28, 1), ('0', '1', '2'))
+    """
+    split = canonical_split(split)
+    size = _checked_size(image_size)
+    if channels not in (None, 1, 3) or isinstance(channels, bool):
+        raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
+    if on_bad_image not in ("stop", "skip"):
+        raise unknown("value of on_bad_image", on_bad_image, ("stop", "skip"))
+    catalog = _find(name, split, data_dir, download)
+    return build(catalog, split, size, channels, skip_bad=on_bad_image == "skip")
+
+
+def _find(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[str] | None, download: bool) -> Catalog:
+    """What `name` stands for: digits, then a path that exists, then TFDS."""
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise InvalidArgument(f"A dataset is named by a string or a path. Received: {name!r}.")
+    text = os.fspath(name)
+    if text == "digits":
+        return digits.catalog()
+    path = Path(text).expanduser()
+    try:
+        if path.is_dir():
+            return folders.folder_catalog(text, path)
+        if path.exists():
+            if path.suffix.lower() == ".csv":
+                return folders.csv_catalog(text, path)
+            raise DataError(
+                f"A dataset in a file must be a .csv file. Received: {text!r}. Pass a folder or a CSV file."
+            )
+    except OSError as error:
+        raise DataError(f"Cannot look at a dataset's path. Received: {text!r} ({error.strerror}).") from None
+    looks_like_path = text[0] in ".~" or text.lower().endswith(".csv") or not _TFDS_NAME.fullmatch(text)
+    if looks_like_path or not isinstance(name, str):
+        raise DataError(f"No such folder or CSV file. Received: {text!r}. Check the path; here is {str(Path.cwd())!r}.")
+    return tfds_records.catalog(text, split, data_dir, download)
+
+
+def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if image_size is None:
+        return None
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if (
+        not isinstance(size, tuple | list)
+        or len(size) != 2
+        or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in size)
+    ):
+        raise InvalidArgument(
+            f"image_size must be a positive integer, (height, width) or None. Received: {image_size!r}."
+        )
+    return int(size[0]), int(size[1])

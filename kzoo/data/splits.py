@@ -1,0 +1,75 @@
+"""Which images are for training, validation and testing: fixed by the data alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kzoo.errors import InvalidArgument, unknown
+
+SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(3)
+
+# The names people give to the folders (and CSV values) of a split, in lower case.
+SPLIT_OF_NAME = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+}
+
+
+def canonical_split(split: object) -> str:
+    """Check the name of a split: train, validation (or val), test or all.
+
+    >>> canonical_split("val")
+    'validation'
+    """
+    if split == "val":
+        return "validation"
+    if split not in (*SPLITS, "all"):
+        raise unknown("split", split, (*SPLITS, "all"))
+    return str(split)
+
+
+def stratify(labels: np.ndarray, keys: Sequence[bytes], cut: Sequence[int] = (TEST, VALIDATION)) -> np.ndarray:
+    """Cut a tenth of each class off for every split in `cut`; the rest is for training.
+
+    The images of a class are ranked by key, a hash of their content. The result therefore depends neither on the order
+    of the files nor on their names, and an image that is added moves few others. Images of equal content share a key
+    and land in one split, even under two labels, so that no image is both trained on and tested with.
+
+    Args:
+        labels: int32 `[N]`.
+        keys: N hashes.
+        cut: The splits that get a tenth, rounded half up, and at least one image of a class with three or more.
+
+    Returns:
+        int8 `[N]`, values TRAIN, VALIDATION or TEST.
+
+    >>> stratify(np.zeros(10, np.int32), [bytes([i]) for i in range(10)])
+    array([2, 1, 0, 0, 0, 0, 0, 0, 0, 0], dtype=int8)
+    """
+    if len(labels) != len(keys):
+        raise InvalidArgument(f"labels and keys differ in length. Received: {len(labels)} and {len(keys)}.")
+    by_class: dict[int, set[bytes]] = {}
+    for label, key in zip(labels.tolist(), keys, strict=True):
+        by_class.setdefault(label, set()).add(key)
+    part_of: dict[bytes, int] = {}
+    for label in sorted(by_class):
+        ranked = sorted(by_class[label])
+        count = (len(ranked) + 5) // 10
+        count = max(count, 1) if len(ranked) >= 3 else count
+        left = dict.fromkeys(cut, count)
+        for key in ranked:  # contents that an earlier class has placed count towards this class's share
+            if key in part_of and part_of[key] in left:
+                left[part_of[key]] -= 1
+        for key in ranked:
+            if key not in part_of:
+                part = next((part for part in cut if left[part] > 0), TRAIN)
+                part_of[key] = part
+                if part != TRAIN:
+                    left[part] -= 1
+    return np.fromiter((part_of[key] for key in keys), np.int8, len(keys))
