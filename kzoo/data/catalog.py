@@ -89,7 +89,8 @@ def _members(catalog: Catalog, split: str) -> np.ndarray:
     if len(catalog.class_names) < 2:
         raise DataError(
             f"A classifier needs at least two classes. Received: only "
-            f"{_listed(list(catalog.class_names))} in {catalog.name!r}. Add a class, or use split='all' to evaluate on these images."
+            f"{_listed(list(catalog.class_names))} in {catalog.name!r}. Add a class, or use "
+            "split='all' to evaluate on these images."
         )
     part = SPLITS.index(split)
     members = np.flatnonzero(catalog.parts == part)

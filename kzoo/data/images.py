@@ -101,9 +101,11 @@ def decode(content: bytes | np.ndarray, size: tuple[int, int] | None, channels: 
                 # antialiased step, so that the result differs little from a full decode.
                 image.draft(None, (2 * max(size), 2 * max(size)))
             plain = _transposed(_flat(image), orientation)
-    if size is not None:
+    if size is not None and size != (plain.height, plain.width):
         plain = _fitted(plain, *size)
-    plain = plain.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    if plain.mode != mode:
+        plain = plain.convert(mode)
     return np.asarray(plain).reshape(plain.height, plain.width, channels)
 
 
