@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # How many classes an error lists.
 _NAMES_IN_ERRORS = 12
 
+# A label beyond this is no class index but, say, an identifier.
+_MOST_CLASSES = 1_000_000
+
 
 def available_memory() -> int:
     """Bytes of memory that are free for the taking now."""
@@ -108,7 +111,14 @@ class Dataset:
         >>> Dataset.from_arrays(np.zeros((2, 4, 4)), [0, 1]).dtype
         'float32'
         """
-        images, labels = _checked_images(np.asarray(images)), _checked_labels(np.asarray(labels))
+        try:
+            images, labels = np.asarray(images), np.asarray(labels)
+        except ValueError:
+            raise DataError(
+                "images and labels must be arrays. Received: a list whose items differ in shape. "
+                "Resize the images first."
+            ) from None
+        images, labels = _checked_images(images), _checked_labels(labels)
         if len(images) != len(labels):
             raise DataError(
                 f"images and labels differ in length. Received: {len(images)} images, {len(labels)} labels."
@@ -199,7 +209,7 @@ class Dataset:
         Args:
             batch_size: Images in a batch.
             shuffle: Whether to shuffle by (seed, epoch).
-            seed: Of the shuffle and the augmentation, 0 or more.
+            seed: Of the shuffle and the augmentation, 0 to 2**64 - 1.
             epoch: The same, counted from 0.
             start_batch: How many batches to leave out.
             augment: Called inside tf.data with (images uint8 `[B, H, W, C]`, seeds int32 `[B, 2]`), returns images.
@@ -218,8 +228,9 @@ class Dataset:
             ("epoch", epoch, 0),
             ("start_batch", start_batch, 0),
         ):
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < lowest:
-                raise InvalidArgument(f"{argument} must be an integer of at least {lowest}. Received: {value!r}.")
+            is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not is_integer or not lowest <= value < 2**64:
+                raise InvalidArgument(f"{argument} must be an integer, at least {lowest}. Received: {value!r}.")
         count = len(self)
         batch_count = -(-count // batch_size)
         if start_batch > batch_count:
@@ -372,6 +383,7 @@ def _checked_labels(labels: np.ndarray) -> np.ndarray:
         raise DataError(
             f"labels must be integers [N], and not empty. Received: shape {labels.shape}, dtype {labels.dtype}."
         )
-    if labels.min() < 0:
-        raise DataError(f"labels must be 0 or more. Received: {labels.min()}.")
+    if labels.min() < 0 or labels.max() >= _MOST_CLASSES:
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise DataError(f"labels must be class indices that count from 0. Received: {wrong}.")
     return np.ascontiguousarray(labels, dtype=np.int32)

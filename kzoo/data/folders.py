@@ -156,7 +156,8 @@ def _csv_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 def _subfolders(folder: Path) -> list[Path]:
     """The folders within a folder, except hidden ones, sorted by Unicode code point."""
     try:
-        found = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     except PermissionError:
         raise DataError(f"No permission to read a folder. Received: {str(folder)!r}. Change its permissions.") from None
     return [folder / name for name in sorted(found)]
@@ -164,7 +165,8 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _holds_images(folder: Path) -> bool:
     try:
-        return any(_suffix(entry.name) in images.SUFFIXES and not entry.is_dir() for entry in os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return any(_suffix(entry.name) in images.SUFFIXES and not entry.is_dir() for entry in entries)
     except PermissionError:
         return False  # _collect reports it
 
@@ -184,7 +186,7 @@ def _collect(folder: Path, declared: int, items: list[Item], unread: list[str]) 
     for class_folder in class_folders:
         before = len(items)
         try:
-            names = sorted(entry.name for entry in os.scandir(class_folder) if not entry.name.startswith("."))
+            names = sorted(name for name in os.listdir(class_folder) if not name.startswith("."))  # noqa: PTH208
         except PermissionError:
             raise DataError(
                 f"No permission to read a class folder. Received: {str(class_folder)!r}. Change its permissions."

@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
 from kzoo.data import digits, folders, tfds_records
 from kzoo.data.catalog import Catalog, build
 from kzoo.data.dataset import Dataset
@@ -70,8 +72,8 @@ def _find(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[
     text = os.fspath(name)
     if text == "digits":
         return digits.catalog()
-    path = Path(text).expanduser()
     try:
+        path = Path(text).expanduser()
         if path.is_dir():
             return folders.folder_catalog(text, path)
         if path.exists():
@@ -80,8 +82,8 @@ def _find(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[
             raise DataError(
                 f"A dataset in a file must be a .csv file. Received: {text!r}. Pass a folder or a CSV file."
             )
-    except OSError as error:
-        raise DataError(f"Cannot look at a dataset's path. Received: {text!r} ({error.strerror}).") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: "~name" of an unknown user
+        raise DataError(f"Cannot look at a dataset's path. Received: {text!r} ({error}). Check the path.") from None
     looks_like_path = text[0] in ".~" or text.lower().endswith(".csv") or not _TFDS_NAME.fullmatch(text)
     if looks_like_path or not isinstance(name, str):
         raise DataError(f"No such folder or CSV file. Received: {text!r}. Check the path; here is {str(Path.cwd())!r}.")
@@ -91,11 +93,11 @@ def _find(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[
 def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if image_size is None:
         return None
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = (image_size, image_size) if isinstance(image_size, int | np.integer) else image_size
     if (
         not isinstance(size, tuple | list)
         or len(size) != 2
-        or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in size)
+        or not all(isinstance(side, int | np.integer) and not isinstance(side, bool) and side > 0 for side in size)
     ):
         raise InvalidArgument(
             f"image_size must be a positive integer, (height, width) or None. Received: {image_size!r}."

@@ -1,0 +1,217 @@
+"""TFDS datasets: MNIST where it is prepared, and small ones made here, against what tfds itself reads."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kzoo.data import catalog, load
+from kzoo.errors import DataError
+
+NAMES = ["ant", "bee", "wasp"]
+
+
+def make(folder: Path, sizes: dict[str, int], file_format: str = "tfrecord", shape=(6, 5, 3), labels=None) -> dict:
+    """Write a TFDS dataset with tfds itself and return its images per split."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    if file_format == "array_record":
+        pytest.importorskip("array_record")
+    features = tfds.features.FeaturesDict(
+        {"image": tfds.features.Image(shape=shape), "label": tfds.features.ClassLabel(names=NAMES)}
+    )
+    images = {
+        split: np.random.default_rng(index).integers(0, 256, (size, 6, 5, 3), np.uint8)
+        for index, (split, size) in enumerate(sizes.items())
+    }
+    records = {
+        split: [(i, {"image": image, "label": labels[i] if labels else i % 3}) for i, image in enumerate(images[split])]
+        for split in sizes
+    }
+    builder = tfds.dataset_builders.store_as_tfds_dataset(
+        name="insects",
+        version="1.2.0",
+        features=features,
+        split_datasets=records,
+        data_dir=folder,
+        file_format=file_format,
+        disable_shuffling=True,
+    )
+    assert builder.info.splits
+    return images
+
+
+def places(data) -> set[str]:
+    return {data.where(index) for index in range(len(data))}
+
+
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+def test_images_and_labels_are_those_that_tfds_stored(tmp_path, file_format):
+    images = make(tmp_path, {"train": 60, "test": 9}, file_format)
+    data = load("insects", "test", data_dir=tmp_path)
+    np.testing.assert_array_equal(data.images, images["test"])
+    assert data.labels.tolist() == [i % 3 for i in range(9)]
+    assert data.class_names == tuple(NAMES)
+    assert data.where(4) == "insects test #4"
+    parts = {split: load("insects", split, data_dir=tmp_path) for split in ("train", "validation", "all")}
+    assert [len(part) for part in parts.values()] == [54, 6, 69]
+    for part in parts.values():
+        for index, image in enumerate(part.images):
+            _, split, number = part.where(index).split()
+            np.testing.assert_array_equal(image, images[split][int(number[1:])])
+    assert not places(parts["train"]) & places(parts["validation"])
+    assert np.bincount(parts["validation"].labels).tolist() == [2, 2, 2]
+    assert {part.fingerprint for part in parts.values()} == {data.fingerprint}
+
+
+def test_streamed_equals_in_memory(tmp_path, monkeypatch):
+    make(tmp_path, {"train": 40})
+    in_memory = load("insects", data_dir=tmp_path, image_size=8)
+    monkeypatch.setattr(catalog, "available_memory", lambda: 1000)
+    streamed = load("insects", data_dir=tmp_path, image_size=8)
+    assert streamed._pixels is None
+    for (images, labels), (expected_images, expected_labels) in zip(
+        streamed.batches(8, shuffle=True, seed=1), in_memory.batches(8, shuffle=True, seed=1), strict=True
+    ):
+        np.testing.assert_array_equal(images, expected_images)
+        np.testing.assert_array_equal(labels, expected_labels)
+
+
+def test_a_validation_split_of_tfds_is_validation(tmp_path):
+    make(tmp_path, {"train": 30, "validation": 12})
+    assert len(load("insects", "train", data_dir=tmp_path)) == 30
+    assert places(load("insects", "val", data_dir=tmp_path)) == {f"insects validation #{i}" for i in range(12)}
+    with pytest.raises(DataError, match=r"no test split. Received: 'insects'. Valid: train, validation, all"):
+        load("insects", "test", data_dir=tmp_path)
+
+
+def test_only_train_is_split_80_10_10(tmp_path):
+    make(tmp_path, {"train": 60})
+    parts = [load("insects", split, data_dir=tmp_path) for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [48, 6, 6]
+    assert len(set.union(*map(places, parts))) == 60
+
+
+def test_only_test_has_no_train(tmp_path):
+    make(tmp_path, {"test": 6})
+    assert len(load("insects", "test", data_dir=tmp_path)) == 6
+    with pytest.raises(DataError, match=r"no train split. Received: 'insects'. Valid: test, all"):
+        load("insects", data_dir=tmp_path)
+
+
+def test_images_of_unstated_size(tmp_path):
+    make(tmp_path, {"train": 6}, shape=(None, None, 3))
+    assert load("insects", "all", data_dir=tmp_path).image_shape == (6, 5, 3)
+
+
+def test_images_without_labels(tmp_path):
+    make(tmp_path, {"train": 3}, labels=[0, -1, 1])
+    with pytest.raises(DataError, match=r"without a valid label. Received: -1 at 'insects train #1'"):
+        load("insects", data_dir=tmp_path)
+
+
+def test_highest_version_is_taken(tmp_path):
+    make(tmp_path, {"train": 6, "test": 3})
+    for version in ("1.10.0", "1.9.9"):
+        (tmp_path / "insects" / version).mkdir()
+        for path in (tmp_path / "insects" / "1.2.0").iterdir():
+            content = path.read_bytes()
+            if path.name == "dataset_info.json":
+                content = content.replace(b"1.2.0", version.encode())
+            (tmp_path / "insects" / version / path.name).write_bytes(content)
+    fingerprints = {
+        name: load(name, "test", data_dir=tmp_path).fingerprint
+        for name in ("insects", "insects:1.10.0", "insects:1.9.9", "insects:1.2.*")
+    }
+    assert fingerprints["insects"] == fingerprints["insects:1.10.0"]
+    assert len(set(fingerprints.values())) == 3
+    with pytest.raises(DataError, match="No such dataset"):
+        load("insects:2.0.0", data_dir=tmp_path)
+
+
+def test_configurations(tmp_path):
+    make(tmp_path, {"train": 6, "test": 3})
+    original = tmp_path / "insects" / "1.2.0"
+    (tmp_path / "insects" / "small").mkdir()
+    original.rename(tmp_path / "insects" / "small" / "1.2.0")
+    assert len(load("insects/small", "test", data_dir=tmp_path)) == 3
+    assert len(load("insects", "test", data_dir=tmp_path)) == 3
+    other = tmp_path / "insects" / "big" / "1.2.0"
+    other.mkdir(parents=True)
+    (other / "dataset_info.json").write_text("{}")
+    with pytest.raises(
+        DataError, match=r"several configurations. Received: 'insects'. Valid: insects/big, insects/small"
+    ):
+        load("insects", "test", data_dir=tmp_path)
+
+
+def test_no_image_classification_dataset(tmp_path):
+    make(tmp_path, {"train": 3})
+    path = tmp_path / "insects" / "1.2.0" / "features.json"
+    features = json.loads(path.read_text())
+    features["featuresDict"]["features"]["text"] = features["featuresDict"]["features"].pop("image")
+    path.write_text(json.dumps(features))
+    with pytest.raises(
+        DataError, match=r"not one for image classification. Received: 'insects' with features label, text"
+    ):
+        load("insects", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "extra", "garbled", "json"])
+def test_damaged_files(tmp_path, damage):
+    make(tmp_path, {"train": 6})
+    (path,) = (tmp_path / "insects" / "1.2.0").glob("*.tfrecord*")
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[:-10])
+    elif damage == "missing":
+        path.unlink()
+    elif damage == "extra":
+        path.write_bytes(content * 2)
+    elif damage == "garbled":
+        path.write_bytes(content[:12] + b"\xff" * 40 + content[52:])
+    else:
+        (path.parent / "dataset_info.json").write_text("{")
+    with pytest.raises(DataError, match=r"[Pp]repare (it|the dataset) again") as error:
+        load("insects", data_dir=tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bad_image_in_a_record(tmp_path):
+    make(tmp_path, {"train": 6})
+    (path,) = (tmp_path / "insects" / "1.2.0").glob("*.tfrecord*")
+    path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"junk", 1))
+    with pytest.raises(DataError, match=r"Bad image. Received: 'insects train #0'"):
+        load("insects", "all", data_dir=tmp_path)
+    assert len(load("insects", "all", data_dir=tmp_path, on_bad_image="skip")) == 5
+
+
+@pytest.fixture(scope="module")
+def mnist_dir() -> Path:
+    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    if not (folder / "mnist").is_dir():
+        pytest.skip(f"MNIST is not prepared in {folder}")
+    return folder
+
+
+def test_mnist(mnist_dir):
+    test = load("mnist", "test", data_dir=mnist_dir)
+    assert test.images.shape == (10000, 28, 28, 1)
+    # The counts and the mean of the published test set.
+    assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert abs(test.images.mean() / 255 - 0.13251) < 1e-4
+    validation = load("mnist", "validation", data_dir=mnist_dir)
+    assert len(validation) == 6000
+    counts = np.array([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
+    assert np.bincount(validation.labels).tolist() == ((counts + 5) // 10).tolist()
+
+
+def test_mnist_equals_what_tfds_reads(mnist_dir):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    builder = tfds.builder_from_directory(str(max((mnist_dir / "mnist").glob("*.*.*"))))
+    expected = builder.as_dataset(split="test[:50]", shuffle_files=False)
+    data = load("mnist", "test", data_dir=mnist_dir)
+    for index, record in enumerate(expected.as_numpy_iterator()):
+        np.testing.assert_array_equal(data.images[index], record["image"])
+        assert data.labels[index] == record["label"]
