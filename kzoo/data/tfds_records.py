@@ -112,6 +112,16 @@ def catalog(name: str, split: str, data_dir: str | os.PathLike[str] | None, down
         DataError: It is not prepared, or is not a dataset of labelled images, or has no such split.
     """
     root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    try:
+        return _catalog(name, split, root, download)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The files of a TFDS dataset cannot be read. Received: {name!r} in {str(root)!r} ({error}). "
+            "Check the folder's permissions."
+        ) from None
+
+
+def _catalog(name: str, split: str, root: Path, download: bool) -> Catalog:
     folder = _prepared(name, root)
     if folder is None and download:
         _download(name, root)
@@ -197,6 +207,8 @@ def _prepared_quietly(name: str, root: Path) -> bool:
         return _prepared(name, root) is not None
     except DataError:  # several configurations
         return True
+    except OSError:
+        return False
 
 
 def _download(name: str, root: Path) -> None:
