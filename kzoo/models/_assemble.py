@@ -6,6 +6,7 @@ from typing import Any
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
+from kzoo.models.registry import defaults
 
 POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
 
@@ -27,8 +28,6 @@ class Family:
     """
 
     features: Callable[..., Any]
-    input_shape: tuple[int, int, int]
-    classes: int
     minimum_size: int
     preprocessing: Preprocessing
     neck: Callable[..., Any] | None = None
@@ -62,8 +61,9 @@ def assemble(
         )
     if pooling not in (None, *POOLING):
         raise unknown("pooling", pooling, [*POOLING, "None"])
-    input_shape = _check_input_shape(family, name, input_shape, include_top)
-    classes = _check_classes(family.classes if classes is None else classes)
+    default_shape, default_classes = defaults(name)
+    input_shape = _check_input_shape(family, name, input_shape or default_shape, include_top)
+    classes = _check_classes(default_classes if classes is None else classes)
     dropout = _check_dropout(family.dropout if dropout is None else dropout)
 
     # The layers may run in half precision; pixels and logits are always float32.
@@ -109,8 +109,6 @@ def _refuse_head_arguments(classes, dropout):
 
 
 def _check_input_shape(family, name, input_shape, include_top):
-    if input_shape is None:
-        return family.input_shape
     shape = tuple(input_shape) if isinstance(input_shape, tuple | list) else (input_shape,)
     flexible = not include_top or family.neck is None
     sizes_ok = len(shape) == 3 and all(
@@ -120,7 +118,7 @@ def _check_input_shape(family, name, input_shape, include_top):
         least = family.minimum_size
         raise InvalidArgument(
             f"{name} takes input_shape=(height, width, channels) with height and width of at least {least} and at least "
-            f"1 channel. Received: {input_shape!r}. Default: {family.input_shape}."
+            f"1 channel. Received: {input_shape!r}. Default: {defaults(name)[0]}."
         )
     return shape
 

@@ -12,13 +12,15 @@ from kzoo.models._assemble import Family, Preprocessing, assemble
 
 FEATURE_MAPS = (32, 64)
 UNITS = 150
+# Statistics that follow within tens of steps: an epoch of a small dataset has no more.
+BN_MOMENTUM = 0.9
 
 
 def features(x):
     """Two blocks of convolution, normalization, ReLU and 2x2 pooling: (h, w, c) -> (h/4, w/4, 64)."""
     for block, filters in enumerate(FEATURE_MAPS, start=1):
         x = keras.layers.Conv2D(filters, 5, padding="same", use_bias=False, name=f"conv{block}")(x)
-        x = BatchNormalization(name=f"conv{block}_bn")(x)
+        x = BatchNormalization(momentum=BN_MOMENTUM, name=f"conv{block}_bn")(x)
         x = keras.layers.ReLU(name=f"conv{block}_relu")(x)
         x = keras.layers.MaxPooling2D(2, name=f"pool{block}")(x)
     return x
@@ -28,7 +30,7 @@ def neck(x, dropout):
     """The first fully connected layer: (h/4, w/4, 64) -> (150,)."""
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(UNITS, use_bias=False, name="fc1")(x)
-    x = BatchNormalization(name="fc1_bn")(x)
+    x = BatchNormalization(momentum=BN_MOMENTUM, name="fc1_bn")(x)
     x = keras.layers.ReLU(name="fc1_relu")(x)
     return keras.layers.Dropout(dropout, name="dropout")(x)
 
@@ -36,8 +38,6 @@ def neck(x, dropout):
 FAMILY = Family(
     features=features,
     neck=neck,
-    input_shape=(28, 28, 1),
-    classes=10,
     minimum_size=4,
     preprocessing=Preprocessing(mean=(0.1307,), std=(0.3081,)),  # of the MNIST training images
     dropout=0.5,

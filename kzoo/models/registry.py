@@ -9,6 +9,27 @@ BUILDERS = {
     "mnist_net": "kzoo.models.mnist:MNISTNet",
 }
 
+# Which models by default take which (height, width, channels) and tell apart how many classes; the first match counts.
+DEFAULTS = {
+    "mnist_net": ((28, 28, 1), 10),
+}
+
+
+def defaults(name: str) -> tuple[tuple[int, int, int], int]:
+    """The default input shape and number of classes of a model.
+
+    >>> defaults("mnist_net")
+    ((28, 28, 1), 10)
+    """
+    check_name(name)
+    return next(values for pattern, values in DEFAULTS.items() if fnmatch.fnmatchcase(name, pattern))
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidArgument unless `name` is a model of the zoo."""
+    if name not in BUILDERS:
+        raise unknown("model", name, BUILDERS)
+
 
 def list_models(pattern: str = "*") -> list[str]:
     """List the model names that match a shell pattern, sorted.
@@ -57,8 +78,7 @@ def create_model(
     >>> model.output_shape
     (None, 3)
     """
-    if name not in BUILDERS:
-        raise unknown("model", name, BUILDERS)
+    check_name(name)
     module, function = BUILDERS[name].split(":")
     return getattr(importlib.import_module(module), function)(
         weights=weights,

@@ -1,0 +1,31 @@
+"""kzoo: the classic CNNs for Keras 3, with data, training and evaluation that are right.
+
+Names are imported on first use: `import kzoo` and `kzoo.list_models()` import neither TensorFlow nor Keras.
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["augment", "data", "layers", "models", "train"],
+    submod_attrs={
+        "models.mnist": ["MNISTNet"],
+        "models.registry": ["create_model", "list_models"],
+        "prediction": ["predict"],
+        "saving": ["load_model"],
+    },
+)
+
+if TYPE_CHECKING:
+    from kzoo import augment as augment
+    from kzoo import data as data
+    from kzoo import layers as layers
+    from kzoo import models as models
+    from kzoo import train as train
+    from kzoo.models.mnist import MNISTNet as MNISTNet
+    from kzoo.models.registry import create_model as create_model
+    from kzoo.models.registry import list_models as list_models
+    from kzoo.prediction import predict as predict
+    from kzoo.saving import load_model as load_model

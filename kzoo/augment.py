@@ -1,0 +1,47 @@
+"""Augmentation policies by name: what is done at random to training images, and to no others."""
+
+from collections.abc import Callable
+
+from kzoo.errors import unknown
+
+# Arguments of RandomAffine, as data.
+POLICIES: dict[str, dict] = {
+    "none": {},
+    # Characters: never mirrored, little turned.
+    "digits": {"rotation_factor": 10 / 360, "translation_factor": 0.07, "zoom_factor": 0.1},
+    # Things seen from the side, as in photos: the mirror image is as likely.
+    "photos": {
+        "rotation_factor": 10 / 360,
+        "translation_factor": 0.1,
+        "zoom_factor": 0.15,
+        "horizontal_flip": True,
+        "fill_mode": "reflect",
+    },
+}
+
+
+def policy(name: str) -> Callable | None:
+    """The augmentation of a name: a function of (images, seeds), or None for "none".
+
+    Images are (batch, height, width, channels), uint8 or float, 0 to 255; seeds are (batch, 2) int32. Each image's
+    draws depend on its own seed only.
+
+    Raises:
+        InvalidArgument: No such policy.
+
+    >>> policy("none") is None
+    True
+    """
+    check_name(name)
+    if not POLICIES[name]:
+        return None
+    from kzoo.layers import RandomAffine
+
+    layer = RandomAffine(**POLICIES[name])
+    return lambda images, seeds: layer(images, seeds=seeds, training=True)
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidArgument unless `name` is a policy."""
+    if name not in POLICIES:
+        raise unknown("augmentation policy", name, POLICIES)

@@ -1,0 +1,78 @@
+"""What this machine has, found out without importing TensorFlow."""
+
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The parts of a machine that decide how to train on it."""
+
+    cores: int
+    memory_bytes: int
+    cpu: str
+    cpu_bfloat16: bool
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX or Arm BF16)."""
+    gpus: tuple[str, ...]
+    """Name of each NVIDIA GPU that this process may use."""
+    tensor_cores: bool
+    """Whether every GPU has tensor cores (compute capability 7.0 or more)."""
+
+
+def probe() -> Hardware:
+    """Look at this machine; takes milliseconds, or about half a second where nvidia-smi answers."""
+    flags, name = _cpu()
+    gpus = _nvidia_gpus()
+    return Hardware(
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=_memory(),
+        cpu=name,
+        cpu_bfloat16=not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags),
+        gpus=tuple(name for name, _ in gpus),
+        tensor_cores=bool(gpus) and all(capability >= 7.0 for _, capability in gpus),
+    )
+
+
+def _cpu() -> tuple[set[str], str]:
+    """The CPU's instruction flags and name (no flags are known outside Linux)."""
+    flags, name = set(), platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return flags, name
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            flags = set(value.split())
+        elif key.strip() == "model name":
+            name = value.strip()
+    return flags, name
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def _nvidia_gpus() -> list[tuple[str, float]]:
+    """Name and compute capability of each GPU, those hidden by CUDA_VISIBLE_DEVICES left out."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    query = [command, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        gpus = [(name.strip(), float(cap)) for name, cap in (line.rsplit(",", 1) for line in answer.splitlines())]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return gpus
+    indices = [int(i) for i in visible.split(",") if i.strip().isdigit()]
+    return [gpus[i] for i in indices if i < len(gpus)]

@@ -1,0 +1,81 @@
+"""Models as `.keras` files that know the names of their classes."""
+
+import json
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from kzoo import layers  # noqa: F401 - registers the layers, without which a file does not load
+from kzoo.backend import keras
+from kzoo.errors import InvalidArgument, RunError
+from kzoo.files import atomic_path
+
+# A `.keras` file is a zip archive; Keras reads the entries it knows and leaves this one alone.
+_OWN_ENTRY = "kzoo.json"
+
+
+def save_model(model, path: str | Path, class_names: Sequence[str] | None = None) -> None:
+    """Save `model` as a `.keras` file, whole or not at all; plain `keras.models.load_model` reads it too.
+
+    Args:
+        model: Any Keras model.
+        path: A name ending in `.keras`; an existing file is replaced.
+        class_names: Name of each output; by default those that `model` was loaded with.
+    """
+    if class_names is None:
+        class_names = class_names_of(model)
+    with atomic_path(path) as temporary:
+        with warnings.catch_warnings():
+            # Keras 3.15 writes variables through h5py in a way that NumPy 2 announces the end of.
+            warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
+            model.save(temporary)
+        if class_names is not None:
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(_OWN_ENTRY, json.dumps({"class_names": list(class_names)}))
+
+
+def load_model(path: str | Path, which: str = "best"):
+    """Load a model from a `.keras` file or a run directory.
+
+    Loading never runs code from the file: a model with Lambda layers or other pickled code is refused.
+
+    Args:
+        path: A `.keras` file, or a run directory of `kzoo.train`.
+        which: For a run directory, "best" or "last".
+
+    Returns:
+        A `keras.Model`, whose class names, if the file has them, `class_names_of` tells.
+
+    Raises:
+        InvalidArgument: `path` is neither, or `which` is neither "best" nor "last".
+        RunError: There is no such model yet, or the file is damaged.
+    """
+    path = Path(path).expanduser()
+    if which not in ("best", "last"):
+        raise InvalidArgument(f"which must be 'best' or 'last'. Received: {which!r}.")
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InvalidArgument(f"Not a run directory: it has no config.json. Received: {str(path)!r}.")
+        path = path / f"{which}.keras"
+        if not path.is_file():
+            raise RunError(f"This run has no {which} model yet. Received: {str(path)!r}. Finish its first epoch: "
+                           f"kzoo train --resume {path.parent}")
+    elif not path.is_file():
+        raise InvalidArgument(f"No such model file or run directory. Received: {str(path)!r}.")
+    elif path.suffix != ".keras":
+        raise InvalidArgument(f"A model file must be a .keras file. Received: {str(path)!r}.")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+        with zipfile.ZipFile(path) as archive:
+            if _OWN_ENTRY in archive.namelist():
+                model._kzoo_class_names = tuple(json.loads(archive.read(_OWN_ENTRY))["class_names"])
+    except Exception as error:  # whatever a damaged or hostile file makes Keras, zipfile or h5py raise
+        reason = str(error).strip().split("\n")[0]
+        raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason}") from error
+    return model
+
+
+def class_names_of(model) -> tuple[str, ...] | None:
+    """The class names that a model was saved with by kzoo, in the order of its outputs, or None."""
+    return getattr(model, "_kzoo_class_names", None)

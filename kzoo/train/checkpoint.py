@@ -1,0 +1,40 @@
+"""Checkpoints: the whole state of a training run in one file, so that it is there or not, never half."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from kzoo.errors import RunError
+from kzoo.files import write_bytes
+
+
+def save(path: Path, variables: list, state: dict) -> None:
+    """Write the values of `variables`, by position, and the plain data of `state`."""
+    tensors = {f"{position:05d}": np.ascontiguousarray(v.numpy()) for position, v in enumerate(variables)}
+    write_bytes(path, safetensors.numpy.save(tensors, metadata={"state": json.dumps(state)}))
+
+
+def restore(path: Path, variables: list) -> dict:
+    """Assign what `save` wrote to the same variables; returns the state.
+
+    Raises:
+        RunError: The file is damaged or belongs to another model. No variable has changed then.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            state = json.loads(file.metadata()["state"])
+            values = [file.get_tensor(name) for name in sorted(file.keys())]
+    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise RunError(f"The checkpoint is damaged. Received: {str(path)!r}: {error}. Start a new run.") from error
+    shapes, expected = [v.shape for v in values], [tuple(v.shape) for v in variables]
+    if shapes != expected:
+        raise RunError(
+            f"The checkpoint is of another model or optimizer: {len(shapes)} tensors for {len(expected)} variables, or "
+            f"other shapes. Received: {str(path)!r}. Start a new run."
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return state

@@ -1,0 +1,97 @@
+"""Scoring a model: accuracy, loss, and where it goes wrong."""
+
+from typing import Any
+
+import numpy as np
+
+from kzoo import console
+from kzoo.backend import tf
+from kzoo.data import Dataset, match_labels
+from kzoo.saving import class_names_of
+from kzoo.train.inputs import as_data, check_fit, steps_per_epoch
+from kzoo.train.step import ends_in_softmax, output_layer
+
+BATCH_SIZE = 128
+
+
+def evaluate(model, data: Any) -> dict:
+    """Score a classifier on labelled images.
+
+    Labels are matched by name where both the model and the data know the names of their classes, never by position.
+
+    Args:
+        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits.
+        data: What `kzoo.train.fit` takes as data.
+
+    Returns:
+        Plain data: `accuracy` and, with more than 5 classes, `top5_accuracy` (fractions), `loss` (mean cross-entropy,
+        natural logarithm), `images`, `classes` (names), `per_class` (name -> precision, recall, images; None where it
+        is not defined) and `confusion_matrix` (rows: true class, columns: predicted).
+
+    Raises:
+        InvalidArgument: The model does not take these images, or does not end in probabilities or logits.
+        DataError: A label that the model does not know.
+    """
+    data = as_data(data, BATCH_SIZE)
+    names = class_names_of(model)
+    if isinstance(data, Dataset) and names is not None and data.name != "arrays":
+        data = match_labels(data, names)
+    check_fit(data, model, "evaluation")
+    probabilities = ends_in_softmax(output_layer(model))
+    forward = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    labels, log_likelihoods = [], []
+    with console.progress("evaluating", steps_per_epoch(data, BATCH_SIZE)) as advance:
+        for images, batch_labels in data.batches(BATCH_SIZE):
+            outputs = tf.cast(forward(images), tf.float32).numpy().astype(np.float64)
+            labels.append(batch_labels.numpy())
+            log_likelihoods.append(_log(outputs) if probabilities else _log_softmax(outputs))
+            advance(1)
+    names = names or data.class_names or tuple(str(i) for i in range(model.output_shape[-1]))
+    return report(np.concatenate(labels), np.concatenate(log_likelihoods), names)
+
+
+def report(labels: np.ndarray, log_likelihoods: np.ndarray, class_names) -> dict:
+    """Figures from labels (N,) and log-likelihoods (N, classes).
+
+    >>> figures = report(np.array([0, 1, 1]), np.log([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), ["cat", "dog"])
+    >>> round(figures["accuracy"], 3), figures["confusion_matrix"], figures["per_class"]["dog"]
+    (0.667, [[1, 0], [1, 1]], {'precision': 1.0, 'recall': 0.5, 'images': 2})
+    """
+    from sklearn.metrics import confusion_matrix
+
+    classes = len(class_names)
+    if labels.min() < 0 or labels.max() >= classes:
+        from kzoo.errors import DataError
+
+        raise DataError(f"A label is beyond the model's {classes} outputs. Received: {labels.max()}.")
+    predictions = log_likelihoods.argmax(axis=1)
+    confusion = confusion_matrix(labels, predictions, labels=range(classes))
+    hits, actual, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    figures = {
+        "accuracy": float((predictions == labels).mean()),
+        "loss": float(-log_likelihoods[np.arange(len(labels)), labels].mean()),
+        "images": len(labels),
+    }
+    if classes > 5:
+        top5 = np.argpartition(log_likelihoods, -5, axis=1)[:, -5:]
+        figures["top5_accuracy"] = float((top5 == labels[:, None]).any(axis=1).mean())
+    figures["classes"] = list(class_names)
+    figures["per_class"] = {
+        name: {
+            "precision": float(hits[i] / predicted[i]) if predicted[i] else None,
+            "recall": float(hits[i] / actual[i]) if actual[i] else None,
+            "images": int(actual[i]),
+        }
+        for i, name in enumerate(class_names)
+    }
+    figures["confusion_matrix"] = confusion.tolist()
+    return figures
+
+
+def _log(probabilities):
+    return np.log(np.maximum(probabilities, 1e-30))
+
+
+def _log_softmax(logits):
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

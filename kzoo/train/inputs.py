@@ -1,0 +1,110 @@
+"""What `fit` and `evaluate` take as data, brought to one form."""
+
+from typing import Any
+
+import numpy as np
+
+from kzoo.backend import tf
+from kzoo.data import Dataset
+from kzoo.errors import DataError, InvalidArgument
+
+
+class Stream:
+    """A user's own `tf.data.Dataset` of (images, labels), read as it comes.
+
+    Its order is the user's, so a run on it resumes at the right batch, but bit for bit only if that order repeats.
+    """
+
+    class_names = None
+    fingerprint = None
+
+    def __init__(self, dataset, batch_size: int):
+        """Batch the dataset, unless it is batched."""
+        self.dataset = _batched(dataset, batch_size)
+        self.image_shape = tuple(self.dataset.element_spec[0].shape[1:])
+        self.name = "tf.data"
+        self.steps = _count_batches(self.dataset)
+
+    def batches(self, batch_size, *, shuffle=False, seed=0, epoch=0, start_batch=0, augment=None):
+        """The batches from `start_batch` on; shuffling is up to the dataset itself."""
+        dataset = self.dataset.skip(start_batch) if start_batch else self.dataset
+        if augment is not None:
+
+            def apply(number, batch):
+                images, labels = batch
+                rows = tf.range(tf.shape(images)[0]) + tf.cast((number + start_batch) * 2**12, tf.int32)
+                key = np.random.Philox(key=[seed, epoch]).random_raw(1).astype("<u8").view("<i4")[0]
+                return augment(images, tf.stack([rows, tf.fill(tf.shape(rows), int(key))], axis=-1)), labels
+
+            dataset = dataset.enumerate().map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def as_data(data: Any, batch_size: int) -> Dataset | Stream:
+    """Bring data to one form.
+
+    Args:
+        data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs. Images
+            (N, height, width, channels), values 0 to 255; labels (N,) int.
+        batch_size: For a `tf.data.Dataset` that is not batched.
+
+    Raises:
+        InvalidArgument: `data` is none of these.
+        DataError: Its content cannot be used.
+    """
+    if isinstance(data, Dataset | Stream):
+        return data
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return Dataset.from_arrays(*data)
+    if tf is not None and isinstance(data, tf.data.Dataset):
+        return Stream(data, batch_size)
+    raise InvalidArgument(
+        "Data must be a kzoo Dataset, a pair of arrays (images, labels) or a tf.data.Dataset of such pairs. "
+        f"Received: {type(data).__name__}. kzoo.data.load makes a Dataset of a name or a folder."
+    )
+
+
+def steps_per_epoch(data: Dataset | Stream, batch_size: int) -> int:
+    """Batches in an epoch; the last may be smaller."""
+    return data.steps if isinstance(data, Stream) else -(-len(data) // batch_size)
+
+
+def check_fit(data: Dataset | Stream, model, which: str) -> None:
+    """Raise InvalidArgument unless the model takes these images and has an output for each of their classes."""
+    wanted = tuple(model.input_shape[1:])
+    if any(w not in (None, got) for w, got in zip(wanted, data.image_shape, strict=False)) or len(wanted) != 3:
+        raise InvalidArgument(
+            f"The model takes images of shape {wanted}. Received: {which} images of shape {tuple(data.image_shape)}. "
+            "Load them with image_size=, or build the model with input_shape=."
+        )
+    classes = model.output_shape[-1]
+    if data.class_names is not None and len(data.class_names) != classes:
+        raise InvalidArgument(
+            f"The model has {classes} outputs. Received: {which} data of {len(data.class_names)} classes. "
+            f"Build the model with classes={len(data.class_names)}."
+        )
+
+
+def _batched(dataset, batch_size):
+    spec = dataset.element_spec
+    if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(s, tf.TensorSpec) for s in spec)):
+        raise DataError(f"The tf.data.Dataset must give pairs (images, labels). Received: elements {spec}.")
+    images, labels = spec
+    if images.shape.rank not in (3, 4) or labels.shape.rank != images.shape.rank - 3 or not labels.dtype.is_integer:
+        raise DataError(
+            "The tf.data.Dataset must give images (height, width, channels) with an integer label each, or batches of "
+            f"them. Received: images {images.shape} {images.dtype.name}, labels {labels.shape} {labels.dtype.name}."
+        )
+    dataset = dataset if images.shape.rank == 4 else dataset.batch(batch_size)
+    return dataset.map(lambda x, y: (x, tf.cast(y, tf.int32)), num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _count_batches(dataset) -> int:
+    count = int(dataset.cardinality())
+    if count == tf.data.INFINITE_CARDINALITY:
+        raise DataError("The tf.data.Dataset never ends. Received: an infinite dataset. Bound it with take().")
+    if count == tf.data.UNKNOWN_CARDINALITY:
+        count = sum(1 for _ in dataset)
+    if count == 0:
+        raise DataError("The tf.data.Dataset has no elements. Received: an empty dataset.")
+    return count

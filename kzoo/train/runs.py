@@ -1,0 +1,227 @@
+"""The run directory: the one currency of a training run. Every file in it is whole or not there."""
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kzoo.errors import InvalidArgument, RunError
+from kzoo.files import write_bytes, write_json, write_text
+from kzoo.train.config import TrainConfig, from_dict, to_dict
+
+CONFIG = "config.json"  # what was asked and what it was resolved to: written first
+ARCHITECTURE = "model.json"  # the model without its weights
+CHECKPOINT = "checkpoint.safetensors"  # the state to resume from
+HISTORY = "history.csv"  # a row per epoch
+EVENTS = "tensorboard"  # an events file per epoch
+BEST = "best.keras"  # the model of the best epoch by validation accuracy
+LAST = "last.keras"  # the model of the last epoch
+METRICS = "metrics.json"  # accuracy, per-class figures, confusion matrix
+CURVES = "curves.png"  # loss and accuracy by epoch
+_LOCK = ".lock"
+_FILES = (CONFIG, ARCHITECTURE, CHECKPOINT, HISTORY, BEST, LAST, METRICS, CURVES, _LOCK)
+
+
+def create(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **record) -> Path:
+    """Make a run directory with its config.json; needs no TensorFlow.
+
+    Args:
+        run_dir: A folder that is empty or does not exist.
+        config: The training configuration, with precision and strategy resolved.
+        overwrite: Whether to delete the files of a run that is there (and nothing else in the folder).
+        **record: More entries of config.json, as plain data.
+
+    Raises:
+        RunError: The folder is occupied or cannot be written.
+    """
+    run_dir = Path(run_dir).expanduser()
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with lock(run_dir):
+            occupied = [p.name for p in run_dir.iterdir() if p.name != _LOCK]
+            if CONFIG in occupied:
+                if not overwrite:
+                    raise RunError(
+                        f"There is a run here already. Received: run_dir={str(run_dir)!r}. Continue it with "
+                        f"kzoo train --resume {run_dir}, pass overwrite=True (--overwrite), or name another folder."
+                    )
+                _delete_run(run_dir)
+            elif occupied:
+                raise RunError(
+                    f"The folder is not empty and holds no run. Received: run_dir={str(run_dir)!r}. Name another folder."
+                )
+            write_json(run_dir / CONFIG, {**_origin(), **record, "train": to_dict(config)})
+    except OSError as error:
+        raise RunError(f"Cannot write the run directory. Received: run_dir={str(run_dir)!r}: {error}.") from error
+    return run_dir
+
+
+def discard(run_dir: Path) -> None:
+    """Take back a run directory in which nothing was trained."""
+    _delete_run(run_dir)
+    (run_dir / _LOCK).unlink(missing_ok=True)
+    if not any(run_dir.iterdir()):
+        run_dir.rmdir()
+
+
+def _delete_run(run_dir: Path) -> None:
+    for name in _FILES:
+        if name != _LOCK:
+            (run_dir / name).unlink(missing_ok=True)
+    for path in (run_dir / EVENTS).glob("events.out.tfevents.*"):
+        path.unlink()
+    if (run_dir / EVENTS).is_dir() and not any((run_dir / EVENTS).iterdir()):
+        (run_dir / EVENTS).rmdir()
+
+
+@contextmanager
+def lock(run_dir: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run. The system lets go of the lock when a process dies.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    with open(run_dir / _LOCK, "w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows
+            pass
+        except BlockingIOError:
+            raise RunError(f"Another process is training this run. Received: {str(run_dir)!r}.") from None
+        yield
+
+
+def read_config(run_dir: str | Path) -> dict:
+    """The content of config.json, with `train` as a TrainConfig.
+
+    Raises:
+        InvalidArgument: Not a run directory.
+        RunError: config.json is damaged.
+    """
+    path = Path(run_dir).expanduser() / CONFIG
+    try:
+        record = json.loads(path.read_text())
+        return {**record, "train": from_dict(record["train"])}
+    except (FileNotFoundError, NotADirectoryError):
+        raise InvalidArgument(f"Not a run directory: it has no config.json. Received: {str(run_dir)!r}.") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(f"The run's config.json is damaged. Received: {str(path)!r}: {error}.") from error
+
+
+def read_json(path: Path) -> dict:
+    """The content of a JSON file of a run.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
+
+
+def update_config(run_dir: Path, **record) -> None:
+    """Add or replace entries of config.json."""
+    content = json.loads((run_dir / CONFIG).read_text())
+    write_json(run_dir / CONFIG, {**content, **record})
+
+
+def write_history(run_dir: Path, rows: list[dict]) -> None:
+    """Write history.csv, a row per epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(run_dir / HISTORY, text.getvalue())
+
+
+def write_events(run_dir: Path, row: dict, wall_time: float) -> None:
+    """Write the TensorBoard events of one epoch as a file of their own.
+
+    A file an epoch, because each then appears whole, TensorBoard follows a growing folder live, and a resumed run
+    replaces what it does again instead of adding to it.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    epoch = int(row["epoch"])
+    scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in row.items() if tag != "epoch"]
+    buffer = io.BytesIO()
+    records = RecordWriter(buffer)
+    for event in (
+        Event(wall_time=wall_time, file_version="brain.Event:2"),
+        Event(wall_time=wall_time, step=epoch, summary=Summary(value=scalars)),
+    ):
+        records.write(event.SerializeToString())
+    (run_dir / EVENTS).mkdir(exist_ok=True)
+    write_bytes(run_dir / EVENTS / f"events.out.tfevents.{epoch:010d}.kzoo", buffer.getvalue())
+
+
+def write_curves(run_dir: Path, rows: list[dict]) -> None:
+    """Draw loss and accuracy by epoch, of training and validation."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            if key in rows[0]:
+                axes.plot(epochs, [row[key] for row in rows], marker="o" if len(rows) < 30 else "", ms=3, label=label)
+        axes.set(xlabel="epoch", title=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_bytes(run_dir / CURVES, picture.getvalue())
+
+
+def _origin() -> dict:
+    """What the result of a run depends on besides its configuration."""
+    return {
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
+        "git": _git_state(),
+        "command": sys.argv,
+    }
+
+
+_PACKAGES = ("kzoo", "keras", "tensorflow", "numpy", "pillow", "tensorflow-datasets")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict | None:
+    """Commit of the checkout that the command was given in, and whether it was changed since; None outside one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S607
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def differing_versions(record: dict) -> list[str]:
+    """What has changed since a run began that can change its bits: "keras 3.15.0 -> 3.15.1"."""
+    now = _origin()["versions"]
+    then = record.get("versions", {})
+    return [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]
+

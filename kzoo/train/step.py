@@ -1,0 +1,186 @@
+"""The training step: one function, the same on one device and on many.
+
+The loss is the mean over the examples of the global batch; gradients are summed over the replicas once; then come, in
+this order, the finite check (float16), unscaling, weight decay, clipping by global norm, and the update.
+"""
+
+import math
+
+from kzoo.backend import keras, tf
+from kzoo.errors import InvalidArgument
+from kzoo.train.config import TrainConfig
+
+# Dynamic loss scaling (Micikevicius et al., 2018, section 3.2): start high, halve on overflow, double after a while.
+INITIAL_LOSS_SCALE = 2.0**15
+STEPS_BEFORE_DOUBLING = 2000
+
+
+class TrainStep:
+    """A model with its optimizer and everything else that a step changes.
+
+    Create it inside the strategy's scope. `variables` is its whole state: what a checkpoint holds.
+    """
+
+    def __init__(self, model, config: TrainConfig, class_weights=None):
+        """Take over `model`, which from here on returns logits, and make its optimizer."""
+        self.model = end_in_logits(model)
+        self.config = config
+        self.class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
+        self.strategy = tf.distribute.get_strategy()
+        self.optimizer = create_optimizer(config)
+        self.optimizer.build(model.trainable_variables)
+        self.loss_scale = tf.Variable(INITIAL_LOSS_SCALE, trainable=False) if _is_float16(config) else None
+        self.good_steps = tf.Variable(0, trainable=False) if _is_float16(config) else None
+        # Kernels have a rank of at least 2; biases and normalization parameters have rank 1.
+        self.decayed = [len(v.shape) > 1 for v in model.trainable_variables]
+        self.train = tf.function(self._train, reduce_retracing=True)
+        self.evaluate = tf.function(self._evaluate, reduce_retracing=True)
+
+    @property
+    def variables(self) -> list:
+        """Every variable that a step changes, in a fixed order."""
+        own = [v for v in (self.loss_scale, self.good_steps) if v is not None]
+        return [*self.model.variables, *self.optimizer.variables, *own]
+
+    def _train(self, batches, learning_rates):
+        """Take a step on each of the next batches; returns (steps, 3): sum of losses, correct, examples."""
+        steps = tf.size(learning_rates)
+        totals = tf.TensorArray(tf.float32, steps, element_shape=[3])
+        for step in tf.range(steps):
+            self.optimizer.learning_rate.assign(learning_rates[step])
+            gradients, sums = self.strategy.run(self._gradients, args=next(batches))
+            self._update(gradients)
+            totals = totals.write(step, self.strategy.reduce("SUM", sums, axis=None))
+        return totals.stack()
+
+    def _gradients(self, images, labels):
+        """One replica's part of the batch: the gradients of the whole batch, and this part's sums."""
+        replica = tf.distribute.get_replica_context()
+        with tf.GradientTape() as tape:
+            logits = self.model(images, training=True)
+            losses = cross_entropy(labels, logits, self.config.label_smoothing)
+            if self.class_weights is not None:
+                losses *= tf.gather(self.class_weights, labels)
+            examples = tf.cast(tf.size(labels), tf.float32)
+            loss = tf.reduce_sum(losses) / replica.all_reduce("SUM", examples)
+            if self.model.losses:
+                loss += tf.add_n(self.model.losses) / self.strategy.num_replicas_in_sync
+            scaled = loss if self.loss_scale is None else loss * self.loss_scale
+        gradients = tape.gradient(scaled, [v.value for v in self.model.trainable_variables])
+        gradients = replica.all_reduce("SUM", gradients)
+        return gradients, tf.stack([tf.reduce_sum(losses), _correct(labels, logits), examples])
+
+    def _update(self, gradients):
+        if self.loss_scale is None:
+            self.strategy.run(self._apply, args=(gradients, 1.0))
+            return
+        first_replica = [self.strategy.experimental_local_results(g)[0] for g in gradients]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in first_replica])
+        scale = tf.identity(self.loss_scale)
+        self.good_steps.assign(tf.where(finite, self.good_steps + 1, 0))
+        double = tf.equal(self.good_steps, STEPS_BEFORE_DOUBLING)
+        self.loss_scale.assign(tf.where(finite, tf.where(double, scale * 2, scale), tf.maximum(scale / 2, 1.0)))
+        self.good_steps.assign(tf.where(double, 0, self.good_steps))
+        if finite:
+            self.strategy.run(self._apply, args=(gradients, scale))
+
+    def _apply(self, gradients, scale):
+        """Update the weights from gradients that are already summed over the replicas."""
+        variables = self.model.trainable_variables
+        gradients = [g / scale for g in gradients] if self.loss_scale is not None else list(gradients)
+        if self.config.optimizer != "adamw" and self.config.decay:
+            gradients = [
+                g + self.config.decay * v.value if decayed else g
+                for g, v, decayed in zip(gradients, variables, self.decayed, strict=True)
+            ]
+        if self.config.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm)
+        self.optimizer.apply(gradients, variables)
+
+    def _evaluate(self, images, labels):
+        """One global batch: (3,), the sum of losses, correct, examples."""
+        return self.strategy.reduce("SUM", self.strategy.run(self._sums, args=(images, labels)), axis=None)
+
+    def _sums(self, images, labels):
+        logits = self.model(images, training=False)
+        losses = cross_entropy(labels, logits, 0.0)
+        return tf.stack([tf.reduce_sum(losses), _correct(labels, logits), tf.cast(tf.size(labels), tf.float32)])
+
+
+def cross_entropy(labels, logits, label_smoothing):
+    """Cross-entropy of each example: labels (batch,) int, logits (batch, classes) float32 -> (batch,) float32.
+
+    With smoothing, the target is `1 - label_smoothing` on the label plus an even spread of the rest over all classes.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    if label_smoothing:
+        uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
+        losses = (1 - label_smoothing) * losses + label_smoothing * uniform
+    return losses
+
+
+def _correct(labels, logits):
+    hits = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
+    return tf.reduce_sum(tf.cast(hits, tf.float32))
+
+
+def create_optimizer(config: TrainConfig):
+    """The Keras optimizer of a config. The learning rate is assigned at every step."""
+    rate = config.peak_learning_rate
+    if config.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=config.momentum > 0)
+    elif config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(rate)
+    else:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.decay)
+        optimizer._use_weight_decay = lambda variable: len(variable.shape) > 1
+    # Keras sums the gradients over the replicas inside its update; the step has done that.
+    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+    return optimizer
+
+
+def end_in_logits(model):
+    """Take the softmax off the end of a classifier, in place, so that its loss is computed from logits, in float32.
+
+    Raises:
+        InvalidArgument: The model does not end in one output of logits or softmax.
+    """
+    layer = output_layer(model)
+    if layer is not None and ends_in_softmax(layer):
+        layer.activation = keras.activations.linear
+    return model
+
+
+def output_layer(model):
+    """The layer whose output is the model's.
+
+    Raises:
+        InvalidArgument: The model does not have exactly one output of shape (batch, classes).
+    """
+    shape = model.output_shape
+    if not (isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[1], int)):
+        raise InvalidArgument(
+            f"kzoo.train needs a model with one output of shape (batch, classes). Received: output_shape={shape!r}."
+        )
+    layer = model.layers[-1]
+    activation = getattr(layer, "activation", keras.activations.linear)
+    if activation not in (keras.activations.softmax, keras.activations.linear):
+        raise InvalidArgument(
+            "kzoo.train needs a model that ends in softmax or in logits. "
+            f"Received: {getattr(activation, '__name__', activation)!r} in its last layer {layer.name!r}."
+        )
+    return layer
+
+
+def ends_in_softmax(layer) -> bool:
+    """Whether a model's output layer turns logits into probabilities."""
+    return getattr(layer, "activation", None) is keras.activations.softmax
+
+
+def count_steps(examples: int, batch_size: int) -> int:
+    """Steps in an epoch; the last may be smaller."""
+    return math.ceil(examples / batch_size)
+
+
+def _is_float16(config: TrainConfig) -> bool:
+    return config.precision == "mixed_float16"
