@@ -84,6 +84,9 @@ def _two_pass(layer, inputs, training):
     gamma, beta, mean, variance = _parameters(layer, inputs.shape[-1])
     values = tf.cast(inputs, tf.float32)
     if training:
-        mean, variance = tf.nn.moments(values, list(range(len(inputs.shape) - 1)))
+        statistics = tf.nn.moments(values, list(range(len(inputs.shape) - 1)))
+        # Those of an empty batch are NaN, and so would be the gradient of gamma: 0 * NaN.
+        is_empty = tf.size(inputs) == 0
+        mean, variance = (tf.where(is_empty, m, s) for m, s in zip((mean, variance), statistics, strict=True))
     outputs = tf.nn.batch_normalization(values, mean, variance, beta, gamma, layer.epsilon)
     return tf.cast(outputs, inputs.dtype), mean, variance
