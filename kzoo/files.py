@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +21,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` has a name that `atomic_path` gives; where nothing is being written, a kill left it behind.
+
+    >>> is_temporary(Path("run/.config.1234.tmp.json")), is_temporary(Path("run/config.json"))
+    (True, False)
+    """
+    return re.fullmatch(r"\..+\.\d+\.tmp(\.[^.]*)?", path.name) is not None
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

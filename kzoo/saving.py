@@ -59,8 +59,10 @@ def load_model(path: str | Path, which: str = "best"):
             raise InvalidArgument(f"Not a run directory: it has no config.json. Received: {str(path)!r}.")
         path = path / f"{which}.keras"
         if not path.is_file():
-            raise RunError(f"This run has no {which} model yet. Received: {str(path)!r}. Finish its first epoch: "
-                           f"kzoo train --resume {path.parent}")
+            raise RunError(
+                f"This run has no {which} model yet. Received: {str(path)!r}. Finish its first epoch: "
+                f"kzoo train --resume {path.parent}"
+            )
     elif not path.is_file():
         raise InvalidArgument(f"No such model file or run directory. Received: {str(path)!r}.")
     elif path.suffix != ".keras":

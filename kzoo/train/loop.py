@@ -1,8 +1,8 @@
 """`fit` and `resume`: the training loop.
 
-A run is a pure function of its configuration, its data and the machine: shuffling, augmentation and the learning rate
-are functions of (seed, epoch, position), and everything else that changes is in the checkpoint. So a run that was killed
-and resumed ends in the same bits as one that was not.
+A run is a pure function of its configuration, its data and the machine: shuffling, augmentation and the learning
+rate are functions of (seed, epoch, position), and everything else that changes is in the checkpoint. So a run that was
+killed and resumed ends in the same bits as one that was not.
 """
 
 import math
@@ -77,10 +77,10 @@ def fit(
     """Train a classifier.
 
     Args:
-        build: Makes the model: a function without arguments that returns a `keras.Model` with an output of shape (batch,
-            classes), softmax or logits. It is called inside the strategy's scope and under the dtype policy.
-        train_data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs. Images
-            (N, height, width, channels), values 0 to 255; labels (N,) int.
+        build: Makes the model: a function without arguments that returns a `keras.Model` with an output of shape
+            (batch, classes), softmax or logits. It is called inside the strategy's scope and under the dtype policy.
+        train_data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs.
+            Images (N, height, width, channels), values 0 to 255; labels (N,) int.
         validation_data: The same, or None.
         config: How to train.
         run_dir: An empty or new folder for config, history, checkpoints, models and metrics; None keeps no files.
@@ -106,7 +106,13 @@ def fit(
         with tempfile.TemporaryDirectory(prefix="kzoo-") as folder:
             result = run(runs.create(folder, config), build, train_data, validation_data)
             return replace(result, run_dir=None)
-    return run(runs.create(run_dir, config, overwrite=overwrite), build, train_data, validation_data)
+    run_dir = runs.create(run_dir, config, overwrite=overwrite)
+    try:
+        return run(run_dir, build, train_data, validation_data)
+    except Exception:
+        if not (run_dir / runs.CHECKPOINT).exists():  # nothing was trained: the folder is free for the next try
+            runs.discard(run_dir)
+        raise
 
 
 def resume(
@@ -122,7 +128,7 @@ def resume(
 
     Args:
         run_dir: The run directory. A finished run is not trained again; its result is loaded.
-        build: Needed only if the run was stopped before its model was built.
+        build: Needed only if the run was stopped before its first step.
         train_data: Needed only if the run was given arrays or a `tf.data.Dataset`: the same again.
         validation_data: Likewise.
 
@@ -159,9 +165,11 @@ def run(run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validat
     """Train what config.json in `run_dir` says from where it stands, the beginning included."""
     if tf is None:
         raise InvalidArgument(
-            f"kzoo.train needs the TensorFlow backend. Received: {keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow."
+            f"kzoo.train needs the TensorFlow backend. Received: {keras.backend.backend()!r}. "
+            "Set KERAS_BACKEND=tensorflow."
         )
     with runs.lock(run_dir):
+        runs.delete_temporary(run_dir)
         record = runs.read_config(run_dir)
         config, kind, count = _settle_devices(run_dir, record["train"])
         train_data = as_data(train_data, config.batch_size)
@@ -244,7 +252,9 @@ class _Run:
             count = min(self.steps_at_once, self.steps - state.batch)
             rates = [self._learning_rate(state.batch + i) for i in range(count)]
             sums = self.step.train(batches, tf.constant(rates, tf.float32)).numpy()
-            self._check_finite(sums, rates)
+            for i, row in enumerate(sums):
+                if not math.isfinite(row[0]):
+                    self._stop_diverged(f"The loss became {row[0]}", state.batch + i, rates[i])
             for row in sums:
                 state.sums = [total + float(value) for total, value in zip(state.sums, row, strict=True)]
             state.batch += count
@@ -254,30 +264,35 @@ class _Run:
             advance(count, f"epoch {state.epoch + 1}/{config.epochs} loss {state.sums[0] / state.sums[2]:.4f}")
             if state.batch < self.steps:
                 if interrupted.is_set():
+                    self._check_weights()
                     self.save_checkpoint()
                     raise self._interruption()
                 if time.monotonic() - self.saved_at > config.checkpoint_seconds:
+                    self._check_weights()
                     self.save_checkpoint()
 
     def _learning_rate(self, batch):
         return self.state.plateau_factor * learning_rate(self.config, self.state.epoch + batch / self.steps)
 
-    def _check_finite(self, sums, rates):
-        for i, (loss, _, _) in enumerate(sums):
-            if math.isfinite(loss):
-                continue
-            step, rate = self.state.batch + i + 1, rates[i]
-            # The newest checkpoint is older than the first bad number.
-            good = State(**checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables))
-            self._save_model(runs.LAST)
-            raise TrainingDiverged(
-                f"The loss became {loss} at step {step} of epoch {self.state.epoch + 1}, learning rate {rate:.3g}. "
-                f"The last good model (epoch {good.epoch + 1}, step {good.batch}) is {self.dir / runs.LAST}. Try a lower "
-                "learning rate, a warm-up (--warmup-epochs), or --clip-norm."
-            )
+    def _stop_diverged(self, what, batch, rate):
+        """Go back to the newest checkpoint, whose weights are finite, and stop."""
+        good = State(**checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables))
+        self._save_model(runs.LAST)
+        raise TrainingDiverged(
+            f"{what} at step {batch + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.3g}. "
+            f"The last good model (epoch {good.epoch + 1}, step {good.batch}) is {self.dir / runs.LAST}. Try a lower "
+            "learning rate, a warm-up (--warmup-epochs), or --clip-norm."
+        )
+
+    def _check_weights(self):
+        """Before they are saved: a step with a finite loss can still leave weights that are not."""
+        if not self.step.is_finite():
+            last = self.state.batch - 1
+            self._stop_diverged("The weights became NaN or infinite", last, self._learning_rate(last))
 
     def _end_epoch(self):
         """Validate, then write models, checkpoint and history; killed in between, all of it is done again."""
+        self._check_weights()
         state = self.state
         loss, correct, examples = state.sums
         row = {
@@ -288,6 +303,10 @@ class _Run:
         }
         if self.validation_data is not None:
             row["val_loss"], row["val_accuracy"] = self._validate()
+            if not math.isfinite(row["val_loss"]):
+                self._stop_diverged(
+                    f"The validation loss became {row['val_loss']}", self.steps - 1, row["learning_rate"]
+                )
         row["seconds"] = round(state.seconds, 3)
         row["images_per_second"] = round(examples / state.seconds, 1)
         state.history.append(row)
@@ -295,9 +314,10 @@ class _Run:
         if self._judge(row):
             self._save_model(runs.BEST)
         self._save_model(runs.LAST)
-        self.save_checkpoint()
         runs.write_history(self.dir, state.history)
         runs.write_events(self.dir, row, time.time())
+        # Last: what is missing before it is done again, what were missing after it would stay so.
+        self.save_checkpoint()
         shown = [f"{key} {row[key]:.4f}" for key in ("loss", "accuracy", "val_loss", "val_accuracy") if key in row]
         speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s"
         console.log(f"epoch {row['epoch']}/{self.config.epochs}  {'  '.join(shown)}  {speed}")
@@ -360,7 +380,8 @@ class _Run:
         )
 
     def _batches(self, dataset, **order) -> Iterator:
-        return iter(self.step.strategy.experimental_distribute_dataset(dataset.batches(self.config.batch_size, **order)))
+        batches = dataset.batches(self.config.batch_size, **order)
+        return iter(self.step.strategy.experimental_distribute_dataset(batches))
 
     def _save_model(self, name):
         self.final.set_weights(self.step.model.get_weights())
@@ -417,14 +438,15 @@ def _settle_devices(run_dir: Path, config: TrainConfig) -> tuple[TrainConfig, st
 def _build(run_dir: Path, build, train_data, validation_data):
     """The model, as built the first time or as the run directory describes it."""
     path = run_dir / runs.ARCHITECTURE
-    if path.exists():
+    # Before the first checkpoint the description alone would mean random weights, where `build` may bring trained ones.
+    if (run_dir / runs.CHECKPOINT).exists():
         try:
             return keras.saving.deserialize_keras_object(runs.read_json(path))
         except Exception as error:  # whatever Keras makes of a damaged file
             raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
     if build is None:
         raise InvalidArgument(
-            f"This run was stopped before its model was built. Received: {str(run_dir)!r}. Pass build=, or continue a run "
+            f"This run was stopped before its first step. Received: {str(run_dir)!r}. Pass build=, or continue a run "
             "of the command line with kzoo train --resume."
         )
     model = build()

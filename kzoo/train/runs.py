@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kzoo.errors import InvalidArgument, RunError
-from kzoo.files import write_bytes, write_json, write_text
+from kzoo.files import is_temporary, write_bytes, write_json, write_text
 from kzoo.train.config import TrainConfig, from_dict, to_dict
 
 CONFIG = "config.json"  # what was asked and what it was resolved to: written first
@@ -44,23 +43,35 @@ def create(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False,
     run_dir = Path(run_dir).expanduser()
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        _check_free(run_dir, overwrite)  # before the lock, which is a file too
         with lock(run_dir):
-            occupied = [p.name for p in run_dir.iterdir() if p.name != _LOCK]
-            if CONFIG in occupied:
-                if not overwrite:
-                    raise RunError(
-                        f"There is a run here already. Received: run_dir={str(run_dir)!r}. Continue it with "
-                        f"kzoo train --resume {run_dir}, pass overwrite=True (--overwrite), or name another folder."
-                    )
-                _delete_run(run_dir)
-            elif occupied:
-                raise RunError(
-                    f"The folder is not empty and holds no run. Received: run_dir={str(run_dir)!r}. Name another folder."
-                )
+            _check_free(run_dir, overwrite)
+            _delete_run(run_dir)
             write_json(run_dir / CONFIG, {**_origin(), **record, "train": to_dict(config)})
     except OSError as error:
         raise RunError(f"Cannot write the run directory. Received: run_dir={str(run_dir)!r}: {error}.") from error
     return run_dir
+
+
+def _check_free(run_dir: Path, overwrite: bool) -> None:
+    occupied = [p.name for p in run_dir.iterdir() if p.name != _LOCK and not is_temporary(p)]
+    if CONFIG in occupied and not overwrite:
+        raise RunError(
+            f"There is a run here already. Received: run_dir={str(run_dir)!r}. Continue it with "
+            f"kzoo train --resume {run_dir}, pass overwrite=True (--overwrite), or name another folder."
+        )
+    if occupied and CONFIG not in occupied:
+        raise RunError(
+            f"The folder is not empty and holds no run. Received: run_dir={str(run_dir)!r}. Name another folder."
+        )
+
+
+def delete_temporary(run_dir: Path) -> None:
+    """Remove what a killed process was writing; the caller holds the lock."""
+    for folder in (run_dir, run_dir / EVENTS):
+        for path in folder.glob(".*"):
+            if is_temporary(path):
+                path.unlink()
 
 
 def discard(run_dir: Path) -> None:
@@ -72,10 +83,11 @@ def discard(run_dir: Path) -> None:
 
 
 def _delete_run(run_dir: Path) -> None:
+    delete_temporary(run_dir)
     for name in _FILES:
         if name != _LOCK:
             (run_dir / name).unlink(missing_ok=True)
-    for path in (run_dir / EVENTS).glob("events.out.tfevents.*"):
+    for path in (run_dir / EVENTS).glob("events.out.tfevents.*.kzoo"):
         path.unlink()
     if (run_dir / EVENTS).is_dir() and not any((run_dir / EVENTS).iterdir()):
         (run_dir / EVENTS).rmdir()
@@ -211,7 +223,7 @@ def _git_state() -> dict | None:
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S607
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
@@ -224,4 +236,3 @@ def differing_versions(record: dict) -> list[str]:
     now = _origin()["versions"]
     then = record.get("versions", {})
     return [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]
-

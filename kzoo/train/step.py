@@ -6,6 +6,8 @@ this order, the finite check (float16), unscaling, weight decay, clipping by glo
 
 import math
 
+import numpy as np
+
 from kzoo.backend import keras, tf
 from kzoo.errors import InvalidArgument
 from kzoo.train.config import TrainConfig
@@ -41,6 +43,11 @@ class TrainStep:
         """Every variable that a step changes, in a fixed order."""
         own = [v for v in (self.loss_scale, self.good_steps) if v is not None]
         return [*self.model.variables, *self.optimizer.variables, *own]
+
+    def is_finite(self) -> bool:
+        """Whether every number of the state is finite."""
+        numbers = [np.asarray(v) for v in self.variables]
+        return all(np.isfinite(n).all() for n in numbers if n.dtype.kind == "f")
 
     def _train(self, batches, learning_rates):
         """Take a step on each of the next batches; returns (steps, 3): sum of losses, correct, examples."""
@@ -163,6 +170,13 @@ def output_layer(model):
             f"kzoo.train needs a model with one output of shape (batch, classes). Received: output_shape={shape!r}."
         )
     layer = model.layers[-1]
+    while isinstance(layer, keras.Model):  # a model within the model
+        layer = layer.layers[-1]
+    if isinstance(layer, keras.layers.Softmax):
+        raise InvalidArgument(
+            "kzoo.train needs softmax as the activation of the last layer. Received: a Softmax layer. "
+            'Use Dense(classes, activation="softmax"), or leave the softmax off.'
+        )
     activation = getattr(layer, "activation", keras.activations.linear)
     if activation not in (keras.activations.softmax, keras.activations.linear):
         raise InvalidArgument(
