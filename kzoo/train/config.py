@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from kzoo import augment as augmentation
 from kzoo.errors import InvalidArgument, unknown
 
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -91,6 +92,7 @@ class TrainConfig:
         for name, valid in choices:
             if getattr(self, name) not in valid.__args__:
                 raise unknown(name, getattr(self, name), valid.__args__)
+        augmentation.check_name(self.augment)
         _check_ranges(self)
         # Lists come from JSON and from the command line.
         object.__setattr__(self, "decay_epochs", tuple(self.decay_epochs))
