@@ -13,7 +13,7 @@ from kzoo.files import write_bytes
 
 def save(path: Path, variables: list, state: dict) -> None:
     """Write the values of `variables`, by position, and the plain data of `state`."""
-    tensors = {f"{position:05d}": np.ascontiguousarray(v.numpy()) for position, v in enumerate(variables)}
+    tensors = {f"{position:05d}": np.asarray(v.numpy(), order="C") for position, v in enumerate(variables)}
     write_bytes(path, safetensors.numpy.save(tensors, metadata={"state": json.dumps(state)}))
 
 
