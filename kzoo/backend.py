@@ -57,5 +57,6 @@ with _without_chatter():
         tf = None
 
 if TYPE_CHECKING:
-    # TensorFlow's lazy modules and missing stubs give a type checker nothing to go by.
+    # Neither has type stubs; what a type checker infers of them is wrong more often than right.
+    keras: Any = None
     tf: Any = None

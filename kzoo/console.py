@@ -58,7 +58,7 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
+def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
     """Show the progress of `total` units of work with an estimate of the time left.
 
     Yields `advance(units, detail="")`. A terminal gets a bar; a pipe gets plain lines, and none if the work ends before
@@ -73,7 +73,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int, str], None
         yield _lines(description, total)
 
 
-def _bar(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
+def _bar(description: str, total: int) -> Iterator[Callable[..., None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -89,7 +89,7 @@ def _bar(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
         yield lambda units, detail="": bar.update(task, advance=units, detail=detail)
 
 
-def _lines(description: str, total: int) -> Callable[[int, str], None]:
+def _lines(description: str, total: int) -> Callable[..., None]:
     start = last = time.monotonic()
     done = 0
 

@@ -65,6 +65,15 @@ def load(
     return build(catalog, split, size, channels, skip_bad=on_bad_image == "skip")
 
 
+def fingerprint(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None) -> str:
+    """The `fingerprint` that a Dataset of this name has, without decoding an image.
+
+    Raises:
+        DataError: There is no such dataset.
+    """
+    return _find(name, "all", data_dir, download=False).fingerprint
+
+
 def _find(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[str] | None, download: bool) -> Catalog:
     """What `name` stands for: digits, then a path that exists, then TFDS."""
     if not isinstance(name, str | os.PathLike) or not os.fspath(name):

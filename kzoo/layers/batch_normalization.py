@@ -16,8 +16,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     first replica's): after each step they are the mean over the replicas. An empty batch, which a replica meets at an
     uneven end of an epoch, leaves them as they are (in Keras they become NaN).
 
-    On another backend than TensorFlow, with `renorm`, `synchronized`, a mask, or an axis other than the last, Keras's own
-    implementation is used.
+    With `renorm`, `synchronized`, a mask, an axis other than the last, or another backend than TensorFlow, Keras's own
+    implementation computes it.
 
     >>> import numpy as np
     >>> layer = BatchNormalization(epsilon=1e-5)
@@ -34,10 +34,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         """Normalize `inputs`: by their own statistics in training, by the moving ones otherwise."""
-        elsewhere = tf is None or self.renorm or self.synchronized or mask is not None
+        elsewhere = self.renorm or self.synchronized or mask is not None
         last = self.axis in (-1, len(inputs.shape) - 1)
         half_or_single = keras.backend.standardize_dtype(inputs.dtype) in ("float32", "bfloat16", "float16")
-        if elsewhere or not last or not half_or_single:
+        if tf is None or elsewhere or not last or not half_or_single:
             return super().call(inputs, training=training, mask=mask)
 
         training = bool(training and self.trainable)

@@ -1,15 +1,15 @@
-"""One random affine transformation per image: rotation, translation, zoom and flip in a single resampling."""
+"""One random affine transformation per image: rotation, shift, zoom, shear and flip in a single resampling."""
 
 import math
 
 from kzoo.backend import keras, tf
 
-_DRAWS = 6  # rotation, shift down, shift right, zoom of height, zoom of width, flip
+_DRAWS = 6  # rotation, shift down, shift right, zoom, shear, flip
 
 
 @keras.saving.register_keras_serializable(package="kzoo")
 class RandomAffine(keras.layers.Layer):
-    """Rotate, shift, zoom and flip each image at random, with one interpolation for all of it.
+    """Rotate, shift, zoom, shear and flip each image at random, with one interpolation for all of it.
 
     Images: (batch, height, width, channels), uint8 or float; the output has the same shape and dtype. The draws of an
     image are a pure function of its row of `seeds`, so they do not depend on the batch, the thread or the replica. The
@@ -19,6 +19,8 @@ class RandomAffine(keras.layers.Layer):
         rotation_factor: Angle drawn from plus or minus this share of a full turn.
         translation_factor: Shift drawn, per axis, from plus or minus this share of the height and width.
         zoom_factor: Scale drawn from 1 minus to 1 plus this, the same for both axes.
+        shear_factor: Slant drawn from plus or minus this: the top and the bottom edge move apart by this share of the
+            height.
         horizontal_flip: Whether to mirror every second image, on average.
         fill_mode: What lies outside the image: "constant" (zero), "nearest", "reflect" or "wrap".
         seed: Seed of the draws for a call without `seeds`.
@@ -35,6 +37,7 @@ class RandomAffine(keras.layers.Layer):
         rotation_factor=0.0,
         translation_factor=0.0,
         zoom_factor=0.0,
+        shear_factor=0.0,
         horizontal_flip=False,
         fill_mode="constant",
         seed=None,
@@ -45,6 +48,7 @@ class RandomAffine(keras.layers.Layer):
         self.rotation_factor = rotation_factor
         self.translation_factor = translation_factor
         self.zoom_factor = zoom_factor
+        self.shear_factor = shear_factor
         self.horizontal_flip = horizontal_flip
         self.fill_mode = fill_mode
         self.seed = seed
@@ -86,8 +90,9 @@ class RandomAffine(keras.layers.Layer):
         cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
         x0, y0 = (width - 1) / 2, (height - 1) / 2
         zeros = tf.zeros_like(scale)
-        # (x, y) of the output -> mirror * (rotation * ((x, y) - centre)) + centre + shift of the input
-        a, b, c, d = cos * mirror, -sin * mirror, sin, cos
+        shear = signed[:, 4] * self.shear_factor
+        # (x, y) of the output -> mirror * rotation * shear * ((x, y) - centre) + centre + shift of the input
+        a, b, c, d = cos * mirror, (cos * shear - sin) * mirror, sin, sin * shear + cos
         return tf.stack(
             [a, b, x0 + right - a * x0 - b * y0, c, d, y0 + down - c * x0 - d * y0, zeros, zeros],
             axis=-1,
@@ -95,7 +100,15 @@ class RandomAffine(keras.layers.Layer):
 
     def get_config(self):
         """The arguments."""
-        names = ("rotation_factor", "translation_factor", "zoom_factor", "horizontal_flip", "fill_mode", "seed")
+        names = (
+            "rotation_factor",
+            "translation_factor",
+            "zoom_factor",
+            "shear_factor",
+            "horizontal_flip",
+            "fill_mode",
+            "seed",
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

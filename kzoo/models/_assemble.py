@@ -57,7 +57,7 @@ def assemble(
         _refuse_head_arguments(classes, dropout)
     elif pooling is not None:
         raise InvalidArgument(
-            f"pooling is for include_top=False; {name} with its top has a head of its own. Received: pooling={pooling!r}."
+            f"pooling is for include_top=False; the top of {name} has its own. Received: pooling={pooling!r}."
         )
     if pooling not in (None, *POOLING):
         raise unknown("pooling", pooling, [*POOLING, "None"])
@@ -109,16 +109,16 @@ def _refuse_head_arguments(classes, dropout):
 
 
 def _check_input_shape(family, name, input_shape, include_top):
-    shape = tuple(input_shape) if isinstance(input_shape, tuple | list) else (input_shape,)
+    shape: tuple = tuple(input_shape) if isinstance(input_shape, tuple | list) else (input_shape,)
     flexible = not include_top or family.neck is None
     sizes_ok = len(shape) == 3 and all(
-        isinstance(s, int) and s >= family.minimum_size or (s is None and flexible) for s in shape[:2]
+        (isinstance(s, int) and s >= family.minimum_size) or (s is None and flexible) for s in shape[:2]
     )
     if not sizes_ok or not (isinstance(shape[2], int) and shape[2] >= 1):
         least = family.minimum_size
         raise InvalidArgument(
-            f"{name} takes input_shape=(height, width, channels) with height and width of at least {least} and at least "
-            f"1 channel. Received: {input_shape!r}. Default: {defaults(name)[0]}."
+            f"{name} takes input_shape=(height, width, channels) of at least {least} x {least} x 1. "
+            f"Received: {input_shape!r}. Default: {defaults(name)[0]}."
         )
     return shape
 

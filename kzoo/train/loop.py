@@ -138,7 +138,7 @@ def resume(
     """
     record = runs.read_config(run_dir)
     if train_data is None:
-        train_data, validation_data = load_data(record)
+        train_data, validation_data = load_data(record, "train"), load_data(record, "validation")
     return run(Path(run_dir).expanduser(), build, train_data, validation_data)
 
 
@@ -147,8 +147,8 @@ def load(run_dir: str | Path, which: str = "best"):
     return load_model(run_dir, which)
 
 
-def load_data(record: dict, split: str | None = None):
-    """The datasets that a run's config.json names: (train, validation), or one split.
+def load_data(record: dict, split: str) -> data.Dataset:
+    """A split of the dataset that a run's config.json names.
 
     Raises:
         InvalidArgument: The run was given arrays or a `tf.data.Dataset`.
@@ -156,9 +156,7 @@ def load_data(record: dict, split: str | None = None):
     arguments = (record.get("data") or {}).get("load")
     if arguments is None:
         raise InvalidArgument("This run was not given a dataset by name. Pass the data it was trained on.")
-    if split is not None:
-        return data.load(**arguments, split=split)
-    return data.load(**arguments, split="train"), data.load(**arguments, split="validation")
+    return data.load(**arguments, split=split)
 
 
 def run(run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validation_data: Any = None) -> Result:

@@ -162,8 +162,8 @@ def write_events(run_dir: Path, row: dict, wall_time: float) -> None:
     A file an epoch, because each then appears whole, TensorBoard follows a growing folder live, and a resumed run
     replaces what it does again instead of adding to it.
     """
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - made at run time
+    from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     epoch = int(row["epoch"])

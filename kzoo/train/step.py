@@ -5,6 +5,7 @@ this order, the finite check (float16), unscaling, weight decay, clipping by glo
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +32,8 @@ class TrainStep:
         self.strategy = tf.distribute.get_strategy()
         self.optimizer = create_optimizer(config)
         self.optimizer.build(model.trainable_variables)
-        self.loss_scale = tf.Variable(INITIAL_LOSS_SCALE, trainable=False) if _is_float16(config) else None
-        self.good_steps = tf.Variable(0, trainable=False) if _is_float16(config) else None
+        self.loss_scale: Any = tf.Variable(INITIAL_LOSS_SCALE, trainable=False) if _is_float16(config) else None
+        self.good_steps: Any = tf.Variable(0, trainable=False) if _is_float16(config) else None
         # Kernels have a rank of at least 2; biases and normalization parameters have rank 1.
         self.decayed = [len(v.shape) > 1 for v in model.trainable_variables]
         self.train = tf.function(self._train, reduce_retracing=True)

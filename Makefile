@@ -1,0 +1,43 @@
+# Every target makes its own virtual environment in .venv. PYTHON=python3.12 chooses another Python.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check slow clean
+
+# The main job on the embedded digits: train, evaluate, predict.
+demo: $(VENV)/.installed
+	$(BIN)/kzoo train mnist_net digits --augment digits --epochs 30 --run-dir runs/demo --overwrite
+	$(BIN)/kzoo evaluate runs/demo
+	$(BIN)/python recipes/save_digits.py runs/demo-digits
+	$(BIN)/kzoo predict runs/demo runs/demo-digits --top 2
+
+# All tests but the slow ones.
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+# Formatting, lint, types, the direction of imports.
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+# The tests that take minutes each.
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kzoo needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,96 @@
+"""`kzoo doctor`."""
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from kzoo import hardware
+from kzoo.cli._output import Json, print_json, print_table
+from kzoo.train.config import TrainConfig
+from kzoo.train.precision import resolve
+
+# Less free disk than this is worth a word: checkpoints and models are written all the time.
+LITTLE_DISK = 2 << 30
+
+
+def doctor(*, json: Json = False) -> int:
+    """Tell what kzoo would use on this machine, and what is wrong with the installation.
+
+    Exit status 1 if something is wrong.
+    """
+    machine = hardware.probe()
+    config, reasons = resolve(TrainConfig(), machine)
+    facts = {
+        "python": platform.python_version(),
+        **_versions(),
+        "cpu": f"{machine.cpu}, {machine.cores} cores, bfloat16 {'yes' if machine.cpu_bfloat16 else 'no'}",
+        "memory": f"{machine.memory_bytes / 2**30:.1f} GiB",
+        "gpus": ", ".join(machine.gpus) or "none",
+        "precision": reasons[0].removeprefix("precision "),
+        "strategy": reasons[1].removeprefix("strategy "),
+        "tfds data": os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"),
+    }
+    problems = [*_package_problems(), *_disk_problems(), *_tensorflow_problems(machine)]
+    if json:
+        resolved = {"precision": config.precision, "strategy": config.strategy}
+        print_json({**facts, **resolved, "reasons": reasons, "problems": problems})
+    else:
+        print_table(("what", "found"), facts.items())
+        print("\n".join(f"problem: {problem}" for problem in problems) or "no problems found")
+    return 1 if problems else 0
+
+
+def _requirements() -> list[Requirement]:
+    return [r for r in map(Requirement, requires("kzoo") or []) if r.marker is None or r.marker.evaluate({"extra": ""})]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for requirement in _requirements():
+        try:
+            found[requirement.name] = version(requirement.name)
+        except PackageNotFoundError:
+            found[requirement.name] = "missing"
+    return {"kzoo": version("kzoo"), **found}
+
+
+def _package_problems() -> list[str]:
+    problems = []
+    for requirement in _requirements():
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            problems.append(f'{requirement.name} is not installed: pip install "{requirement}"')
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            problems.append(f'{requirement.name} {found} was not tested with kzoo: pip install "{requirement}"')
+    return problems
+
+
+def _disk_problems() -> list[str]:
+    free = shutil.disk_usage(Path.cwd()).free
+    return [f"only {free / 2**30:.1f} GiB of disk are free here"] if free < LITTLE_DISK else []
+
+
+def _tensorflow_problems(machine: hardware.Hardware) -> list[str]:
+    """What only starting TensorFlow shows."""
+    try:
+        from kzoo.backend import keras, tf
+    except Exception as error:  # a broken installation can raise anything
+        return [f"TensorFlow or Keras cannot be imported: {' '.join(str(error).split())}"]
+    problems = []
+    if tf is None:
+        return [f"Keras runs on {keras.backend.backend()}, where kzoo cannot train: unset KERAS_BACKEND"]
+    if keras.config.image_data_format() != "channels_last":
+        problems.append("Keras is set to channels_first: remove image_data_format from ~/.keras/keras.json")
+    usable = len(tf.config.list_physical_devices("GPU"))
+    if usable < len(machine.gpus):
+        problems.append(
+            f"TensorFlow can use {usable} of {len(machine.gpus)} NVIDIA GPUs: "
+            'pip install "tensorflow[and-cuda]", or update the NVIDIA driver'
+        )
+    return problems

@@ -1,0 +1,109 @@
+"""`kzoo predict`."""
+
+import glob
+import sys
+from pathlib import Path
+from typing import Literal
+
+from kzoo import console
+from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.errors import DataError, InvalidArgument
+
+# Images that are decoded and classified at a time.
+CHUNK = 256
+
+
+def predict(
+    run: str,
+    /,
+    *images: str,
+    top: int = 5,
+    which: Literal["best", "last"] = "best",
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
+    on_bad_image: Literal["stop", "skip"] = "stop",
+    json: Json = False,
+) -> None:
+    """Classify images with a trained model.
+
+    Prints a table on a terminal, a line of JSON per image in a pipe.
+
+    Args:
+        run: A run directory or a .keras file.
+        images: Image files, folders of them, or quoted patterns such as "new/*.jpg".
+        top: How many classes to show for each image.
+        which: The run's best or last model.
+        precision: The dtype policy to compute under.
+        on_bad_image: What to do at an image that cannot be read.
+    """
+    files = find_images(images)
+    if top < 1:
+        raise InvalidArgument(f"--top must be at least 1. Received: {top}.")
+    from kzoo import load_model
+    from kzoo import predict as classify
+    from kzoo.train.precision import in_precision
+
+    model = load_model(run, which)
+    if precision != "float32":
+        model = in_precision(model, precision)
+    predictions, skipped = [], []
+    with console.progress("predicting", len(files)) as advance:
+        for start in range(0, len(files), CHUNK):
+            chunk = files[start : start + CHUNK]
+            for file, ranked in _classify(classify, model, chunk, top, on_bad_image, skipped):
+                best = [prediction._asdict() for prediction in ranked]
+                predictions.append({"file": file, "top": best})
+                if not json and not sys.stdout.isatty():
+                    print_json(predictions[-1])
+            advance(len(chunk))
+    if skipped:
+        console.warn(f"left out {len(skipped)} bad images, first: {skipped[0]}")
+    if json:
+        print_json({"predictions": predictions})
+    elif sys.stdout.isatty():
+        rows = []
+        for prediction in predictions:
+            for rank, one in enumerate(prediction["top"]):
+                rows.append((prediction["file"] if rank == 0 else "", one["label"], percent(one["probability"])))
+        print_table(("file", "class", "probability"), rows)
+
+
+def _classify(classify, model, files, top, on_bad_image, skipped):
+    """Pairs of file and predictions; one by one only where a bad image is to be skipped."""
+    if on_bad_image == "stop":
+        return zip(files, classify(model, files, top=top), strict=True)
+    results = []
+    for file in files:
+        try:
+            results.append((file, classify(model, [file], top=top)[0]))
+        except DataError as error:
+            skipped.append(str(error))
+    return results
+
+
+def find_images(arguments: tuple[str, ...]) -> list[str]:
+    """Files from files, folders and patterns, in the order of the arguments; within a folder by name.
+
+    Raises:
+        InvalidArgument: An argument that matches nothing.
+    """
+    from kzoo.data.images import SUFFIXES
+
+    if not arguments:
+        raise InvalidArgument("Name images to classify: files, folders or quoted patterns.")
+    files = []
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if path.is_dir():
+            found = [str(p) for p in sorted(path.iterdir()) if p.is_file() and p.suffix.lower() in SUFFIXES]
+            if not found:
+                raise InvalidArgument(
+                    f"No images in the folder. Received: {argument!r}. kzoo reads {', '.join(sorted(SUFFIXES))}."
+                )
+        elif path.exists():
+            found = [str(path)]
+        else:
+            found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - may be absolute
+            if not found:
+                raise InvalidArgument(f"No such file, folder or pattern. Received: {argument!r}.")
+        files += found
+    return files

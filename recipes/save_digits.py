@@ -1,0 +1,29 @@
+"""Save ten digits of the embedded test split as PNG files, one of each class, for trying `kzoo predict`.
+
+    python recipes/save_digits.py FOLDER
+
+Takes two seconds. The digits are 8 x 8 pixels of real handwriting (UCI Optical Recognition of Handwritten Digits); a
+file's name is its label.
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from kzoo import data
+
+
+def main(folder: Path) -> None:
+    """Write `folder/LABEL.png` for each class."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digits = data.load("digits", "test")
+    for label, name in enumerate(digits.class_names):
+        first = int((digits.labels == label).argmax())
+        Image.fromarray(digits.images[first, :, :, 0]).save(folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python recipes/save_digits.py FOLDER")
+    main(Path(sys.argv[1]))
