@@ -1,0 +1,61 @@
+"""What the tests share: fresh processes, the digits, and real data where this machine has it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="session")
+def child_environment():
+    """Environment variables of a process that imports the same kzoo as this one."""
+    import kzoo
+
+    found_in = str(Path(kzoo.__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [found_in, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+@pytest.fixture(scope="session")
+def fresh_python(child_environment):
+    """Run Python code in a process of its own; fails with its standard error unless it exits with `status`."""
+
+    def run(code, *arguments, status=0, **options):
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        options = {"timeout": 240, "env": child_environment, **options}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+        assert done.returncode == status, done.stderr[-4000:]
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The training and validation split of the digits, 8x8."""
+    from kzoo import data
+
+    return data.load("digits"), data.load("digits", "validation")
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real images and weights."""
+    folder = Path(os.environ.get("KZOO_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"needs the real data: no folder {folder}; set KZOO_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tfds_folder():
+    """The folder of prepared TFDS datasets."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    if not folder.is_dir():
+        pytest.skip(f"needs prepared TFDS datasets: no folder {folder}; set TFDS_DATA_DIR")
+    return folder
