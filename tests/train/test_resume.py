@@ -5,7 +5,6 @@ Not compared: seconds and images_per_second, which measure the machine.
 
 import csv
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -21,8 +20,8 @@ from kzoo.train import load, runs
 WORKER = Path(__file__).with_name("resume_worker.py")
 TIMINGS = ("seconds", "images_per_second", "training_seconds")
 
-# Everything that a checkpoint must carry: dropout (in the model), augmentation, optimizer moments, the plateau's and
-# early stopping's counters. With checkpoint_seconds=0 a checkpoint follows every execution, the mid-epoch ones included.
+# Everything that a checkpoint must carry: dropout (in the model), augmentation, optimizer moments, the counters of the
+# plateau and of early stopping. With checkpoint_seconds=0 a checkpoint follows every execution, within epochs too.
 CONFIG = {
     "batch_size": 24,  # 59 full batches and a tail of 23 images
     "augment": "digits",
@@ -44,7 +43,7 @@ class Trainer:
     def __init__(self, run_dir, config, environment):
         self.dir = run_dir
         command = [sys.executable, WORKER, run_dir, json.dumps(config)]
-        self.log = Path(f"{run_dir}.log").open("ab")
+        self.log = open(f"{run_dir}.log", "ab")  # noqa: SIM115 - finish closes it
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, env=environment, text=True)
 
     def wait_for_training(self, written_before):
@@ -77,7 +76,7 @@ def _written(run_dir):
 
 
 def kill_and_finish(run_dir, config, environment, kills, inside, rng, longest_delay):
-    """Train with `kills` kills at random moments, `inside` of them inside a checkpoint write; returns where they fell."""
+    """Train with kills at random moments, at least `inside` of them inside a checkpoint write; return where they fell."""
     moments = []
     while len(moments) < kills:
         trainer = Trainer(run_dir, config, environment)
@@ -148,9 +147,9 @@ def short(tmp_path_factory, child_environment):
 def test_killed_at_three_moments_once_inside_a_write(short, tmp_path, child_environment):
     config, reference = short
     moments = kill_and_finish(
-        tmp_path / "run", config, child_environment, kills=3, inside=1, rng=random.Random(1), longest_delay=0.6
+        tmp_path / "run", config, child_environment, kills=3, inside=1, rng=np.random.default_rng(1), longest_delay=0.6
     )
-    assert sum(inside for _, inside in moments) == 1
+    assert sum(inside for _, inside in moments) >= 1
     assert_same_run(tmp_path / "run", reference)
 
 
@@ -179,7 +178,7 @@ def test_killed_at_many_moments(precision, kills, inside, tmp_path, child_enviro
     config = {**CONFIG, "epochs": 40 if kills > 5 else 12, "precision": precision}
     reference = never_killed(tmp_path, config, child_environment)
     moments = kill_and_finish(
-        tmp_path / "run", config, child_environment, kills, inside, random.Random(2), longest_delay=1.0
+        tmp_path / "run", config, child_environment, kills, inside, np.random.default_rng(2), longest_delay=1.0
     )
     assert sum(written for _, written in moments) >= inside
     # They fell at different places, within epochs too.

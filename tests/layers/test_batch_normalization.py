@@ -1,0 +1,194 @@
+"""The fused batch normalization computes what Keras's computes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kzoo.backend import keras
+from kzoo.layers import BatchNormalization
+
+CHANNELS = 5
+SHAPES = {2: (CHANNELS,), 3: (6, CHANNELS), 4: (6, 4, CHANNELS)}
+
+
+def pair(rank, **arguments):
+    """Keras's layer and ours, with the same random weights."""
+    layers = keras.layers.BatchNormalization(**arguments), BatchNormalization(**arguments)
+    for layer in layers:
+        layer.build((None, *SHAPES[rank]))
+    random = np.random.default_rng(0)
+    weights = [random.uniform(0.5, 1.5, w.shape).astype("float32") for w in layers[0].weights]
+    for layer in layers:
+        layer.set_weights(weights)
+    return layers
+
+
+def everything(layer, inputs, upstream, training):
+    """Outputs, all gradients, and the weights afterwards."""
+    inputs = tf.convert_to_tensor(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=training)
+        loss = tf.reduce_sum(outputs * upstream)
+    watched = [inputs, *(v.value for v in layer.trainable_variables)]
+    return [outputs, *tape.gradient(loss, watched), *layer.get_weights()]
+
+
+def assert_equal(rank, batch, training=True, inputs=None, **arguments):
+    random = np.random.default_rng(batch)
+    if inputs is None:
+        inputs = random.normal(1.0, 2.0, (batch, *SHAPES[rank])).astype("float32")
+    # Of order 1 / batch, as a mean loss gives, so that sums over the batch stay of order 1.
+    upstream = (random.normal(size=inputs.shape) / batch).astype("float32")
+    keras_layer, layer = pair(rank, **arguments)
+    expected = everything(keras_layer, inputs, upstream, training)
+    found = everything(layer, inputs, upstream, training)
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        # Numbers of order 1: float32 rounding, summed in another order.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 256])
+@pytest.mark.parametrize("rank", [2, 3, 4])
+def test_training_equals_keras(rank, batch):
+    assert_equal(rank, batch)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"scale": False}, {"center": False}, {"scale": False, "center": False}, {"momentum": 0.6, "epsilon": 0.01}],
+)
+def test_options_equal_keras(rank, arguments):
+    assert_equal(rank, 7, **arguments)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+def test_inference_equals_keras_and_leaves_the_statistics(rank):
+    assert_equal(rank, 7, training=False)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+def test_frozen_layer_runs_in_inference_mode(rank):
+    inputs = np.random.default_rng(0).normal(size=(7, *SHAPES[rank])).astype("float32")
+    keras_layer, layer = pair(rank)
+    before = layer.get_weights()
+    keras_layer.trainable = layer.trainable = False
+    np.testing.assert_allclose(layer(inputs, training=True), keras_layer(inputs, training=True), rtol=1e-5, atol=1e-5)
+    for now, then in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_small_epsilon_is_not_raised():
+    # TensorFlow's Python wrapper of the kernel would raise epsilon to 1.001e-5: outputs 3 times too small, at a variance
+    # of 1e-8.
+    inputs = np.random.default_rng(0).normal(0, 1e-4, (16, *SHAPES[4])).astype("float32")
+    layer = BatchNormalization(epsilon=1e-6)
+    outputs = np.asarray(layer(inputs, training=True))
+    wide = inputs.astype("float64")
+    axes = (0, 1, 2)
+    expected = (wide - wide.mean(axes)) / np.sqrt(wide.var(axes) + 1e-6)
+    # The variance, of order 1e-8, is rounded beside epsilon.
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_activations_with_float32_statistics(rank, dtype):
+    # 1,000 +- 1: in bfloat16 (8 bits) the mean and variance of such numbers would be far off.
+    random = np.random.default_rng(0)
+    inputs = tf.cast(1000 + 8 * random.integers(-1, 2, (64, *SHAPES[rank])), dtype)
+    layer = BatchNormalization(momentum=0.0, dtype=f"mixed_{dtype}")
+    outputs = layer(inputs, training=True)
+    exact = tf.cast(inputs, "float64").numpy()
+    axes = tuple(range(rank - 1))
+    assert outputs.dtype == dtype
+    assert {w.dtype for w in layer.weights} == {"float32"}
+    np.testing.assert_allclose(layer.moving_mean, exact.mean(axes), rtol=1e-5)
+    # A float32 variance of numbers near 1,000 whose variance is about 40.
+    np.testing.assert_allclose(layer.moving_variance, exact.var(axes), rtol=1e-3)
+    expected = (exact - exact.mean(axes)) / np.sqrt(exact.var(axes) + 1e-3)
+    # One rounding of outputs below 2: to 8 bits in bfloat16, to 11 in float16 (and 1e-3 for the statistics).
+    half_unit = 2.0 ** (-8 if dtype == "bfloat16" else -11)
+    np.testing.assert_allclose(tf.cast(outputs, "float64"), expected, atol=2 * half_unit + 1e-3)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+def test_empty_batch_is_harmless(rank):
+    _, layer = pair(rank)
+    before = layer.get_weights()
+    inputs = np.zeros((0, *SHAPES[rank]), "float32")
+    outputs, *rest = everything(layer, inputs, inputs, True)
+    input_gradient, gamma_gradient, beta_gradient, *after = rest
+    assert outputs.shape == input_gradient.shape == inputs.shape
+    np.testing.assert_array_equal(gamma_gradient, np.zeros(CHANNELS))
+    np.testing.assert_array_equal(beta_gradient, np.zeros(CHANNELS))
+    for now, then in zip(after, before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [({"axis": 1}, (7, 5, 6, 4)), ({"renorm": True}, (7, 6, 4, 5)), ({"dtype": "float64"}, (7, 6, 4, 5))],
+)
+def test_what_the_kernel_cannot_do_is_left_to_keras(arguments, shape):
+    inputs = np.random.default_rng(0).normal(1, 2, shape)
+    layers = keras.layers.BatchNormalization(**arguments), BatchNormalization(**arguments)
+    expected, found = (layer(inputs, training=True) for layer in layers)
+    np.testing.assert_array_equal(found, expected)
+    for ours, theirs in zip(layers[1].get_weights(), layers[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_have_keras_order_names_and_shapes():
+    keras_layer, layer = pair(4)
+    described = [[(w.name, w.shape, w.trainable) for w in one.weights] for one in (keras_layer, layer)]
+    assert described[1] == described[0]
+    assert [name for name, *_ in described[1]] == ["gamma", "beta", "moving_mean", "moving_variance"]
+
+
+def test_config_roundtrip():
+    layer = BatchNormalization(momentum=0.7, epsilon=2e-5, scale=False, name="here")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(again) is BatchNormalization
+    assert again.get_config() == layer.get_config()
+    assert (again.momentum, again.epsilon, again.scale, again.name) == (0.7, 2e-5, False, "here")
+
+
+def test_same_results_inside_a_compiled_function():
+    _, eager = pair(4)
+    _, traced = pair(4)
+    inputs = np.random.default_rng(3).normal(size=(7, *SHAPES[4])).astype("float32")
+    outputs = tf.function(lambda x: traced(x, training=True))(inputs)
+    # The same kernel twice.
+    np.testing.assert_allclose(outputs, eager(inputs, training=True), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(traced.get_weights(), eager.get_weights())
+
+
+REPLICAS = """
+import numpy as np
+from kzoo.backend import tf
+from kzoo.layers import BatchNormalization
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+halves = [np.full((4, 2, 2, 3), 1.0, "float32"), np.full((4, 2, 2, 3), 5.0, "float32")]
+with strategy.scope():
+    layer = BatchNormalization(momentum=0.5)
+    layer.build((None, 2, 2, 3))
+inputs = strategy.experimental_distribute_values_from_function(
+    lambda context: tf.constant(halves[context.replica_id_in_sync_group])
+)
+tf.function(lambda: strategy.run(lambda x: layer(x, training=True), (inputs,)))()
+for moving in (layer.moving_mean, layer.moving_variance):
+    print([float(v.numpy()[0]) for v in strategy.experimental_local_results(moving.value)])
+"""
+
+
+def test_moving_statistics_agree_on_two_replicas(fresh_python):
+    lines = fresh_python(REPLICAS).stdout.splitlines()
+    # From 0 and 1, with momentum 0.5, replicas that see only 1s and only 5s: 0.5 and 2.5, of mean 1.5.
+    assert lines == ["[1.5, 1.5]", "[0.5, 0.5]"]
