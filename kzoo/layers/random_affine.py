@@ -87,7 +87,9 @@ class RandomAffine(keras.layers.Layer):
         right = signed[:, 2] * self.translation_factor * width
         scale = 1.0 + signed[:, 3] * self.zoom_factor
         mirror = tf.where(draws[:, 5] < 0.5, -1.0, 1.0) if self.horizontal_flip else tf.ones_like(scale)
-        cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
+        # In float64: a vectorized float32 cosine differs in its last bit by where in the batch an image stands.
+        wide = tf.cast(angle, tf.float64)
+        cos, sin = (tf.cast(f(wide), tf.float32) * scale for f in (tf.cos, tf.sin))
         x0, y0 = (width - 1) / 2, (height - 1) / 2
         zeros = tf.zeros_like(scale)
         shear = signed[:, 4] * self.shear_factor
