@@ -81,7 +81,7 @@ def test_frozen_layer_runs_in_inference_mode(rank):
 
 
 def test_small_epsilon_is_not_raised():
-    # TensorFlow's Python wrapper of the kernel would raise epsilon to 1.001e-5: outputs 3 times too small, at a variance
+    # TensorFlow's Python wrapper of the kernel raises epsilon to 1.001e-5: outputs 3 times too small at a variance
     # of 1e-8.
     inputs = np.random.default_rng(0).normal(0, 1e-4, (16, *SHAPES[4])).astype("float32")
     layer = BatchNormalization(epsilon=1e-6)

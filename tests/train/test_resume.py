@@ -76,7 +76,7 @@ def _written(run_dir):
 
 
 def kill_and_finish(run_dir, config, environment, kills, inside, rng, longest_delay):
-    """Train with kills at random moments, at least `inside` of them inside a checkpoint write; return where they fell."""
+    """Train with kills at random moments, at least `inside` of them inside a checkpoint write; return their places."""
     moments = []
     while len(moments) < kills:
         trainer = Trainer(run_dir, config, environment)

@@ -1,0 +1,193 @@
+"""What a user does wrong, the one line that answers it, and the exit status."""
+
+import os
+import re
+
+import pytest
+from PIL import Image
+
+from kzoo.cli import run as kzoo
+
+TRAIN = "train mnist_net digits"
+
+# arguments, exit status, what the line says
+USAGE = [
+    ("train", 2, "takes a MODEL and a DATASET"),
+    ("train mnistnet digits", 2, "Unknown model. Received: 'mnistnet'. Did you mean 'mnist_net'?"),
+    ("train mnist_net digits extra", 2, "extra"),
+    ("trian mnist_net digits", 2, 'Unknown command "trian". Did you mean "train"?'),
+    (f"{TRAIN} --epoch 3", 2, "Unknown option: --epoch. Did you mean --epochs?"),
+    (f"{TRAIN} --epochs three", 2, 'unable to convert "three" into int'),
+    (f"{TRAIN} --epochs 0", 2, "epochs must be a whole number of at least 1. Received: 0"),
+    (f"{TRAIN} --batch-size -1", 2, "batch_size must be a whole number of at least 1"),
+    (f"{TRAIN} --learning-rate nan", 2, "learning_rate must be a number above 0"),
+    (f"{TRAIN} --optimizer adm", 2, 'Choose from: "sgd", "adam", "adamw". Did you mean "adam"?'),
+    (f"{TRAIN} --warmup-epochs 12", 2, "warmup_epochs must be less than epochs=12"),
+    (f"{TRAIN} --augment flip", 2, "Unknown augmentation policy. Received: 'flip'. Valid: digits, none, photos"),
+    (f"{TRAIN} --devices gpu:99", 2, "usable GPUs. Received: devices='gpu:99'"),
+    (f"{TRAIN} --devices tpu", 2, "devices must be cpu:N or gpu:N"),
+    (f"{TRAIN} --strategy one --devices cpu:2", 2, "Use --strategy mirrored or auto"),
+    (f"{TRAIN} --image-size big", 2, "--image-size must be like"),
+    (f"{TRAIN} --image-size 3", 2, "mnist_net takes input_shape"),
+    (f"{TRAIN} --dropout 1", 2, "dropout must be a rate from 0"),
+    (f"{TRAIN} --channels 2", 2, "channels must be 1, 3 or None"),
+    ("train mnist_net no_such_dataset", 1, "--download"),
+    ("train mnist_net ./no/such/folder", 1, "No such folder or CSV file"),
+    ("train --resume no_such_run", 2, "Not a run directory"),
+    ("train --resume no_such_run --epochs 3", 2, "--resume takes the run directory alone"),
+    ("evaluate no_such_run", 2, "No such run directory or model file"),
+    ("evaluate no_such_run digits --split tets", 2, 'Did you mean "test"?'),
+    ("predict no_such_run", 2, "Name images to classify"),
+    ("predict no_such_run no_such_image.png", 2, "No such file, folder or pattern"),
+    ("predict . pyproject.toml", 2, "Not a run directory: it has no config.json"),
+    ("predict pyproject.toml pyproject.toml", 2, "must be a .keras file"),
+    ("info resnet18b", 2, "Unknown model"),
+    ("list vgg0*", 2, "Unknown model pattern"),
+    ("bench speed mnist_net", 2, 'Choose from: "train-step"'),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "line"), USAGE, ids=[arguments for arguments, *_ in USAGE])
+def test_usage_errors(arguments, status, line, capfd, monkeypatch, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert kzoo(arguments.split()) == status
+    check_one_line(capfd, line)
+    assert list(tmp_path.glob("runs/*")) == []  # what could not begin leaves no run behind
+
+
+def photos(folder, classes=("ants", "bees"), count=10):
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (20, 20), (20 * i, 100 * label, 50)).save(folder / name / f"{i}.png")
+
+
+def truncated(folder):
+    path = folder / "ants" / "cut.png"
+    path.write_bytes((folder / "ants" / "3.png").read_bytes()[:-30])
+
+
+def empty_file(folder):
+    (folder / "ants" / "nothing.jpg").write_bytes(b"")
+
+
+def text_file(folder):
+    (folder / "bees" / "words.jpg").write_text("a bee, I promise")
+
+
+def bomb(folder):
+    Image.new("1", (40_000, 40_000)).save(folder / "bees" / "bomb.png")
+
+
+def empty_class(folder):
+    (folder / "wasps").mkdir()
+
+
+def one_class(folder):
+    for path in (folder / "bees").iterdir():
+        path.unlink()
+    (folder / "bees").rmdir()
+
+
+def classes_by_case(folder):
+    photos(folder.parent / "more", ("Ants", "b"))
+    (folder.parent / "more" / "Ants").rename(folder / "Ants")
+
+
+def no_images(folder):
+    for path in folder.rglob("*.png"):
+        path.rename(path.with_suffix(".tiff"))
+
+
+def labels_that_differ(folder):
+    photos(folder / "train")
+    photos(folder / "val", ("ants", "wasps"))
+    for name in ("ants", "bees"):
+        for path in (folder / name).iterdir():
+            path.unlink()
+        (folder / name).rmdir()
+
+
+DATA = [
+    (truncated, r"Bad image. .*cut\.png"),
+    (empty_file, r"Bad image. .*nothing\.jpg"),
+    (text_file, r"Bad image. .*words\.jpg"),
+    (bomb, r"Bad image. .*bomb\.png"),
+    (empty_class, r"wasps"),
+    (one_class, r"at least two classes.*'ants'"),
+    (classes_by_case, r"'Ants'.*'ants'|'ants'.*'Ants'"),
+    (no_images, r"tiff?|No images|no images|empty"),
+    (labels_that_differ, r"'wasps'"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "line"), DATA, ids=[spoil.__name__ for spoil, _ in DATA])
+def test_bad_data(spoil, line, tmp_path, capfd):
+    photos(tmp_path / "photos")
+    spoil(tmp_path / "photos")
+    assert kzoo(["train", "mnist_net", str(tmp_path / "photos"), "--run-dir", str(tmp_path / "run")]) == 1
+    check_one_line(capfd, line, is_pattern=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("spoil", [truncated, empty_file, text_file, bomb], ids=lambda spoil: spoil.__name__)
+def test_bad_images_can_be_skipped(spoil, tmp_path, capfd):
+    photos(tmp_path / "photos")
+    spoil(tmp_path / "photos")
+    run = tmp_path / "run"
+    arguments = ["train", "mnist_net", str(tmp_path / "photos"), "--run-dir", str(run), "--epochs", "1"]
+    assert kzoo([*arguments, "--on-bad-image", "skip"]) == 0
+    assert kzoo(["evaluate", str(run), "--split", "all", "--json"]) == 0
+    assert '"images": 20' in capfd.readouterr().out
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path, capfd):
+    run = tmp_path / "run"
+    arguments = ["train", "mnist_net", "digits", "--epochs", "1", "--run-dir", str(run)]
+    assert kzoo(arguments) == 0
+    before = (run / "best.keras").read_bytes()
+    capfd.readouterr()
+    assert kzoo(arguments) == 1
+    check_one_line(capfd, "There is a run here already")
+    assert (run / "best.keras").read_bytes() == before
+    (run / "notes.txt").write_text("mine")
+    assert kzoo([*arguments, "--overwrite", "--seed", "5"]) == 0
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path, capfd):
+    tmp_path.chmod(0o500)
+    assert kzoo(["train", "mnist_net", "digits", "--run-dir", str(tmp_path / "run")]) == 1
+    check_one_line(capfd, "Cannot write the run directory")
+
+
+def test_a_file_where_the_run_should_be(tmp_path, capfd):
+    (tmp_path / "run").write_text("")
+    assert kzoo(["train", "mnist_net", "digits", "--run-dir", str(tmp_path / "run")]) == 1
+    check_one_line(capfd, "Cannot write the run directory")
+
+
+def test_a_damaged_config(tmp_path, capfd):
+    (tmp_path / "config.json").write_text('{"train": {"epo')
+    assert kzoo(["train", "--resume", str(tmp_path)]) == 1
+    check_one_line(capfd, "config.json is damaged")
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_a_good_model(tmp_path, capfd):
+    run = tmp_path / "run"
+    arguments = ["--optimizer", "sgd", "--learning-rate", "9999", "--run-dir", str(run)]
+    assert kzoo([*TRAIN.split(), *arguments]) == 1
+    check_one_line(capfd, r"The loss became (nan|inf) at step \d+ of epoch \d+, learning rate 1e\+04", is_pattern=True)
+    assert kzoo(["evaluate", str(run), "--which", "last", "--json"]) == 0
+    assert "NaN" not in capfd.readouterr().out
+
+
+def check_one_line(capfd, text, is_pattern=False):
+    """The last line of standard error is kzoo's, says `text`, and there is no traceback."""
+    error = capfd.readouterr().err
+    assert "Traceback" not in error
+    line = error.splitlines()[-1]
+    assert line.startswith("kzoo: ")
+    assert re.search(text if is_pattern else re.escape(text), line), line
