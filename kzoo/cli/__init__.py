@@ -20,17 +20,17 @@ app = App(
     default_parameter=Parameter(negative=()),
     result_action="return_value",
 )
-for _name, _help in (
-    ("list", "List the models of the zoo."),
-    ("info", "Show what a model is: input, classes, parameters, layers."),
-    ("train", "Train a model on a dataset, or resume a run."),
-    ("evaluate", "Score a trained model on labelled images."),
-    ("predict", "Classify images with a trained model."),
-    ("bench", "Measure kzoo against plain Keras on this machine."),
-    ("doctor", "Tell what kzoo would use on this machine, and what is wrong with the installation."),
+for _name, _function, _help in (
+    ("list", "models:list_command", "List the models of the zoo."),
+    ("info", "models:info_command", "Show what a model is: input, classes, parameters, layers."),
+    ("train", "train:command", "Train a model on a dataset, or resume a run."),
+    ("evaluate", "evaluate:command", "Score a trained model on labelled images."),
+    ("predict", "predict:command", "Classify images with a trained model."),
+    ("bench", "bench:command", "Measure kzoo against plain Keras on this machine."),
+    ("doctor", "doctor:command", "Tell what kzoo would use on this machine, and what is wrong."),
 ):
     # A command's module is imported when it is called.
-    app.command(f"kzoo.cli.{_name}:{'list_' if _name == 'list' else _name}", name=_name, help=_help)
+    app.command(f"kzoo.cli.{_function}", name=_name, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

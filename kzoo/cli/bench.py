@@ -6,7 +6,7 @@ from kzoo.cli._output import Json, print_json, print_table
 from kzoo.models.registry import check_name
 
 
-def bench(
+def command(
     what: Literal["train-step"], model: str, /, *, images: int = 16384, rounds: int = 5, json: Json = False
 ) -> None:
     """Measure kzoo against plain Keras on this machine.

@@ -17,7 +17,7 @@ from kzoo.train.precision import resolve
 LITTLE_DISK = 2 << 30
 
 
-def doctor(*, json: Json = False) -> int:
+def command(*, json: Json = False) -> int:
     """Tell what kzoo would use on this machine, and what is wrong with the installation.
 
     Exit status 1 if something is wrong.

@@ -13,7 +13,7 @@ from kzoo.train import runs
 MOST_CLASSES_IN_TABLE = 30
 
 
-def evaluate(
+def command(
     run: str,
     dataset: str | None = None,
     /,
@@ -28,7 +28,7 @@ def evaluate(
 
     Args:
         run: A run directory or a .keras file.
-        dataset: What to score it on [default: the run's own test split]. Of a TFDS dataset and of digits the test split;
+        dataset: What to score it on [default: the run's own test split]. Of a TFDS dataset or digits the test split;
             of the folder or CSV file the run was trained on likewise; of any other every image.
         which: The run's best or last model.
         split: Take this split instead.
@@ -36,6 +36,8 @@ def evaluate(
     """
     path = Path(run).expanduser()
     record = runs.read_config(path) if path.is_dir() else {}
+    if not path.exists():
+        raise InvalidArgument(f"No such run directory or model file. Received: {run!r}.")
     if dataset is None and not record:
         raise InvalidArgument(f"A model file has no data of its own: name a DATASET. Received: {run!r}.")
     own = dataset is None or _is_own(record, dataset, data)

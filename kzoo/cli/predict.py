@@ -13,7 +13,7 @@ from kzoo.errors import DataError, InvalidArgument
 CHUNK = 256
 
 
-def predict(
+def command(
     run: str,
     /,
     *images: str,

@@ -18,7 +18,7 @@ from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
 
 
-def train(
+def command(
     model: str | None = None,
     dataset: str | None = None,
     /,

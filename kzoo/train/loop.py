@@ -277,7 +277,7 @@ class _Run:
         good = State(**checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables))
         self._save_model(runs.LAST)
         raise TrainingDiverged(
-            f"{what} at step {batch + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.3g}. "
+            f"{what} at step {batch + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
             f"The last good model (epoch {good.epoch + 1}, step {good.batch}) is {self.dir / runs.LAST}. Try a lower "
             "learning rate, a warm-up (--warmup-epochs), or --clip-norm."
         )
