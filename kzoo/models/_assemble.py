@@ -62,7 +62,8 @@ def assemble(
     if pooling not in (None, *POOLING):
         raise unknown("pooling", pooling, [*POOLING, "None"])
     default_shape, default_classes = defaults(name)
-    input_shape = _check_input_shape(family, name, input_shape or default_shape, include_top)
+    input_shape = default_shape if input_shape is None else input_shape
+    input_shape = _check_input_shape(family, name, input_shape, include_top)
     classes = _check_classes(default_classes if classes is None else classes)
     dropout = _check_dropout(family.dropout if dropout is None else dropout)
 
@@ -124,7 +125,7 @@ def _check_input_shape(family, name, input_shape, include_top):
 
 
 def _check_classes(classes):
-    if not isinstance(classes, int) or classes < 2:
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
         raise InvalidArgument(f"classes must be a whole number of at least 2. Received: {classes!r}.")
     return classes
 
