@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 # The main job on the embedded digits: train, evaluate, predict.
 demo: $(VENV)/.installed
-	$(BIN)/kzoo train mnist_net digits --augment digits --epochs 30 --run-dir runs/demo --overwrite
+	$(BIN)/kzoo train mnist_net digits --run-dir runs/demo --overwrite
 	$(BIN)/kzoo evaluate runs/demo
 	$(BIN)/python recipes/save_digits.py runs/demo-digits
 	$(BIN)/kzoo predict runs/demo runs/demo-digits --top 2

@@ -19,6 +19,10 @@ POLICIES: dict[str, dict] = {
     },
 }
 
+# The policy for a dataset, by its name. A folder of images can hold anything, so there is none for it: a policy that
+# suits photos mirrors text.
+RECOMMENDED = {"digits": "digits", "mnist": "digits", "kmnist": "digits", "emnist": "digits"}
+
 
 def policy(name: str) -> Callable | None:
     """The augmentation of a name: a function of (images, seeds), or None for "none".

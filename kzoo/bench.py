@@ -11,7 +11,7 @@ from kzoo.backend import keras, tf
 from kzoo.data import Dataset
 from kzoo.hardware import probe
 from kzoo.models import create_model
-from kzoo.train.config import TrainConfig
+from kzoo.train.config import TrainConfig, settle_for_data
 from kzoo.train.inputs import steps_per_epoch
 from kzoo.train.precision import dtype_policy, resolve
 from kzoo.train.step import TrainStep
@@ -34,14 +34,14 @@ def train_step(model: str, images: int, rounds: int = 5) -> dict:
         `rows`: name, precision, batch size and the median images/s of each contender, and the median over the rounds of
         its ratio to plain Keras. `machine` and `rounds`.
     """
-    config, _ = resolve(TrainConfig(), probe())
     generator = np.random.default_rng(0)
     shape = create_model(model).input_shape[1:]
     classes = create_model(model).output_shape[1]
     x = generator.integers(0, 256, (images, *shape), np.uint8)
     y = generator.integers(0, classes, images).astype(np.int32)
+    config, _ = resolve(settle_for_data(TrainConfig(), "random", images, shape), probe())
     equal = TrainConfig(precision="float32", batch_size=KERAS_BATCH_SIZE, strategy="one")
-    contenders: list[tuple[str, str, int, Callable[[], None]]] = [
+    contenders: list[tuple[str, str, int | None, Callable[[], None]]] = [
         ("plain Keras", "float32", KERAS_BATCH_SIZE, _keras_epoch(model, x, y)),
         ("kzoo, its defaults", config.precision, config.batch_size, _kzoo_epoch(model, x, y, config)),
         ("kzoo, as Keras", "float32", KERAS_BATCH_SIZE, _kzoo_epoch(model, x, y, equal)),

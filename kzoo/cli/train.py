@@ -7,7 +7,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kzoo import console
-from kzoo.augment import check_name as check_policy
 from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import InvalidArgument, KzooError
@@ -70,7 +69,6 @@ def command(
 def _create(model, dataset, run_dir, overwrite, config, data, image_size, channels, dropout) -> Path:
     """Check what can be checked without TensorFlow, and put config.json in place."""
     check_name(model)
-    check_policy(config.augment)
     config, reasons = resolve(config, probe())
     size = parse_image_size(image_size) or defaults(model)[0][:2]
     if run_dir is None:

@@ -1,6 +1,6 @@
 """The training configuration: the single source of every default and of every training flag."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 from kzoo import augment as augmentation
@@ -12,8 +12,9 @@ Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Strategy = Literal["auto", "one", "mirrored"]
 ClassWeight = Literal["none", "balanced"]
 
-# Rates that train most networks of this zoo from scratch, at the default batch size.
-LEARNING_RATES = {"sgd": 0.05, "adam": 0.002, "adamw": 0.002}
+# Rates that train most networks of this zoo from scratch, at this batch size.
+REFERENCE_BATCH_SIZE = 256
+LEARNING_RATES = {"sgd": 0.1, "adam": 0.003, "adamw": 0.003}
 WEIGHT_DECAYS = {"sgd": 5e-4, "adam": 0.0, "adamw": 0.05}
 
 
@@ -21,21 +22,22 @@ WEIGHT_DECAYS = {"sgd": 5e-4, "adam": 0.0, "adamw": 0.05}
 class TrainConfig:
     """How to train. Times are in epochs, so that the batch size does not change a schedule.
 
-    >>> TrainConfig(epochs=3, optimizer="sgd").peak_learning_rate
+    >>> TrainConfig(optimizer="sgd", batch_size=128).peak_learning_rate
     0.05
     >>> TrainConfig(optimizer="lamb")
     Traceback (most recent call last):
     kzoo.errors.InvalidArgument: Unknown optimizer. Received: 'lamb'. Valid: adam, adamw, sgd.
     """
 
-    epochs: int = 12
+    epochs: int = 15
     """Passes over the training images."""
-    batch_size: int = 128
-    """Images per step, over all replicas together."""
+    batch_size: int | None = None
+    """Images per step, over all replicas together [default: 32 to 512, by the number and size of the images]."""
     optimizer: Optimizer = "adamw"
     """sgd (with Nesterov momentum), adam or adamw."""
     learning_rate: float | None = None
-    """The highest learning rate of the schedule [default: 0.05 for sgd, 0.002 for adam and adamw]."""
+    """The highest learning rate of the schedule [default: 0.1 for sgd, 0.003 for adam and adamw, at a batch size of
+    256; in proportion to the batch size for sgd and to its square root for the others]."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
     weight_decay: float | None = None
@@ -63,8 +65,8 @@ class TrainConfig:
     """Largest global norm of the gradients [default: no clipping]."""
     class_weight: ClassWeight = "none"
     """balanced weights each example by the inverse frequency of its class."""
-    augment: str = "none"
-    """Augmentation policy."""
+    augment: str = "auto"
+    """Augmentation policy; auto takes the one recommended for the dataset."""
     seed: int = 0
     """Seed of initial weights, shuffling, dropout and augmentation."""
     precision: Precision = "auto"
@@ -92,15 +94,23 @@ class TrainConfig:
         for name, valid in choices:
             if getattr(self, name) not in valid.__args__:
                 raise unknown(name, getattr(self, name), valid.__args__)
-        augmentation.check_name(self.augment)
+        if self.augment != "auto":
+            augmentation.check_name(self.augment)
         _check_ranges(self)
         # Lists come from JSON and from the command line.
         object.__setattr__(self, "decay_epochs", tuple(self.decay_epochs))
 
     @property
     def peak_learning_rate(self) -> float:
-        """The highest learning rate: the given one, or the optimizer's default."""
-        return LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+        """The highest learning rate: the given one, or the optimizer's default for the batch size.
+
+        A larger batch has a less noisy gradient and takes a larger step: in proportion with sgd (Goyal et al., 2017,
+        section 2.1), by the square root with optimizers that divide by the gradient's size (Malladi et al., 2022).
+        """
+        if self.learning_rate is not None:
+            return self.learning_rate
+        ratio = (self.batch_size or REFERENCE_BATCH_SIZE) / REFERENCE_BATCH_SIZE
+        return LEARNING_RATES[self.optimizer] * (ratio if self.optimizer == "sgd" else ratio**0.5)
 
     @property
     def decay(self) -> float:
@@ -144,6 +154,38 @@ def _check_ranges(config):
         )
     if any(isinstance(e, bool) or not isinstance(e, int | float) or not e > 0 for e in config.decay_epochs):
         raise InvalidArgument(f"decay_epochs must be numbers above 0. Received: {config.decay_epochs!r}.")
+
+
+def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
+    """Choose what the configuration leaves to the data: the batch size and the augmentation policy.
+
+    Args:
+        config: The configuration; what it states is kept.
+        name: The dataset's name.
+        images: Number of training images.
+        image_shape: (height, width, channels).
+
+    >>> config = settle_for_data(TrainConfig(), "mnist", 54_000, (28, 28, 1))
+    >>> config.batch_size, config.augment
+    (512, 'digits')
+    """
+    if config.batch_size is None:
+        config = replace(config, batch_size=default_batch_size(images, image_shape))
+    if config.augment == "auto":
+        config = replace(config, augment=augmentation.RECOMMENDED.get(name, "none"))
+    return config
+
+
+def default_batch_size(images: int, image_shape: tuple) -> int:
+    """The power of two, from 32 to 512, that leaves about 100 steps in an epoch; 32 for images above 64x64 pixels.
+
+    >>> [default_batch_size(n, (32, 32, 3)) for n in (500, 10_000, 45_000)], default_batch_size(45_000, (224, 224, 3))
+    ([32, 64, 256], 32)
+    """
+    height, width = image_shape[:2]
+    if (height or 224) * (width or 224) > 64 * 64:
+        return 32
+    return max(32, min(512, 2 ** ((images // 100).bit_length() - 1) if images >= 100 else 32))
 
 
 def to_dict(config: TrainConfig) -> dict:

@@ -7,6 +7,7 @@ import numpy as np
 from kzoo.backend import tf
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument
+from kzoo.train.config import default_batch_size
 
 
 class Stream:
@@ -18,12 +19,21 @@ class Stream:
     class_names = None
     fingerprint = None
 
-    def __init__(self, dataset, batch_size: int):
+    def __init__(self, dataset, batch_size: int | None):
         """Batch the dataset, unless it is batched."""
-        self.dataset = _batched(dataset, batch_size)
+        _check_elements(dataset)
+        images, _ = dataset.element_spec
+        if images.shape.rank == 3:
+            dataset = dataset.batch(batch_size or default_batch_size(0, images.shape))
+        self.dataset = dataset.map(lambda x, y: (x, tf.cast(y, tf.int32)), num_parallel_calls=tf.data.AUTOTUNE)
         self.image_shape = tuple(self.dataset.element_spec[0].shape[1:])
         self.name = "tf.data"
         self.steps = _count_batches(self.dataset)
+        self.batch_size = len(next(iter(self.dataset))[1])
+
+    def __len__(self) -> int:
+        """The number of images, up to the size of the last batch."""
+        return self.steps * self.batch_size
 
     def batches(self, batch_size, *, shuffle=False, seed=0, epoch=0, start_batch=0, augment=None):
         """The batches from `start_batch` on; shuffling is up to the dataset itself."""
@@ -40,7 +50,7 @@ class Stream:
         return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def as_data(data: Any, batch_size: int) -> Dataset | Stream:
+def as_data(data: Any, batch_size: int | None) -> Dataset | Stream:
     """Bring data to one form.
 
     Args:
@@ -85,7 +95,8 @@ def check_fit(data: Dataset | Stream, model, which: str) -> None:
         )
 
 
-def _batched(dataset, batch_size):
+def _check_elements(dataset) -> None:
+    """Raise DataError unless the elements are images with labels, or batches of them."""
     spec = dataset.element_spec
     if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(s, tf.TensorSpec) for s in spec)):
         raise DataError(f"The tf.data.Dataset must give pairs (images, labels). Received: elements {spec}.")
@@ -95,8 +106,6 @@ def _batched(dataset, batch_size):
             "The tf.data.Dataset must give images (height, width, channels) with an integer label each, or batches of "
             f"them. Received: images {images.shape} {images.dtype.name}, labels {labels.shape} {labels.dtype.name}."
         )
-    dataset = dataset if images.shape.rank == 4 else dataset.batch(batch_size)
-    return dataset.map(lambda x, y: (x, tf.cast(y, tf.int32)), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _count_batches(dataset) -> int:

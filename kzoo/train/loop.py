@@ -22,7 +22,7 @@ from kzoo.errors import InvalidArgument, RunError, TrainingDiverged, TrainingInt
 from kzoo.hardware import probe
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
-from kzoo.train.config import TrainConfig
+from kzoo.train.config import TrainConfig, settle_for_data
 from kzoo.train.evaluation import evaluate
 from kzoo.train.inputs import Stream, as_data, check_fit, steps_per_epoch
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
@@ -171,6 +171,7 @@ def run(run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validat
         record = runs.read_config(run_dir)
         config, kind, count = _settle_devices(run_dir, record["train"])
         train_data = as_data(train_data, config.batch_size)
+        config = _settle_data(run_dir, config, train_data)
         validation_data = None if validation_data is None else as_data(validation_data, config.batch_size)
         _check_data(run_dir, record, config, train_data, validation_data)
         strategy = create_strategy(config, kind, count)
@@ -431,6 +432,20 @@ def _settle_devices(run_dir: Path, config: TrainConfig) -> tuple[TrainConfig, st
             console.log(reason)
         runs.update_config(run_dir, train=runs.to_dict(config))
     return config, *parse_devices(config.devices, hardware)
+
+
+def _settle_data(run_dir: Path, config: TrainConfig, train_data) -> TrainConfig:
+    """Choose what the configuration leaves to the data, say so, and write it down."""
+    if isinstance(train_data, Stream):
+        config = replace(config, batch_size=train_data.batch_size)
+    settled = settle_for_data(config, train_data.name, len(train_data), train_data.image_shape)
+    if settled != config:
+        console.log(
+            f"batch size {settled.batch_size}, learning rate up to {settled.peak_learning_rate:.4g}, "
+            f"augmentation {settled.augment}"
+        )
+    runs.update_config(run_dir, train=runs.to_dict(settled))
+    return settled
 
 
 def _build(run_dir: Path, build, train_data, validation_data):
