@@ -28,7 +28,8 @@ def _configure() -> None:
     """Give the logger a handler, unless the program has configured logging itself."""
     if not logger.hasHandlers():
         logger.addHandler(_StandardError())
-        logger.setLevel(logging.INFO)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
 
 
 def log(message: str) -> None:

@@ -65,14 +65,28 @@ def _nvidia_gpus() -> list[tuple[str, float]]:
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
-    query = [command, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    query = [command, "--query-gpu=name,compute_cap,uuid", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-        gpus = [(name.strip(), float(cap)) for name, cap in (line.rsplit(",", 1) for line in answer.splitlines())]
+        rows = [[part.strip() for part in line.rsplit(",", 2)] for line in answer.splitlines()]
+        gpus = [(name, float(capability), uuid) for name, capability, uuid in rows]
     except (OSError, subprocess.SubprocessError, ValueError):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return gpus
-    indices = [int(i) for i in visible.split(",") if i.strip().isdigit()]
-    return [gpus[i] for i in indices if i < len(gpus)]
+    if visible is not None:
+        gpus = _visible(gpus, visible)
+    return [(name, capability) for name, capability, _ in gpus]
+
+
+def _visible(gpus: list[tuple[str, float, str]], visible: str) -> list[tuple[str, float, str]]:
+    """The GPUs that CUDA_VISIBLE_DEVICES names, by index or by the beginning of their UUID, up to the first mistake."""
+    chosen = []
+    for entry in map(str.strip, visible.split(",")):
+        if entry.isdigit():
+            matches = gpus[int(entry) : int(entry) + 1]
+        else:
+            matches = [gpu for gpu in gpus if entry.startswith("GPU-") and gpu[2].startswith(entry)]
+        if len(matches) != 1:
+            break
+        chosen += matches
+    return chosen

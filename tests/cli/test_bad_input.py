@@ -22,7 +22,7 @@ USAGE = [
     (f"{TRAIN} --batch-size -1", 2, "batch_size must be a whole number of at least 1"),
     (f"{TRAIN} --learning-rate nan", 2, "learning_rate must be a number above 0"),
     (f"{TRAIN} --optimizer adm", 2, 'Choose from: "sgd", "adam", "adamw". Did you mean "adam"?'),
-    (f"{TRAIN} --warmup-epochs 12", 2, "warmup_epochs must be less than epochs=12"),
+    (f"{TRAIN} --warmup-epochs 15", 2, "warmup_epochs must be less than epochs=15"),
     (f"{TRAIN} --augment flip", 2, "Unknown augmentation policy. Received: 'flip'. Valid: digits, none, photos"),
     (f"{TRAIN} --devices gpu:99", 2, "usable GPUs. Received: devices='gpu:99'"),
     (f"{TRAIN} --devices tpu", 2, "devices must be cpu:N or gpu:N"),
