@@ -25,9 +25,13 @@ class _StandardError(logging.Handler):
 
 
 def _configure() -> None:
-    """Give the logger a handler, unless the program has configured logging itself."""
-    if not logger.hasHandlers():
+    """Give the logger a handler, unless the program has given it one.
+
+    The root logger's handlers do not count: importing TensorFlow adds one, which would hide these lines or repeat them.
+    """
+    if not logger.handlers:
         logger.addHandler(_StandardError())
+        logger.propagate = False
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.INFO)
 
@@ -48,7 +52,7 @@ def duration(seconds: float) -> str:
     """Seconds in a reader's units.
 
     >>> duration(7.2), duration(75), duration(7300)
-    ('7 s', '1 min 15 s', '2 h 2 min')
+    ('7 s', '1 min 15 s', '2 h 1 min')
     """
     seconds = round(seconds)
     if seconds < 60:
