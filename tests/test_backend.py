@@ -1,0 +1,36 @@
+"""Keras and TensorFlow are imported quietly, and what they really complain about is passed on."""
+
+
+def test_import_says_nothing(fresh_python):
+    done = fresh_python("from kzoo.backend import keras, tf; print(keras.backend.backend(), tf.__name__)")
+    assert done.stdout == "tensorflow tensorflow\n"
+    assert done.stderr == ""
+
+
+def test_only_chatter_is_held_back_and_after_an_error_nothing(fresh_python):
+    code = """
+import os, sys
+from kzoo.backend import _without_chatter
+with _without_chatter():
+    print("python speaks", file=sys.stderr)
+    os.write(2, b"2026-01-02 03:04:05.678901: I tensorflow/core: oneDNN is on\\n")
+    os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")
+    os.write(2, b"2026-01-02 03:04:05.678901: F tensorflow/core: fatal\\n")
+print("after", file=sys.stderr)
+with _without_chatter():
+    os.write(2, b"2026-01-02 03:04:05.678901: I tensorflow/core: a clue\\n")
+    raise ImportError("broken")
+"""
+    said = fresh_python(code, status=1).stderr.splitlines()
+    assert said[:4] == [
+        "python speaks",
+        "2026-01-02 03:04:05.678901: F tensorflow/core: fatal",
+        "after",
+        "2026-01-02 03:04:05.678901: I tensorflow/core: a clue",
+    ]
+    assert said[-1] == "ImportError: broken"
+
+
+def test_import_works_without_a_standard_error(fresh_python):
+    code = "import os; os.close(2); import kzoo.backend; print(kzoo.backend.keras.__name__)"
+    assert fresh_python(code).stdout == "keras\n"
