@@ -25,11 +25,12 @@ class _StandardError(logging.Handler):
 
 
 def _configure() -> None:
-    """Give the logger a handler, unless the program has given it one.
+    """Give the logger a handler, unless the program has configured logging itself.
 
-    The root logger's handlers do not count: importing TensorFlow adds one, which would hide these lines or repeat them.
+    The handler that importing TensorFlow puts on the root logger (absl's) does not count: it would hide these lines.
     """
-    if not logger.handlers:
+    by_program = [h for h in logging.root.handlers if not type(h).__module__.startswith("absl")]
+    if not logger.handlers and not by_program:
         logger.addHandler(_StandardError())
         logger.propagate = False
         if logger.level == logging.NOTSET:

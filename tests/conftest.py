@@ -59,3 +59,12 @@ def tfds_folder():
     if not folder.is_dir():
         pytest.skip(f"needs prepared TFDS datasets: no folder {folder}; set TFDS_DATA_DIR")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _lines_on_standard_error():
+    """As in a program that has not configured logging: pytest's own handlers on the root logger look like it had."""
+    from kzoo import console
+
+    console.logger.addHandler(console._StandardError())
+    console.logger.setLevel("INFO")
