@@ -1,0 +1,140 @@
+"""The configuration: every range, the defaults that depend on the optimizer, and JSON."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from kzoo.errors import InvalidArgument
+from kzoo.train import TrainConfig
+from kzoo.train.config import from_dict, settle_for_data, to_dict
+
+WHOLE, NOT_NEGATIVE, POSITIVE = "a whole number of at least 1", "a number of at least 0", "a number above 0"
+BELOW_ONE = "a number from 0 up to, not including, 1"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "meaning"),
+    [
+        ("epochs", [0, -1, 1.5, "3", True, None, math.nan], WHOLE),
+        ("batch_size", [0, 2.0, False], WHOLE),
+        ("learning_rate", [0, -1.0, math.nan, math.inf, "fast", True], POSITIVE),
+        ("momentum", [-0.1, 1, 1.5, None], BELOW_ONE),
+        ("weight_decay", [-1e-9, math.nan, math.inf, "x"], NOT_NEGATIVE),
+        ("label_smoothing", [-0.1, 1, None], BELOW_ONE),
+        ("warmup_epochs", [-1, math.nan, "1"], NOT_NEGATIVE),
+        ("final_learning_rate", [-0.1, 1.1, None], "a fraction from 0 to 1"),
+        ("decay_rate", [0, 1.1, None], "a factor above 0 and at most 1"),
+        ("power", [0, -1, None], POSITIVE),
+        ("patience", [0, 1.5, None], WHOLE),
+        ("early_stopping", [0, 1.5], WHOLE),
+        ("clip_norm", [0, -1, math.nan], POSITIVE),
+        ("seed", [-1, 2**32, 0.5, None], "a whole number from 0 to 4294967295"),
+        ("checkpoint_seconds", [-1, None, math.nan], NOT_NEGATIVE),
+    ],
+)
+def test_ranges(name, values, meaning):
+    for value in values:
+        with pytest.raises(InvalidArgument) as caught:
+            TrainConfig(**{name: value})
+        assert str(caught.value) == f"{name} must be {meaning}. Received: {value!r}."
+
+
+def test_every_number_has_a_range():
+    numbers = {
+        field.name for field in dataclasses.fields(TrainConfig) if str(field.type).split(" |")[0] in ("int", "float")
+    }
+    for name in numbers | {f.name for f in dataclasses.fields(TrainConfig) if f.type in (int, float)}:
+        with pytest.raises(InvalidArgument):
+            TrainConfig(**{name: "text"})
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        ("optimizer", "adam, adamw, sgd"),
+        ("schedule", "constant, cosine, exponential, one_cycle, plateau, polynomial, step"),
+        ("precision", "auto, float32, mixed_bfloat16, mixed_float16"),
+        ("strategy", "auto, mirrored, one"),
+        ("class_weight", "balanced, none"),
+    ],
+)
+def test_choices(name, valid):
+    with pytest.raises(InvalidArgument) as caught:
+        TrainConfig(**{name: "qqqqq"})
+    assert str(caught.value) == f"Unknown {name}. Received: 'qqqqq'. Valid: {valid}."
+    for choice in valid.split(", "):
+        assert getattr(TrainConfig(**{name: choice}), name) == choice
+
+
+def test_augmentation_is_checked():
+    with pytest.raises(
+        InvalidArgument, match=r"Unknown augmentation policy. Received: 'photo'. Did you mean 'photos'\?"
+    ):
+        TrainConfig(augment="photo")
+
+
+def test_warmup_must_end_before_the_training():
+    with pytest.raises(InvalidArgument) as caught:
+        TrainConfig(epochs=3, warmup_epochs=3)
+    assert str(caught.value) == "warmup_epochs must be less than epochs=3. Received: 3."
+    assert TrainConfig(epochs=3, warmup_epochs=2.9).warmup_epochs == 2.9
+
+
+@pytest.mark.parametrize("epochs", [(0,), (1, -2), ("3",), (True,), (math.nan,)])
+def test_decay_epochs(epochs):
+    with pytest.raises(InvalidArgument, match="decay_epochs must be numbers above 0"):
+        TrainConfig(decay_epochs=epochs)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "batch_size", "rate", "decay"),
+    [
+        ("sgd", 256, 0.1, 5e-4),
+        ("sgd", 128, 0.05, 5e-4),  # in proportion
+        ("adam", 256, 0.003, 0),
+        ("adamw", 256, 0.003, 0.05),
+        ("adamw", 64, 0.0015, 0.05),  # by the square root
+    ],
+)
+def test_defaults_follow_the_optimizer_and_the_batch_size(optimizer, batch_size, rate, decay):
+    config = TrainConfig(optimizer=optimizer, batch_size=batch_size)
+    assert (config.peak_learning_rate, config.decay) == (pytest.approx(rate, rel=1e-12), decay)
+    config = TrainConfig(optimizer=optimizer, batch_size=batch_size, learning_rate=3.0, weight_decay=0)
+    assert (config.peak_learning_rate, config.decay) == (3.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data", "batch_size", "augment"),
+    [
+        ({}, ("digits", 1_439, (28, 28, 1)), 32, "digits"),
+        ({}, ("mnist", 54_000, (28, 28, 1)), 512, "digits"),
+        ({}, ("photos", 12_800, (64, 64, 3)), 128, "none"),
+        ({}, ("photos", 12_800, (65, 64, 3)), 32, "none"),
+        ({"batch_size": 7, "augment": "photos"}, ("mnist", 54_000, (28, 28, 1)), 7, "photos"),
+        ({"augment": "none"}, ("mnist", 54_000, (28, 28, 1)), 512, "none"),
+    ],
+)
+def test_what_is_left_to_the_data(arguments, data, batch_size, augment):
+    config = settle_for_data(TrainConfig(**arguments), *data)
+    assert (config.batch_size, config.augment) == (batch_size, augment)
+    assert settle_for_data(config, *data) == config
+
+
+def test_json_roundtrip():
+    config = TrainConfig(epochs=7, decay_epochs=(1.5, 3), learning_rate=0.1, devices="cpu:2", early_stopping=4)
+    again = from_dict(json.loads(json.dumps(to_dict(config))))
+    assert again == config
+    assert hash(again) == hash(config)
+    assert from_dict(to_dict(TrainConfig())) == TrainConfig()
+
+
+def test_unknown_option():
+    with pytest.raises(InvalidArgument, match=r"Unknown training option. Received: 'epoch'. Did you mean 'epochs'\?"):
+        from_dict({"epoch": 3})
+
+
+def test_it_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
