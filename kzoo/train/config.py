@@ -32,7 +32,7 @@ class TrainConfig:
     epochs: int = 15
     """Passes over the training images."""
     batch_size: int | None = None
-    """Images per step, over all replicas together [default: 32 to 512, by the number and size of the images]."""
+    """Images per step, over all replicas together [default: 32 to 256, by the number and size of the images]."""
     optimizer: Optimizer = "adamw"
     """sgd (with Nesterov momentum), adam or adamw."""
     learning_rate: float | None = None
@@ -167,7 +167,7 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
 
     >>> config = settle_for_data(TrainConfig(), "mnist", 54_000, (28, 28, 1))
     >>> config.batch_size, config.augment
-    (512, 'digits')
+    (256, 'digits')
     """
     if config.batch_size is None:
         config = replace(config, batch_size=default_batch_size(images, image_shape))
@@ -177,15 +177,15 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
 
 
 def default_batch_size(images: int, image_shape: tuple) -> int:
-    """The power of two, from 32 to 512, that leaves about 100 steps in an epoch; 32 for images above 64x64 pixels.
+    """The power of two, from 32 to 256, that leaves about 200 steps in an epoch; 32 for images above 64x64 pixels.
 
-    >>> [default_batch_size(n, (32, 32, 3)) for n in (500, 10_000, 45_000)], default_batch_size(45_000, (224, 224, 3))
+    >>> [default_batch_size(n, (32, 32, 3)) for n in (500, 13_000, 54_000)], default_batch_size(45_000, (224, 224, 3))
     ([32, 64, 256], 32)
     """
     height, width = image_shape[:2]
     if (height or 224) * (width or 224) > 64 * 64:
         return 32
-    return max(32, min(512, 2 ** ((images // 100).bit_length() - 1) if images >= 100 else 32))
+    return max(32, min(256, 2 ** (max(1, images // 200).bit_length() - 1)))
 
 
 def to_dict(config: TrainConfig) -> dict:
