@@ -1,0 +1,192 @@
+"""The run directory: who may have it, and what lies in it."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kzoo.errors import InvalidArgument, RunError
+from kzoo.train import TrainConfig, runs
+
+ROWS = [
+    {"epoch": 1, "learning_rate": 0.1, "loss": 1 / 3, "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25},
+    {"epoch": 2, "learning_rate": 0.05, "loss": 0.1, "accuracy": 0.75, "val_loss": 1.5, "val_accuracy": 0.5},
+]
+
+
+def names(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_create_writes_what_was_asked(tmp_path):
+    config = TrainConfig(epochs=3, decay_epochs=(1, 2))
+    run_dir = runs.create(tmp_path / "a" / "run", config, model={"name": "mnist_net"})
+    content = json.loads((run_dir / "config.json").read_text())
+    assert content["train"] == {**runs.to_dict(config), "decay_epochs": [1, 2]}
+    assert content["model"] == {"name": "mnist_net"}
+    assert content["command"] == sys.argv
+    assert {"python", "kzoo", "keras", "tensorflow", "numpy"} <= content["versions"].keys()
+    assert content["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert runs.read_config(run_dir)["train"] == config
+
+
+def test_git_state_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert json.loads((runs.create("outside", TrainConfig()) / "config.json").read_text())["git"] is None
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com"]
+    (tmp_path / "code.py").write_text("1")
+    for arguments in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *arguments], check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    clean = json.loads((runs.create("clean", TrainConfig()) / "config.json").read_text())["git"]
+    assert clean == {"commit": commit, "changed": False}
+    (tmp_path / "code.py").write_text("2")
+    assert json.loads((runs.create("changed", TrainConfig()) / "config.json").read_text())["git"]["changed"] is True
+
+
+def test_an_occupied_run_is_kept(tmp_path):
+    runs.create(tmp_path, TrainConfig(seed=1))
+    with pytest.raises(RunError) as caught:
+        runs.create(tmp_path, TrainConfig(seed=2))
+    assert str(caught.value) == (
+        f"There is a run here already. Received: run_dir={str(tmp_path)!r}. Continue it with kzoo train --resume "
+        f"{tmp_path}, pass overwrite=True (--overwrite), or name another folder."
+    )
+    assert runs.read_config(tmp_path)["train"].seed == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_users_folder_is_left_untouched(tmp_path, overwrite):
+    (tmp_path / "cat.jpg").write_bytes(b"x")
+    with pytest.raises(RunError, match="The folder is not empty and holds no run"):
+        runs.create(tmp_path, TrainConfig(), overwrite=overwrite)
+    assert names(tmp_path) == ["cat.jpg"]
+
+
+def test_overwrite_deletes_only_the_runs_files(tmp_path):
+    runs.create(tmp_path, TrainConfig(seed=1))
+    for name in ("model.json", "checkpoint.safetensors", "best.keras", "last.keras", "metrics.json", "curves.png"):
+        (tmp_path / name).write_text("old")
+    runs.write_history(tmp_path, ROWS)
+    runs.write_events(tmp_path, ROWS[0], 0.0)
+    (tmp_path / ".checkpoint.999.tmp.safetensors").write_text("left by a kill")
+    mine = ["notes.txt", "tensorboard/events.out.tfevents.123.host", "plots/best.keras"]
+    for name in mine:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    runs.create(tmp_path, TrainConfig(seed=2), overwrite=True)
+    assert names(tmp_path) == sorted([".lock", "config.json", *mine])
+    assert runs.read_config(tmp_path)["train"].seed == 2
+
+
+def test_what_a_killed_create_left_is_no_obstacle(tmp_path):
+    (tmp_path / ".config.999.tmp.json").write_text("{")
+    (tmp_path / ".lock").touch()
+    runs.create(tmp_path, TrainConfig())
+    assert names(tmp_path) == [".lock", "config.json"]
+
+
+def test_discard(tmp_path):
+    runs.discard(runs.create(tmp_path / "run", TrainConfig()))
+    assert not (tmp_path / "run").exists()
+    run_dir = runs.create(tmp_path / "run", TrainConfig())
+    (run_dir / "notes.txt").write_text("mine")
+    runs.discard(run_dir)
+    assert names(run_dir) == ["notes.txt"]
+
+
+HOLD = """
+import sys, time
+from kzoo.train import runs
+from pathlib import Path
+with runs.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_another_process_holds_the_lock_until_it_dies(tmp_path, child_environment):
+    runs.create(tmp_path, TrainConfig())
+    command = [sys.executable, "-c", HOLD, tmp_path]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": child_environment}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == "held\n"
+        for attempt in (
+            lambda: runs.lock(tmp_path).__enter__(),
+            lambda: runs.create(tmp_path, TrainConfig(), overwrite=True),
+        ):
+            with pytest.raises(RunError) as caught:
+                attempt()
+            assert str(caught.value) == f"Another process is training this run. Received: {str(tmp_path)!r}."
+        process.kill()
+    with runs.lock(tmp_path):
+        pass
+    assert (tmp_path / "config.json").exists()
+
+
+def test_history(tmp_path):
+    runs.write_history(tmp_path, ROWS)
+    with (tmp_path / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [{key: float(value) for key, value in row.items()} for row in rows] == ROWS
+    assert list(rows[0]) == list(ROWS[0])
+
+
+def test_events_are_what_tensorboard_reads(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for row in [*ROWS, ROWS[1]]:  # the second epoch done again, as after a kill
+        runs.write_events(tmp_path, row, 100.0 + row["epoch"])
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert sorted(events.Tags()["scalars"]) == sorted(set(ROWS[0]) - {"epoch"})
+    for tag in events.Tags()["scalars"]:
+        found = [(event.step, event.wall_time, event.value) for event in events.Scalars(tag)]
+        # Events hold float32.
+        assert found == [(row["epoch"], 100.0 + row["epoch"], pytest.approx(row[tag], rel=1e-6)) for row in ROWS]
+
+
+@pytest.mark.parametrize("rows", [ROWS, [{k: v for k, v in ROWS[0].items() if not k.startswith("val")}]])
+def test_curves_are_a_picture(tmp_path, rows):
+    from PIL import Image
+
+    runs.write_curves(tmp_path, rows)
+    with Image.open(tmp_path / "curves.png") as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        assert picture.size == (1080, 432)
+        assert len(picture.convert("RGB").getcolors(2**24) or []) > 10
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"train": 3}', '{"other": {}}', '{"train": {"epochs": {}}}'])
+def test_damaged_config(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises((RunError, InvalidArgument)) as caught:
+        runs.read_config(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".", "absent", "file"])
+def test_no_run_directory(tmp_path, name):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InvalidArgument, match="Not a run directory"):
+        runs.read_config(tmp_path / name)
+
+
+def test_a_path_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="Cannot write the run directory"):
+        runs.create(tmp_path / "file" / "run", TrainConfig())
+
+
+def test_changed_versions_are_named(tmp_path):
+    record = runs.read_config(runs.create(tmp_path, TrainConfig()))
+    assert runs.differing_versions(record) == []
+    now = record["versions"]["keras"]
+    record["versions"]["keras"] = "3.0.0"
+    assert runs.differing_versions(record) == [f"keras 3.0.0 -> {now}"]

@@ -1,0 +1,399 @@
+"""The training step against NumPy, and two replicas against one device."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+
+from kzoo.backend import keras
+from kzoo.errors import InvalidArgument
+from kzoo.layers import BatchNormalization
+from kzoo.train import TrainConfig
+from kzoo.train.precision import dtype_policy
+from kzoo.train.step import STEPS_BEFORE_DOUBLING, TrainStep, cross_entropy, end_in_logits
+
+CLASSES, PIXELS = 3, 4
+
+
+def linear_model(activation="softmax"):
+    """One fully connected layer, whose gradient is a line of NumPy."""
+    model = keras.Sequential(
+        [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(CLASSES, activation=activation)]
+    )
+    random = np.random.default_rng(1)
+    model.set_weights([random.normal(size=(PIXELS, CLASSES)), random.normal(size=CLASSES)])
+    return model
+
+
+def batch(size=6, seed=0):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(size, 2, 2, 1)).astype("float32"), random.integers(0, CLASSES, size).astype("int32")
+
+
+def feed(*batches):
+    """An iterator over batches whose sizes may differ."""
+    spec = (tf.TensorSpec((None, *batches[0][0].shape[1:]), tf.float32), tf.TensorSpec((None,), tf.int32))
+    return iter(tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec))
+
+
+def train(step, batches, rates):
+    return step.train(feed(*batches), tf.constant(rates, tf.float32)).numpy()
+
+
+def targets(labels, smoothing=0.0):
+    return (1 - smoothing) * np.eye(CLASSES)[labels] + smoothing / CLASSES
+
+
+def gradients(weights, images, labels, smoothing=0.0, class_weights=(1, 1, 1)):
+    """Of the mean weighted cross-entropy of the linear model, in float64."""
+    kernel, bias = weights
+    rows = images.reshape(len(images), -1).astype("float64")
+    probabilities = scipy.special.softmax(rows @ kernel + bias, axis=1)
+    errors = (probabilities - targets(labels, smoothing)) * np.array(class_weights)[labels, None] / len(images)
+    return [rows.T @ errors, errors.sum(axis=0)]
+
+
+class Reference:
+    """The three optimizers as their papers write them, weight decay on the kernel alone."""
+
+    def __init__(self, weights, config):
+        self.weights = [np.asarray(w, "float64") for w in weights]
+        self.config, self.steps = config, 0
+        self.first, self.second = ([np.zeros_like(w) for w in self.weights] for _ in range(2))
+
+    def update(self, gradients, rate):
+        config = self.config
+        self.steps += 1
+        gradients = list(gradients)
+        if config.optimizer != "adamw":
+            gradients[0] = gradients[0] + config.decay * self.weights[0]
+        if config.clip_norm is not None:
+            norm = np.sqrt(sum((g**2).sum() for g in gradients))
+            gradients = [g * min(1.0, config.clip_norm / norm) for g in gradients]
+        if config.optimizer == "adamw":
+            self.weights[0] = self.weights[0] * (1 - rate * config.decay)
+        for i, gradient in enumerate(gradients):
+            if config.optimizer == "sgd":
+                self.first[i] = config.momentum * self.first[i] - rate * gradient
+                self.weights[i] = self.weights[i] + config.momentum * self.first[i] - rate * gradient
+            else:
+                self.first[i] = 0.9 * self.first[i] + 0.1 * gradient
+                self.second[i] = 0.999 * self.second[i] + 0.001 * gradient**2
+                # epsilon as Keras places it: "epsilon hat" of Kingma & Ba, section 2
+                size = rate * np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
+                self.weights[i] = self.weights[i] - size * self.first[i] / (np.sqrt(self.second[i]) + 1e-7)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy(smoothing):
+    logits = np.random.default_rng(0).normal(0, 5, (20, CLASSES)).astype("float32")
+    labels = np.arange(20, dtype="int32") % CLASSES
+    expected = -(targets(labels, smoothing) * scipy.special.log_softmax(logits.astype("float64"), axis=1)).sum(axis=1)
+    # float32 logits of up to 15
+    np.testing.assert_allclose(cross_entropy(labels, logits, smoothing), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_cross_entropy_of_certain_mistakes_is_exact():
+    # From probabilities, log(0) would have to be clipped.
+    np.testing.assert_allclose(cross_entropy(np.array([1]), np.array([[500.0, 0, 0]], "float32"), 0.0), [500.0])
+
+
+CONFIGS = [
+    {"optimizer": "sgd", "weight_decay": 0},
+    {"optimizer": "sgd", "weight_decay": 0.1},
+    {"optimizer": "sgd", "momentum": 0.0},
+    {"optimizer": "adam"},
+    {"optimizer": "adam", "weight_decay": 0.1},
+    {"optimizer": "adamw", "weight_decay": 0.1},
+    {"optimizer": "sgd", "clip_norm": 0.05, "weight_decay": 0.1},
+    {"optimizer": "adamw", "clip_norm": 0.05},
+    {"optimizer": "sgd", "clip_norm": 1e6},
+    {"optimizer": "adamw", "label_smoothing": 0.2},
+]
+
+
+@pytest.mark.parametrize("arguments", CONFIGS, ids=lambda a: "-".join(map(str, a.values())))
+def test_updates_are_the_papers(arguments):
+    config = TrainConfig(**arguments, precision="float32")
+    model = linear_model()
+    reference = Reference(model.get_weights(), config)
+    batches, rates = [batch(6, seed) for seed in range(3)], [0.1, 0.05, 0.02]
+    sums = train(TrainStep(model, config), batches, rates)
+    for (images, labels), rate, (loss, correct, examples) in zip(batches, rates, sums, strict=True):
+        logits = images.reshape(6, -1) @ reference.weights[0] + reference.weights[1]
+        expected = -(targets(labels, config.label_smoothing) * scipy.special.log_softmax(logits, axis=1)).sum()
+        assert loss == pytest.approx(expected, rel=1e-5)
+        assert (correct, examples) == ((logits.argmax(axis=1) == labels).sum(), 6)
+        reference.update(gradients(reference.weights, images, labels, config.label_smoothing), rate)
+    for found, expected in zip(model.get_weights(), reference.weights, strict=True):
+        # Three float32 steps on weights of order 1; Adam divides gradients of order 0.1 by their size.
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
+
+
+def test_class_weights():
+    config = TrainConfig(optimizer="sgd", momentum=0.0, weight_decay=0, precision="float32")
+    model = linear_model()
+    before = model.get_weights()
+    images, labels = batch()
+    weights = [0.5, 3.0, 0.0]
+    sums = train(TrainStep(model, config, weights), [(images, labels)], [0.1])
+    expected = [w - 0.1 * g for w, g in zip(before, gradients(before, images, labels, 0, weights), strict=True)]
+    for ours, theirs in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    log_likelihoods = scipy.special.log_softmax(images.reshape(6, -1) @ before[0] + before[1], axis=1)
+    losses = -np.array(weights)[labels] * log_likelihoods[np.arange(6), labels]
+    assert sums[0][0] == pytest.approx(losses.sum(), rel=1e-5)
+
+
+def test_an_uneven_tail_counts_its_own_examples():
+    config = TrainConfig(optimizer="sgd", precision="float32")
+    model = linear_model()
+    reference = Reference(model.get_weights(), config)
+    batches = [batch(6, 0), batch(6, 1), batch(1, 2)]
+    sums = train(TrainStep(model, config), batches, [0.1] * 3)
+    for images, labels in batches:
+        reference.update(gradients(reference.weights, images, labels), 0.1)
+    assert sums[:, 2].tolist() == [6, 6, 1]
+    for found, expected in zip(model.get_weights(), reference.weights, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_how_many_steps_at_once_does_not_change_the_bits():
+    batches, rates = [batch(6, seed) for seed in range(6)], np.linspace(0.1, 0.01, 6)
+    ends = []
+    for sizes in ([6], [1] * 6, [2, 3, 1]):
+        model = linear_model()
+        step = TrainStep(model, TrainConfig(precision="float32"))
+        source, done = feed(*batches), 0
+        for size in sizes:
+            step.train(source, tf.constant(rates[done : done + size], tf.float32))
+            done += size
+        ends.append([v.numpy().tobytes() for v in step.variables])
+    assert ends[0] == ends[1] == ends[2]
+
+
+@pytest.mark.parametrize(("optimizer", "factor"), [("sgd", 1.9), ("adamw", 1.0)])
+def test_weight_decay_never_touches_biases_and_normalization(optimizer, factor):
+    def after_one_step(decay):
+        model = keras.Sequential(
+            [
+                keras.Input((2, 2, 1)),
+                keras.layers.Conv2D(3, 1, name="conv"),
+                BatchNormalization(),
+                keras.layers.Flatten(),
+                keras.layers.Dense(CLASSES),
+            ]
+        )
+        random = np.random.default_rng(0)
+        model.set_weights([random.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
+        before = {v.path: v.numpy() for v in model.trainable_variables}
+        step = TrainStep(model, TrainConfig(optimizer=optimizer, weight_decay=decay, precision="float32"))
+        train(step, [batch(32)], [0.1])
+        return before, {v.path: v.numpy() for v in model.trainable_variables}
+
+    before, free = after_one_step(0.0)
+    _, decayed = after_one_step(0.5)
+    # Paths hold counters; the order is the same.
+    for path, one, other in zip(before, free.values(), decayed.values(), strict=True):
+        if path.endswith("kernel"):
+            # -rate * decay * weight, times 1 + momentum for Nesterov's first step; the rest is rounding
+            np.testing.assert_allclose(other - one, -0.1 * 0.5 * factor * before[path], rtol=1e-4, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(one, other)
+
+
+def float16_step(**arguments):
+    with dtype_policy("mixed_float16"):
+        model = keras.Sequential(
+            [
+                keras.Input((2, 2, 1), dtype="float32"),
+                keras.layers.Flatten(),
+                keras.layers.Dense(8),
+                keras.layers.Dense(CLASSES, dtype="float32", activation="softmax"),
+            ]
+        )
+    random = np.random.default_rng(0)
+    model.set_weights([random.normal(size=w.shape) for w in model.get_weights()])
+    return model, TrainStep(model, TrainConfig(precision="mixed_float16", **arguments))
+
+
+def test_float16_overflow_skips_the_step_and_halves_the_scale():
+    model, step = float16_step()
+    step.loss_scale.assign(2.0**60)  # no float16 gradient survives that
+    step.good_steps.assign(7)
+    before = [v.numpy() for v in [*model.variables, *step.optimizer.variables[2:]]]
+    train(step, [batch()], [0.1])
+    after = [v.numpy() for v in [*model.variables, *step.optimizer.variables[2:]]]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert step.optimizer.iterations.numpy() == 0
+    assert (step.loss_scale.numpy(), step.good_steps.numpy()) == (2.0**59, 0)
+
+
+def test_float16_recovers_from_overflow():
+    model, step = float16_step()
+    step.loss_scale.assign(2.0**20)
+    before = model.get_weights()
+    train(step, [batch(seed=s) for s in range(12)], [0.1] * 12)
+    assert step.loss_scale.numpy() < 2.0**20
+    assert 0 < step.optimizer.iterations.numpy() < 12
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert not np.array_equal(before[0], model.get_weights()[0])
+
+
+def test_float16_scale_doubles_after_many_good_steps():
+    _, step = float16_step()
+    step.good_steps.assign(STEPS_BEFORE_DOUBLING - 1)
+    train(step, [batch()], [0.1])
+    assert (step.loss_scale.numpy(), step.good_steps.numpy()) == (2.0**16, 0)
+    train(step, [batch()], [0.1])
+    assert (step.loss_scale.numpy(), step.good_steps.numpy()) == (2.0**16, 1)
+
+
+def test_float16_scaling_cancels():
+    ends = []
+    for scale in (1.0, 2.0**8):
+        model, step = float16_step(optimizer="sgd", clip_norm=0.5)
+        step.loss_scale.assign(scale)
+        train(step, [batch()], [0.1])
+        ends.append(model.get_weights())
+    for one, other in zip(*ends, strict=True):
+        # float16 gradients (11 bits) below the clipping norm of 0.5, times the rate
+        np.testing.assert_allclose(one, other, atol=0.1 * 0.5 * 2**-9)
+
+
+def test_softmax_is_taken_off_in_place():
+    images, _ = batch()
+    model = linear_model()
+    probabilities = np.asarray(model(images))
+    logits = np.asarray(end_in_logits(model)(images))
+    np.testing.assert_allclose(scipy.special.softmax(logits, axis=1), probabilities, rtol=1e-5)
+    assert np.array_equal(end_in_logits(model)(images), logits)
+
+
+def test_softmax_of_a_model_within_the_model():
+    images, _ = batch()
+    inner = linear_model()
+    outer = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Rescaling(1.0), inner])
+    probabilities = np.asarray(outer(images))
+    np.testing.assert_allclose(scipy.special.softmax(end_in_logits(outer)(images), axis=1), probabilities, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([keras.layers.Flatten(), keras.layers.Dense(3), keras.layers.Softmax()], "Received: a Softmax layer."),
+        (
+            [keras.layers.Flatten(), keras.layers.Dense(3, activation="sigmoid")],
+            "Received: 'sigmoid' in its last layer",
+        ),
+        ([keras.layers.Conv2D(3, 1)], "Received: output_shape=(None, 2, 2, 3)."),
+    ],
+)
+def test_outputs_that_are_no_classifiers(layers, message):
+    model = keras.Sequential([keras.Input((2, 2, 1)), *layers])
+    with pytest.raises(InvalidArgument) as caught:
+        TrainStep(model, TrainConfig())
+    assert message in str(caught.value)
+
+
+def test_finite_or_not():
+    model = linear_model()
+    step = TrainStep(model, TrainConfig(precision="float32"))
+    assert step.is_finite()
+    for bad in (np.nan, np.inf):
+        model.layers[-1].bias.assign([0.0, bad, 0.0])
+        assert not step.is_finite()
+
+
+REPLICAS = """
+import json
+import numpy as np
+from kzoo.backend import keras, tf
+from kzoo.layers import BatchNormalization
+from kzoo.train import TrainConfig
+from kzoo.train.precision import dtype_policy
+from kzoo.train.step import TrainStep
+from kzoo.train.strategy import create_strategy
+
+mirrored = create_strategy(TrainConfig(strategy="mirrored"), "cpu", 2)
+assert mirrored.num_replicas_in_sync == 2
+random = np.random.default_rng(0)
+sizes = [16, 16, 7, 2, 1]
+batches = [
+    (random.normal(size=(n, 6, 6, 1)).astype("float32"), random.integers(0, 3, n).astype("int32")) for n in sizes
+]
+
+
+def build(normalized=False):
+    layers = [] if normalized else [keras.layers.Conv2D(4, 3, activation="relu")]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(5)] + ([BatchNormalization()] if normalized else [])
+    head = keras.layers.Dense(3, activation="softmax", dtype="float32")
+    model = keras.Sequential([keras.Input((6, 6, 1), dtype="float32"), *layers, head])
+    weights = np.random.default_rng(1)
+    model.set_weights([weights.uniform(0.1, 0.5, w.shape) for w in model.get_weights()])
+    return model
+
+
+# oneDNN's convolution gives an empty batch the wrong shape: no batch of 1 for two replicas.
+def train(strategy, config, batches=batches[:4], class_weights=None, **arguments):
+    with strategy.scope(), dtype_policy(config.precision):
+        model = build(**arguments)
+        step = TrainStep(model, config, class_weights)
+    spec = (tf.TensorSpec((None, 6, 6, 1), tf.float32), tf.TensorSpec((None,), tf.int32))
+    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    source = iter(strategy.experimental_distribute_dataset(data.with_options(options)))
+    sums = step.train(source, tf.constant([0.1] * len(batches))).numpy()
+    return step, sums
+
+
+found = {}
+for name, arguments, weights in [
+    ("sgd clipped", {"optimizer": "sgd", "clip_norm": 0.1}, None),
+    ("adamw", {"optimizer": "adamw"}, [0.5, 2.0, 1.0]),
+    ("adam with decay, smoothed", {"optimizer": "adam", "weight_decay": 0.01, "label_smoothing": 0.1}, None),
+]:
+    config = TrainConfig(**arguments, precision="float32")
+    ends = [train(strategy, config, class_weights=weights) for strategy in (tf.distribute.get_strategy(), mirrored)]
+    (one, one_sums), (two, two_sums) = ends
+    differences = [
+        np.abs(a - b).max() / np.abs(a).max() for a, b in zip(one.model.get_weights(), two.model.get_weights())
+    ]
+    moved = max(np.abs(a - b).max() for a, b in zip(one.model.get_weights(), build().get_weights()))
+    found[name] = [float(max(differences)), float(np.abs(one_sums - two_sums).max() / one_sums.max()), float(moved)]
+
+# At the last batch the second replica has nothing.
+step, _ = train(mirrored, TrainConfig(precision="float32"), batches, normalized=True)
+found["normalized is finite"] = step.is_finite()
+for variable in step.model.variables:
+    copies = [v.numpy() for v in mirrored.experimental_local_results(variable.value)]
+    assert np.array_equal(copies[0], copies[1]), variable.path
+
+# Huge pixels on the second replica alone: its float16 gradients overflow.
+images, labels = batches[0]
+images = images.copy()
+images[8:] *= 1e4
+config = TrainConfig(precision="mixed_float16")
+step, _ = train(mirrored, config, [(images, labels)])
+before = build()
+found["overflow on one replica"] = [
+    all(np.array_equal(a, b) for a, b in zip(step.model.get_weights(), before.get_weights())),
+    float(step.loss_scale.numpy()),
+]
+print(json.dumps(found))
+"""
+
+
+def test_two_replicas(fresh_python):
+    found = json.loads(fresh_python(REPLICAS).stdout.splitlines()[-1])
+    for name in ("sgd clipped", "adamw", "adam with decay, smoothed"):
+        weights, sums, moved = found[name]
+        assert weights < 1e-5, name
+        assert sums < 1e-5, name
+        assert moved > 0.01, name
+    assert found["normalized is finite"]
+    assert found["overflow on one replica"] == [True, 2.0**14]
