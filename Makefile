@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 .PHONY: demo test check slow clean
 
 # The main job on the embedded digits: train, evaluate, predict.
+demo: START := $(shell date +%s)
 demo: $(VENV)/.installed
 	$(BIN)/kzoo train mnist_net digits --run-dir runs/demo --overwrite
 	$(BIN)/kzoo evaluate runs/demo
 	$(BIN)/python recipes/save_digits.py runs/demo-digits
 	$(BIN)/kzoo predict runs/demo runs/demo-digits --top 2
+	@echo "make demo took $$(($$(date +%s) - $(START))) s, its set-up included"
 
 # All tests but the slow ones.
 test: $(VENV)/.installed-dev

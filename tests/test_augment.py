@@ -16,6 +16,7 @@ def test_policies_move_images_by_their_own_seed():
     assert augment.policy("none") is None
     for name in ("digits", "photos"):
         move = augment.policy(name)
+        assert move is not None
         together = np.asarray(move(pixels, seeds(4)))
         assert together.dtype == "uint8"
         assert not np.array_equal(together, pixels)
@@ -26,7 +27,9 @@ def test_digits_are_never_mirrored():
     # A step edge stays dark on the left and bright on the right.
     edge = np.zeros((100, 28, 28, 1), "uint8")
     edge[:, :, 14:] = 200
-    moved = np.asarray(augment.policy("digits")(edge, seeds(100)), "float64")
+    move = augment.policy("digits")
+    assert move is not None
+    moved = np.asarray(move(edge, seeds(100)), "float64")
     middle = moved[:, 10:18]
     assert (middle[:, :, 5:9].mean((1, 2, 3)) < middle[:, :, 19:23].mean((1, 2, 3)) - 150).all()
 

@@ -23,7 +23,7 @@ def test_exact_parameter_count():
 )
 def test_other_inputs_and_classes(shape, classes):
     model = kzoo.create_model("mnist_net", input_shape=shape, classes=classes)
-    assert model.count_params() == parameters(*shape, classes)
+    assert model.count_params() == parameters(*shape, classes=classes)
     assert model.output_shape == (None, classes)
 
 

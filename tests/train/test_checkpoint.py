@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from kzoo.backend import tf
 from kzoo.errors import RunError
 from kzoo.train import checkpoint
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -36,8 +37,9 @@ BELOW_ONE = "a number from 0 up to, not including, 1"
 )
 def test_ranges(name, values, meaning):
     for value in values:
+        arguments: dict[str, Any] = {name: value}
         with pytest.raises(InvalidArgument) as caught:
-            TrainConfig(**{name: value})
+            TrainConfig(**arguments)
         assert str(caught.value) == f"{name} must be {meaning}. Received: {value!r}."
 
 
@@ -46,8 +48,9 @@ def test_every_number_has_a_range():
         field.name for field in dataclasses.fields(TrainConfig) if str(field.type).split(" |")[0] in ("int", "float")
     }
     for name in numbers | {f.name for f in dataclasses.fields(TrainConfig) if f.type in (int, float)}:
+        arguments: dict[str, Any] = {name: "text"}
         with pytest.raises(InvalidArgument):
-            TrainConfig(**{name: "text"})
+            TrainConfig(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +64,13 @@ def test_every_number_has_a_range():
     ],
 )
 def test_choices(name, valid):
+    arguments: dict[str, Any] = {name: "qqqqq"}
     with pytest.raises(InvalidArgument) as caught:
-        TrainConfig(**{name: "qqqqq"})
+        TrainConfig(**arguments)
     assert str(caught.value) == f"Unknown {name}. Received: 'qqqqq'. Valid: {valid}."
     for choice in valid.split(", "):
-        assert getattr(TrainConfig(**{name: choice}), name) == choice
+        arguments = {name: choice}
+        assert getattr(TrainConfig(**arguments), name) == choice
 
 
 def test_augmentation_is_checked():

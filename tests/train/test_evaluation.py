@@ -1,5 +1,7 @@
 """Scores against scikit-learn's, and labels matched by name."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.special
@@ -29,7 +31,8 @@ def test_report_is_scikit_learns():
     names = [f"class {i}" for i in range(8)]
     figures = report(labels, log_likelihoods, names)
     predictions = log_likelihoods.argmax(axis=1)
-    precision, recall, _, support = sklearn.metrics.precision_recall_fscore_support(
+    metrics: Any = sklearn.metrics
+    precision, recall, _, support = metrics.precision_recall_fscore_support(
         labels, predictions, labels=range(8), zero_division=np.nan
     )
     for i, name in enumerate(names):

@@ -13,6 +13,7 @@ import kzoo
 from kzoo.backend import keras
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
+from kzoo.saving import class_names_of
 from kzoo.train import TrainConfig, evaluate, fit, load, resume, runs
 from kzoo.train.precision import in_float32
 
@@ -38,7 +39,7 @@ def arrays(dataset):
 def finished(digits, tmp_path_factory):
     """A run of three epochs on the digits, and what fit returned."""
     run_dir = tmp_path_factory.mktemp("finished") / "run"
-    return run_dir, fit(build, *digits, TrainConfig(**FAST, epochs=3), run_dir)
+    return run_dir, fit(build, *digits, config=TrainConfig(**FAST, epochs=3), run_dir=run_dir)
 
 
 def test_it_learns_and_reports(finished, digits):
@@ -83,7 +84,7 @@ def test_history_matches_the_models(finished, digits):
     # Sums of 179 float32 losses, in another order.
     assert evaluate(last, digits[1])["loss"] == pytest.approx(history["val_loss"][-1], rel=1e-5)
     assert evaluate(best, digits[1])["accuracy"] == pytest.approx(history["val_accuracy"][best_epoch - 1], abs=1e-9)
-    assert kzoo.saving.class_names_of(best) == tuple("0123456789")
+    assert class_names_of(best) == tuple("0123456789")
 
 
 def test_a_finished_run_is_not_trained_again(finished, digits):
@@ -114,14 +115,14 @@ def test_an_existing_run_is_not_overwritten_unasked(finished, digits):
     run_dir, _ = finished
     before = (run_dir / "best.keras").read_bytes()
     with pytest.raises(RunError, match="There is a run here already"):
-        fit(build, *digits, TrainConfig(**FAST, epochs=1), run_dir)
+        fit(build, *digits, config=TrainConfig(**FAST, epochs=1), run_dir=run_dir)
     assert (run_dir / "best.keras").read_bytes() == before
 
 
 def test_overwrite_starts_anew(digits, tmp_path):
-    fit(small, *digits, TrainConfig(**FAST, epochs=2), tmp_path)
+    fit(small, *digits, config=TrainConfig(**FAST, epochs=2), run_dir=tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
-    result = fit(small, *digits, TrainConfig(**FAST, epochs=1), tmp_path, overwrite=True)
+    result = fit(small, *digits, config=TrainConfig(**FAST, epochs=1), run_dir=tmp_path, overwrite=True)
     assert result.history["epoch"] == [1]
     assert [p.name for p in (tmp_path / "tensorboard").iterdir()] == ["events.out.tfevents.0000000001.kzoo"]
     assert (tmp_path / "notes.txt").read_text() == "mine"
@@ -130,7 +131,7 @@ def test_overwrite_starts_anew(digits, tmp_path):
 def test_the_same_seed_gives_the_same_bits(digits, tmp_path):
     def weights(seed):
         config = TrainConfig(**{**FAST, "augment": "digits"}, epochs=1, seed=seed)
-        return [w.tobytes() for w in fit(build, *digits, config).model.get_weights()]
+        return [w.tobytes() for w in fit(build, *digits, config=config).model.get_weights()]
 
     assert weights(3) == weights(3) != weights(4)
 
@@ -149,7 +150,7 @@ def test_arrays_datasets_and_streams_give_the_same(digits):
 
 def test_an_unbatched_stream_with_unknown_length(digits):
     images, labels = arrays(digits[0])
-    stream = tf.data.Dataset.from_tensor_slices((images, labels)).filter(lambda x, y: y < 10)
+    stream = tf.data.Dataset.from_tensor_slices((images, labels)).filter(lambda *pair: pair[1] < 10)
     result = fit(small, stream, stream.batch(50), TrainConfig(**FAST, epochs=2))
     assert result.metrics["validation"]["images"] == 1439
     assert result.history["loss"][1] < result.history["loss"][0]
@@ -177,7 +178,7 @@ def test_data_that_cannot_be_used_leaves_no_run(digits, tmp_path, make, error, m
 def test_without_a_run_directory_no_files_stay(digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    result = fit(small, *digits, TrainConfig(**FAST, epochs=1))
+    result = fit(small, *digits, config=TrainConfig(**FAST, epochs=1))
     assert result.run_dir is None
     assert os.listdir(tmp_path) == []  # noqa: PTH208
     assert result.metrics["validation"]["images"] == len(digits[1])
@@ -240,7 +241,7 @@ def test_plateau_lowers_the_learning_rate(digits):
 def test_a_diverging_run_stops_and_keeps_the_last_good_model(digits, tmp_path):
     config = TrainConfig(**FAST, epochs=5, optimizer="sgd", learning_rate=1e4, schedule="constant")
     with pytest.raises(TrainingDiverged) as caught:
-        fit(build, *digits, config, tmp_path)
+        fit(build, *digits, config=config, run_dir=tmp_path)
     message = str(caught.value)
     assert " at step " in message
     assert "learning rate 1e+04" in message
@@ -261,7 +262,7 @@ def test_weights_that_overflow_after_a_finite_loss_are_not_saved(digits, tmp_pat
         return model
 
     with pytest.raises(TrainingDiverged, match=r"The weights became NaN or infinite at step 1 of epoch 1"):
-        fit(large, *digits, config, tmp_path)
+        fit(large, *digits, config=config, run_dir=tmp_path)
     assert all(np.isfinite(w).all() for w in load(tmp_path, "last").get_weights())
     assert not (tmp_path / "best.keras").exists()
 
@@ -327,7 +328,7 @@ def test_a_damaged_description_is_one_line(finished, digits, tmp_path):
 
 
 def test_mixed_precision_run_gives_a_float32_model(digits):
-    result = fit(build, *digits, TrainConfig(**{**FAST, "precision": "mixed_bfloat16"}, epochs=2))
+    result = fit(build, *digits, config=TrainConfig(**{**FAST, "precision": "mixed_bfloat16"}, epochs=2))
     assert {layer.compute_dtype for layer in result.model.layers} == {"float32"}
     assert result.metrics["validation"]["accuracy"] > 0.85
     assert keras.config.dtype_policy().name == "float32"
@@ -339,6 +340,7 @@ MIRRORED = """
 import json, sys
 import kzoo
 from kzoo import data
+from kzoo.saving import class_names_of
 from kzoo.train import TrainConfig, evaluate, fit, load, resume
 
 train, validation = data.load("digits"), data.load("digits", "validation")

@@ -115,6 +115,7 @@ def test_another_process_holds_the_lock_until_it_dies(tmp_path, child_environmen
     command = [sys.executable, "-c", HOLD, tmp_path]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": child_environment}
     with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         for attempt in (
             lambda: runs.lock(tmp_path).__enter__(),
