@@ -114,11 +114,11 @@ def test_defaults_follow_the_optimizer_and_the_batch_size(optimizer, batch_size,
     ("arguments", "data", "batch_size", "augment"),
     [
         ({}, ("digits", 1_439, (28, 28, 1)), 32, "digits"),
-        ({}, ("mnist", 54_000, (28, 28, 1)), 512, "digits"),
-        ({}, ("photos", 12_800, (64, 64, 3)), 128, "none"),
+        ({}, ("mnist", 54_000, (28, 28, 1)), 256, "digits"),
+        ({}, ("photos", 12_800, (64, 64, 3)), 64, "none"),
         ({}, ("photos", 12_800, (65, 64, 3)), 32, "none"),
         ({"batch_size": 7, "augment": "photos"}, ("mnist", 54_000, (28, 28, 1)), 7, "photos"),
-        ({"augment": "none"}, ("mnist", 54_000, (28, 28, 1)), 512, "none"),
+        ({"augment": "none"}, ("mnist", 54_000, (28, 28, 1)), 256, "none"),
     ],
 )
 def test_what_is_left_to_the_data(arguments, data, batch_size, augment):

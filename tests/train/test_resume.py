@@ -4,6 +4,7 @@ Not compared: seconds and images_per_second, which measure the machine.
 """
 
 import csv
+import functools
 import json
 import signal
 import subprocess
@@ -131,17 +132,24 @@ def assert_same_run(run_dir, reference):
     assert [path.name for path in run_dir.rglob(".*.tmp*")] == [], "a kill's temporary file stayed"
 
 
-def never_killed(folder, config, environment):
-    trainer = Trainer(folder / "reference", config, environment)
-    assert trainer.finish()[0] == 0, (folder / "reference.log").read_text()[-3000:]
-    return content(folder / "reference")
+class NeverKilled:
+    """A run of the same configuration that is left alone, beside the others."""
+
+    def __init__(self, folder, config, environment):
+        self.trainer = Trainer(folder / "reference", config, environment)
+
+    @functools.cached_property
+    def content(self):
+        status, _ = self.trainer.finish()
+        assert status == 0, Path(f"{self.trainer.dir}.log").read_text()[-3000:]
+        return content(self.trainer.dir)
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory, child_environment):
-    """A short configuration and the content of its run that was never killed."""
+    """A short configuration and its run that is never killed."""
     config = {**CONFIG, "epochs": 6}
-    return config, never_killed(tmp_path_factory.mktemp("resume"), config, child_environment)
+    return config, NeverKilled(tmp_path_factory.mktemp("resume"), config, child_environment)
 
 
 def test_killed_at_three_moments_once_inside_a_write(short, tmp_path, child_environment):
@@ -150,7 +158,7 @@ def test_killed_at_three_moments_once_inside_a_write(short, tmp_path, child_envi
         tmp_path / "run", config, child_environment, kills=3, inside=1, rng=np.random.default_rng(1), longest_delay=0.6
     )
     assert sum(inside for _, inside in moments) >= 1
-    assert_same_run(tmp_path / "run", reference)
+    assert_same_run(tmp_path / "run", reference.content)
 
 
 def test_interrupted_by_ctrl_c(short, tmp_path, child_environment):
@@ -168,7 +176,7 @@ def test_interrupted_by_ctrl_c(short, tmp_path, child_environment):
     assert "Traceback" not in (tmp_path / "run.log").read_text()
     assert 0 < epoch * 60 + batch < 360
     assert Trainer(run_dir, config, child_environment).finish()[0] == 0
-    assert_same_run(run_dir, reference)
+    assert_same_run(run_dir, reference.content)
 
 
 @pytest.mark.slow
@@ -176,7 +184,7 @@ def test_interrupted_by_ctrl_c(short, tmp_path, child_environment):
 @pytest.mark.parametrize(("precision", "kills", "inside"), [("float32", 20, 5), ("mixed_bfloat16", 5, 1)])
 def test_killed_at_many_moments(precision, kills, inside, tmp_path, child_environment):
     config = {**CONFIG, "epochs": 40 if kills > 5 else 12, "precision": precision}
-    reference = never_killed(tmp_path, config, child_environment)
+    reference = NeverKilled(tmp_path, config, child_environment)
     moments = kill_and_finish(
         tmp_path / "run", config, child_environment, kills, inside, np.random.default_rng(2), longest_delay=1.0
     )
@@ -184,4 +192,4 @@ def test_killed_at_many_moments(precision, kills, inside, tmp_path, child_enviro
     # They fell at different places, within epochs too.
     assert len({position for position, _ in moments}) > kills // 2
     assert any(batch for (_, batch), _ in moments)
-    assert_same_run(tmp_path / "run", reference)
+    assert_same_run(tmp_path / "run", reference.content)
