@@ -1,60 +1,17 @@
-"""The one place where Keras and TensorFlow are imported, quietly.
+"""The one place where Keras is imported, and with it the backend it runs on.
 
 `keras` is Keras; `tf` is TensorFlow, or None when Keras runs on another backend (KERAS_BACKEND=jax), where models and
 layers still build and run but `kzoo.train` does not.
 """
 
-import os
-import re
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-# TensorFlow's C++ logging of what it found on this machine. The start-up lines ignore TF_CPP_MIN_LOG_LEVEL (they come
-# before its logging is initialised), so they are taken out by file descriptor; `kzoo doctor` says what matters of them.
-_CHATTER = re.compile(
-    rb"[IWE]\d{4} \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] |WARNING: All log messages before absl"
-    rb"|To enable the following instructions"
-)
+from kzoo.chatter import tensorflow, without_chatter
 
-
-@contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Hold back standard error, then pass on what is not TensorFlow's start-up chatter (everything, after an error)."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        sys.stderr.flush()
-        original = os.dup(2)
-    except (AttributeError, OSError, ValueError):  # a process without a standard error
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
-            held.seek(0)
-            for line in held:
-                if failed or not _CHATTER.match(line):
-                    os.write(2, line)
-
-
-with _without_chatter():
+with without_chatter():
     import keras
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()  # the CUDA libraries are looked for here, with a line of complaint
-    else:
-        tf = None
+tf = tensorflow() if keras.backend.backend() == "tensorflow" else None
 
 if TYPE_CHECKING:
     # Neither has type stubs; what a type checker infers of them is wrong more often than right.

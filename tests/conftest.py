@@ -53,11 +53,15 @@ def real_data():
 
 
 @pytest.fixture(scope="session")
-def tfds_folder():
-    """The folder of prepared TFDS datasets."""
-    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    if not folder.is_dir():
-        pytest.skip(f"needs prepared TFDS datasets: no folder {folder}; set TFDS_DATA_DIR")
+def tfds_folder(request, child_environment):
+    """A folder with MNIST as a TFDS dataset: the user's own, or one prepared, once, from the real data."""
+    own = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    if (own / "mnist").is_dir():
+        return own
+    prepare = request.getfixturevalue("real_data") / "prepare.py"
+    folder = request.config.cache.mkdir("tfds")
+    command = [sys.executable, str(prepare), "--data-dir", str(folder)]
+    subprocess.run(command, check=True, capture_output=True, env=child_environment, timeout=600)
     return folder
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kzoo import console
+from kzoo.chatter import tensorflow
 from kzoo.errors import DataError, InvalidArgument
 
 if TYPE_CHECKING:
@@ -237,8 +238,7 @@ class Dataset:
             raise InvalidArgument(
                 f"start_batch is beyond the end of the epoch. Received: {start_batch}. Valid: 0 to {batch_count}."
             )
-        import tensorflow as tf
-
+        tf = tensorflow()
         order = permutation(seed, epoch, count) if shuffle else np.arange(count)
         seeds = sample_seeds(seed, epoch, count) if augment is not None else np.zeros((count, 2), np.int32)
 

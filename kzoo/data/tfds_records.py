@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kzoo import console
+from kzoo.chatter import tensorflow
 from kzoo.data.catalog import Catalog
 from kzoo.data.images import BadImage
 from kzoo.data.splits import SPLITS, TEST, VALIDATION, stratify
@@ -214,6 +215,7 @@ def _prepared_quietly(name: str, root: Path) -> bool:
 def _download(name: str, root: Path) -> None:
     console.log(f"downloading {name} from TFDS into {root}")
     try:
+        tensorflow()  # quietly, before TFDS imports it
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core.download import downloader
 
@@ -341,8 +343,7 @@ def _shard_name(info: dict[str, Any], split: dict[str, Any], number: int, count:
 
 
 def _example_parser() -> Callable[[bytes], Any]:
-    import tensorflow as tf
-
+    tf = tensorflow()
     return tf.train.Example.FromString
 
 
