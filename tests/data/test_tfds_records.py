@@ -1,7 +1,6 @@
 """TFDS datasets: MNIST where it is prepared, and small ones made here, against what tfds itself reads."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -187,31 +186,23 @@ def test_a_bad_image_in_a_record(tmp_path):
     assert len(load("insects", "all", data_dir=tmp_path, on_bad_image="skip")) == 5
 
 
-@pytest.fixture(scope="module")
-def mnist_dir() -> Path:
-    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    if not (folder / "mnist").is_dir():
-        pytest.skip(f"MNIST is not prepared in {folder}")
-    return folder
-
-
-def test_mnist(mnist_dir):
-    test = load("mnist", "test", data_dir=mnist_dir)
+def test_mnist(tfds_folder):
+    test = load("mnist", "test", data_dir=tfds_folder)
     assert test.images.shape == (10000, 28, 28, 1)
     # The counts and the mean of the published test set.
     assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert abs(test.images.mean() / 255 - 0.13251) < 1e-4
-    validation = load("mnist", "validation", data_dir=mnist_dir)
+    validation = load("mnist", "validation", data_dir=tfds_folder)
     assert len(validation) == 6000
     counts = np.array([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
     assert np.bincount(validation.labels).tolist() == ((counts + 5) // 10).tolist()
 
 
-def test_mnist_equals_what_tfds_reads(mnist_dir):
+def test_mnist_equals_what_tfds_reads(tfds_folder):
     tfds = pytest.importorskip("tensorflow_datasets")
-    builder = tfds.builder_from_directory(str(max((mnist_dir / "mnist").glob("*.*.*"))))
+    builder = tfds.builder_from_directory(str(max((tfds_folder / "mnist").glob("*.*.*"))))
     expected = builder.as_dataset(split="test[:50]", shuffle_files=False)
-    data = load("mnist", "test", data_dir=mnist_dir)
+    data = load("mnist", "test", data_dir=tfds_folder)
     for index, record in enumerate(expected.as_numpy_iterator()):
         np.testing.assert_array_equal(data.images[index], record["image"])
         assert data.labels[index] == record["label"]
