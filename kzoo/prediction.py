@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kzoo.backend import keras
+from kzoo.classifier import ends_in_softmax, output_layer
 from kzoo.data import images as decoding
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.saving import class_names_of
@@ -65,7 +66,7 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
 def probabilities(model, batch: np.ndarray) -> np.ndarray:
     """The model's probabilities, (N, classes) float32, whether it ends in softmax or in logits."""
     outputs = np.asarray(keras.ops.convert_to_numpy(model(batch, training=False)), np.float32)
-    if getattr(model.layers[-1], "activation", None) is keras.activations.softmax:
+    if ends_in_softmax(output_layer(model)):
         return outputs
     shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)

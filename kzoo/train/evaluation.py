@@ -6,10 +6,11 @@ import numpy as np
 
 from kzoo import console
 from kzoo.backend import tf
+from kzoo.classifier import ends_in_softmax, output_layer
 from kzoo.data import Dataset, match_labels
+from kzoo.errors import DataError
 from kzoo.saving import class_names_of
 from kzoo.train.inputs import as_data, check_fit, steps_per_epoch
-from kzoo.train.step import ends_in_softmax, output_layer
 
 BATCH_SIZE = 128
 
@@ -61,8 +62,6 @@ def report(labels: np.ndarray, log_likelihoods: np.ndarray, class_names) -> dict
 
     classes = len(class_names)
     if labels.min() < 0 or labels.max() >= classes:
-        from kzoo.errors import DataError
-
         raise DataError(f"A label is beyond the model's {classes} outputs. Received: {labels.max()}.")
     predictions = log_likelihoods.argmax(axis=1)
     confusion = confusion_matrix(labels, predictions, labels=range(classes))

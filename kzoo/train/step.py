@@ -4,13 +4,12 @@ The loss is the mean over the examples of the global batch; gradients are summed
 this order, the finite check (float16), unscaling, weight decay, clipping by global norm, and the update.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from kzoo.backend import keras, tf
-from kzoo.errors import InvalidArgument
+from kzoo.classifier import ends_in_softmax, output_layer
 from kzoo.train.config import TrainConfig
 
 # Dynamic loss scaling (Micikevicius et al., 2018, section 3.2): start high, halve on overflow, double after a while.
@@ -157,44 +156,6 @@ def end_in_logits(model):
     if layer is not None and ends_in_softmax(layer):
         layer.activation = keras.activations.linear
     return model
-
-
-def output_layer(model):
-    """The layer whose output is the model's.
-
-    Raises:
-        InvalidArgument: The model does not have exactly one output of shape (batch, classes).
-    """
-    shape = model.output_shape
-    if not (isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[1], int)):
-        raise InvalidArgument(
-            f"kzoo.train needs a model with one output of shape (batch, classes). Received: output_shape={shape!r}."
-        )
-    layer = model.layers[-1]
-    while isinstance(layer, keras.Model):  # a model within the model
-        layer = layer.layers[-1]
-    if isinstance(layer, keras.layers.Softmax):
-        raise InvalidArgument(
-            "kzoo.train needs softmax as the activation of the last layer. Received: a Softmax layer. "
-            'Use Dense(classes, activation="softmax"), or leave the softmax off.'
-        )
-    activation = getattr(layer, "activation", keras.activations.linear)
-    if activation not in (keras.activations.softmax, keras.activations.linear):
-        raise InvalidArgument(
-            "kzoo.train needs a model that ends in softmax or in logits. "
-            f"Received: {getattr(activation, '__name__', activation)!r} in its last layer {layer.name!r}."
-        )
-    return layer
-
-
-def ends_in_softmax(layer) -> bool:
-    """Whether a model's output layer turns logits into probabilities."""
-    return getattr(layer, "activation", None) is keras.activations.softmax
-
-
-def count_steps(examples: int, batch_size: int) -> int:
-    """Steps in an epoch; the last may be smaller."""
-    return math.ceil(examples / batch_size)
 
 
 def _is_float16(config: TrainConfig) -> bool:

@@ -1,0 +1,37 @@
+"""What kzoo expects of a classifier: one output of shape (batch, classes), probabilities or logits."""
+
+from kzoo.backend import keras
+from kzoo.errors import InvalidArgument
+
+
+def output_layer(model):
+    """The layer whose output is the model's.
+
+    Raises:
+        InvalidArgument: The model does not have exactly one output of shape (batch, classes).
+    """
+    shape = model.output_shape
+    if not (isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[1], int)):
+        raise InvalidArgument(
+            f"A classifier must have one output of shape (batch, classes). Received: output_shape={shape!r}."
+        )
+    layer = model.layers[-1]
+    while isinstance(layer, keras.Model):  # a model within the model
+        layer = layer.layers[-1]
+    if isinstance(layer, keras.layers.Softmax):
+        raise InvalidArgument(
+            "A classifier must have its softmax as the activation of its last layer. Received: a Softmax layer. "
+            'Use Dense(classes, activation="softmax"), or leave the softmax off.'
+        )
+    activation = getattr(layer, "activation", keras.activations.linear)
+    if activation not in (keras.activations.softmax, keras.activations.linear):
+        raise InvalidArgument(
+            "A classifier must end in softmax or in logits. "
+            f"Received: {getattr(activation, '__name__', activation)!r} in its last layer {layer.name!r}."
+        )
+    return layer
+
+
+def ends_in_softmax(layer) -> bool:
+    """Whether a model's output layer turns logits into probabilities."""
+    return getattr(layer, "activation", None) is keras.activations.softmax
