@@ -26,8 +26,8 @@ def train_step(model: str, images: int, rounds: int = 5) -> dict:
     """Training throughput of a model: kzoo's defaults against plain Keras, and against it at equal settings.
 
     Plain Keras is the same layers with `keras.layers.BatchNormalization`, compiled and fitted with Keras's defaults on
-    the same arrays: float32, batches of 128, one step per execution. kzoo's defaults are those for a dataset of the size
-    of MNIST. Each round trains an epoch of each in turn.
+    the same arrays: float32, batches of 128, one step per execution. kzoo's defaults are those for a dataset of
+    MNIST's size. Each round trains an epoch of each in turn.
 
     Args:
         model: A model name.
