@@ -1,25 +1,31 @@
 """Measurements of kzoo against plain Keras, in one process and in turn, so that their ratio can be trusted."""
 
 import statistics
+import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from kzoo import console
-from kzoo.backend import keras, tf
-from kzoo.data import Dataset
+from kzoo.backend import keras
 from kzoo.hardware import probe
 from kzoo.models import create_model
+from kzoo.train import runs
 from kzoo.train.config import TrainConfig, settle_for_data
-from kzoo.train.inputs import steps_per_epoch
+from kzoo.train.loop import State, prepare
 from kzoo.train.precision import dtype_policy, resolve
-from kzoo.train.step import TrainStep
 
 KERAS_BATCH_SIZE = 128
 
 # The size of dataset that kzoo's defaults are taken for: the training split of MNIST.
 DATASET_SIZE = 54_000
+# The dataset that a model was made for, by whose name the augmentation is chosen.
+_DATASET = {"mnist_net": "mnist"}
 
 
 def train_step(model: str, images: int, rounds: int = 5) -> dict:
@@ -35,21 +41,39 @@ def train_step(model: str, images: int, rounds: int = 5) -> dict:
         rounds: How often each is measured, after one epoch of warm-up.
 
     Returns:
-        `rows`: name, precision, batch size and the median images/s of each contender, and the median over the rounds of
-        its ratio to plain Keras. `machine` and `rounds`.
+        `rows`: name, precision, batch size, augmentation and the median images/s of each contender, and the median over
+        the rounds of its ratio to plain Keras. `machine` and `rounds`.
     """
     generator = np.random.default_rng(0)
     shape = create_model(model).input_shape[1:]
     classes = create_model(model).output_shape[1]
     x = generator.integers(0, 256, (images, *shape), np.uint8)
     y = generator.integers(0, classes, images).astype(np.int32)
-    config, _ = resolve(settle_for_data(TrainConfig(), "random", DATASET_SIZE, shape), probe())
-    equal = TrainConfig(precision="float32", batch_size=KERAS_BATCH_SIZE, strategy="one")
-    contenders: list[tuple[str, str, int | None, Callable[[], None]]] = [
-        ("plain Keras", "float32", KERAS_BATCH_SIZE, _keras_epoch(model, x, y)),
-        ("kzoo, its defaults", config.precision, config.batch_size, _kzoo_epoch(model, x, y, config)),
-        ("kzoo, as Keras", "float32", KERAS_BATCH_SIZE, _kzoo_epoch(model, x, y, equal)),
-    ]
+    with tempfile.TemporaryDirectory(prefix="kzoo-bench-") as folder, ExitStack() as stack:
+
+        def kzoo_epoch(name, config):
+            run_dir = stack.enter_context(runs.new(Path(folder) / name, config))
+            return _kzoo_epoch(run_dir, model, x, y)
+
+        defaults, _ = resolve(settle_for_data(TrainConfig(), _DATASET.get(model, ""), DATASET_SIZE, shape), probe())
+        equal = TrainConfig(precision="float32", strategy="one", batch_size=KERAS_BATCH_SIZE, augment="none")
+        plain = replace(defaults, augment="none")
+        contenders = [
+            ("plain Keras", "float32", KERAS_BATCH_SIZE, "none", _keras_epoch(model, x, y)),
+            ("kzoo, its defaults", plain.precision, plain.batch_size, "none", kzoo_epoch("defaults", plain)),
+            ("kzoo, as Keras", "float32", KERAS_BATCH_SIZE, "none", kzoo_epoch("equal", equal)),
+        ]
+        if defaults.augment != "none":
+            epoch = kzoo_epoch("augmented", defaults)
+            row = ("kzoo, its defaults", defaults.precision, defaults.batch_size, defaults.augment, epoch)
+            contenders.insert(2, row)
+        rows = _measure(contenders, images, rounds)
+    machine = probe()
+    return {"model": model, "rows": rows, "rounds": rounds, "machine": f"{machine.cpu}, {machine.cores} cores"}
+
+
+def _measure(contenders, images, rounds) -> list[dict]:
+    """Run an epoch of each in turn, once to warm up and then `rounds` times."""
     speeds: list[list[float]] = [[] for _ in contenders]
     with console.progress("measuring", (rounds + 1) * len(contenders)) as advance:
         for turn in range(rounds + 1):
@@ -59,18 +83,17 @@ def train_step(model: str, images: int, rounds: int = 5) -> dict:
                 if turn:
                     results.append(images / (time.perf_counter() - start))
                 advance(1, name)
-    rows = [
+    return [
         {
             "name": name,
             "precision": precision,
             "batch_size": batch_size,
+            "augment": augment,
             "images_per_second": statistics.median(results),
             "ratio": statistics.median(a / b for a, b in zip(results, speeds[0], strict=True)),
         }
-        for (name, precision, batch_size, _), results in zip(contenders, speeds, strict=True)
+        for (name, precision, batch_size, augment, _), results in zip(contenders, speeds, strict=True)
     ]
-    machine = probe()
-    return {"model": model, "rows": rows, "rounds": rounds, "machine": f"{machine.cpu}, {machine.cores} cores"}
 
 
 def _keras_epoch(name, x, y) -> Callable[[], None]:
@@ -80,18 +103,13 @@ def _keras_epoch(name, x, y) -> Callable[[], None]:
     return lambda: model.fit(x, y, batch_size=KERAS_BATCH_SIZE, epochs=1, verbose=0)
 
 
-def _kzoo_epoch(name, x, y, config) -> Callable[[], None]:
-    """An epoch as `kzoo.train.fit` runs it: shuffled batches, several steps per execution."""
-    data = Dataset.from_arrays(x, y)
-    with dtype_policy(config.precision):
-        step = TrainStep(create_model(name), config)
-    steps = steps_per_epoch(data, config.batch_size)
+def _kzoo_epoch(run_dir, name, x, y) -> Callable[[], None]:
+    """An epoch of a real run: what `kzoo train` does between two validations."""
+    trainer = prepare(run_dir, lambda: create_model(name), (x, y))
 
     def epoch():
-        batches = iter(data.batches(config.batch_size, shuffle=True))
-        for first in range(0, steps, 20):
-            count = min(20, steps - first)
-            step.train(batches, tf.fill([count], config.peak_learning_rate)).numpy()
+        trainer.state = State()
+        trainer.train_epoch(threading.Event(), lambda *_: None)
 
     return epoch
 

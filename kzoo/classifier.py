@@ -10,7 +10,14 @@ def output_layer(model):
     Raises:
         InvalidArgument: The model does not have exactly one output of shape (batch, classes).
     """
-    shape = model.output_shape
+    if not isinstance(model, keras.Model):
+        raise InvalidArgument(f"A classifier must be a keras.Model. Received: {type(model).__name__}.")
+    try:
+        shape = model.output_shape
+    except (AttributeError, ValueError):
+        raise InvalidArgument(
+            f"The model {model.name!r} is not built. Give it its input shape, for example by a keras.Input first."
+        ) from None
     if not (isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[1], int)):
         raise InvalidArgument(
             f"A classifier must have one output of shape (batch, classes). Received: output_shape={shape!r}."

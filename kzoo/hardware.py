@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -35,6 +35,11 @@ def probe() -> Hardware:
         gpus=tuple(name for name, _ in gpus),
         tensor_cores=bool(gpus) and all(capability >= 7.0 for _, capability in gpus),
     )
+
+
+def usable_only(hardware: Hardware, gpus: int) -> Hardware:
+    """The same machine with the first `gpus` of its GPUs: those that TensorFlow can use."""
+    return replace(hardware, gpus=hardware.gpus[:gpus], tensor_cores=hardware.tensor_cores and gpus > 0)
 
 
 def _cpu() -> tuple[set[str], str]:

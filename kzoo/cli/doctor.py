@@ -23,7 +23,10 @@ def command(*, json: Json = False) -> int:
     Exit status 1 if something is wrong.
     """
     machine = hardware.probe()
-    config, reasons = resolve(TrainConfig(), machine)
+    problems = [*_package_problems(), *_disk_problems()]
+    usable, found = _tensorflow_problems(machine)
+    problems += found
+    config, reasons = resolve(TrainConfig(), hardware.usable_only(machine, usable))
     facts = {
         "python": platform.python_version(),
         **_versions(),
@@ -34,7 +37,6 @@ def command(*, json: Json = False) -> int:
         "strategy": reasons[1].removeprefix("strategy "),
         "tfds data": os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"),
     }
-    problems = [*_package_problems(), *_disk_problems(), *_tensorflow_problems(machine)]
     if json:
         resolved = {"precision": config.precision, "strategy": config.strategy}
         print_json({**facts, **resolved, "reasons": reasons, "problems": problems})
@@ -76,15 +78,15 @@ def _disk_problems() -> list[str]:
     return [f"only {free / 2**30:.1f} GiB of disk are free here"] if free < LITTLE_DISK else []
 
 
-def _tensorflow_problems(machine: hardware.Hardware) -> list[str]:
-    """What only starting TensorFlow shows."""
+def _tensorflow_problems(machine: hardware.Hardware) -> tuple[int, list[str]]:
+    """What only starting TensorFlow shows: how many GPUs it can use, and what is wrong."""
     try:
         from kzoo.backend import keras, tf
     except Exception as error:  # a broken installation can raise anything
-        return [f"TensorFlow or Keras cannot be imported: {' '.join(str(error).split())}"]
-    problems = []
+        return 0, [f"TensorFlow or Keras cannot be imported: {' '.join(str(error).split())}"]
     if tf is None:
-        return [f"Keras runs on {keras.backend.backend()}, where kzoo cannot train: unset KERAS_BACKEND"]
+        return 0, [f"Keras runs on {keras.backend.backend()}, where kzoo cannot train: unset KERAS_BACKEND"]
+    problems = []
     if keras.config.image_data_format() != "channels_last":
         problems.append("Keras is set to channels_first: remove image_data_format from ~/.keras/keras.json")
     usable = len(tf.config.list_physical_devices("GPU"))
@@ -93,4 +95,4 @@ def _tensorflow_problems(machine: hardware.Hardware) -> list[str]:
             f"TensorFlow can use {usable} of {len(machine.gpus)} NVIDIA GPUs: "
             'pip install "tensorflow[and-cuda]", or update the NVIDIA driver'
         )
-    return problems
+    return min(usable, len(machine.gpus)), problems

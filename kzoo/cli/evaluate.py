@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Literal
 
 from kzoo import console
+from kzoo import data as datasets
 from kzoo.cli._options import DataOptions
 from kzoo.cli._output import Json, percent, print_json, print_table
-from kzoo.errors import InvalidArgument
+from kzoo.data.loading import absolute, fingerprint, kind
+from kzoo.errors import InvalidArgument, RunError
 from kzoo.train import runs
 
 # More classes than this are listed in the JSON output only.
@@ -38,66 +40,81 @@ def command(
     record = runs.read_config(path) if path.is_dir() else {}
     if not path.exists():
         raise InvalidArgument(f"No such run directory or model file. Received: {run!r}.")
-    if dataset is None and not record:
-        raise InvalidArgument(f"A model file has no data of its own: name a DATASET. Received: {run!r}.")
-    own = dataset is None or _is_own(record, dataset, data)
-    if own:
-        arguments = dict(record["data"]["load"]) if "load" in (record.get("data") or {}) else None
-        if arguments is None:
-            raise InvalidArgument(f"This run was not given a dataset by name. Received: {run!r}. Name a DATASET.")
+    own = _own_data(record, run, dataset)
+    arguments: dict
+    if own is not None:
+        # The folder may have moved since: where it is now is what the user says.
+        moved = {} if dataset is None else absolute(dataset, data.data_dir)
+        arguments = {**own, **moved, "download": data.download}
         if data.data_dir is not None:
             arguments["data_dir"] = data.data_dir
+        if data.on_bad_image == "skip":
+            arguments["on_bad_image"] = "skip"
         split = split or "test"
+        images = datasets.load(**arguments, split=split)  # fails, if it does, before TensorFlow is started
+        model = _load(path, which, precision)
     else:
         assert dataset is not None  # noqa: S101 - for the type checker
-        arguments = {"name": dataset, "data_dir": data.data_dir, "download": data.download}
-        split = split or ("all" if Path(dataset).expanduser().exists() else "test")
-    if data.on_bad_image == "skip" or not own:
-        arguments["on_bad_image"] = data.on_bad_image
-
-    from kzoo import data as datasets
-
-    # The run's own data is loaded, and fails, before TensorFlow is started; for other data the model tells the size.
-    images = datasets.load(**arguments, split=split) if own else None
-
-    from kzoo import load_model
-    from kzoo.train.evaluation import evaluate as score
-    from kzoo.train.precision import in_precision
-
-    model = load_model(path, which) if path.is_dir() else load_model(path)
-    if images is None:
+        split = split or ("all" if kind(dataset) == "path" else "test")
+        model = _load(path, which, precision)
         height, width, channels = model.input_shape[1:]
-        size = None if height is None or width is None else (height, width)
-        images = datasets.load(**arguments, split=split, image_size=size, channels=channels)
-    if precision != "float32":
-        model = in_precision(model, precision)
+        images = datasets.load(
+            dataset,
+            split,
+            None if height is None or width is None else (height, width),
+            channels=channels,
+            data_dir=data.data_dir,
+            download=data.download,
+            on_bad_image=data.on_bad_image,
+        )
+
+    from kzoo.train.evaluation import evaluate as score
+
     figures = score(model, images)
-    if own and split == "test" and which == "best":
-        _record(path, figures)
+    if own is not None and (split, which, precision) == ("test", "best", "float32"):
+        _keep(path, figures)
     if json:
         print_json({"dataset": images.name, "split": images.split, **figures})
     else:
         _print_figures(images, figures)
 
 
-def _is_own(record: dict, dataset: str, data: DataOptions) -> bool:
-    """Whether `dataset` is the folder or CSV file that the run was trained on, wherever it is now."""
-    fingerprints = (record.get("data") or {}).get("fingerprints")
-    if not fingerprints or not Path(dataset).expanduser().exists():
-        return False
-    from kzoo.data.loading import fingerprint
+def _own_data(record: dict, run: str, dataset: str | None) -> dict | None:
+    """How to load the data the run was trained on, if that is what is to be scored, wherever it lies now."""
+    described = record.get("data") or {}
+    trained_on = described.get("train") or {}
+    load = trained_on.get("load") or described.get("load")
+    if dataset is None:
+        if not record:
+            raise InvalidArgument(f"A model file has no data of its own: name a DATASET. Received: {run!r}.")
+        if load is None:
+            raise InvalidArgument(f"This run was not given its data by name. Received: {run!r}. Name a DATASET.")
+        return load
+    if load is None or not trained_on or kind(dataset) != "path":
+        return None
+    return load if fingerprint(dataset) == trained_on["fingerprint"] else None
 
-    return fingerprint(dataset) == fingerprints["train"]
+
+def _load(path: Path, which: str, precision: str):
+    from kzoo import load_model
+
+    model = load_model(path, which)
+    if precision == "float32":  # as it is saved
+        return model
+    from kzoo.train.precision import in_precision
+
+    return in_precision(model, precision)
 
 
-def _record(run_dir: Path, figures: dict) -> None:
-    """Keep the figures of the run's own test split with the run."""
-    path = run_dir / runs.METRICS
+def _keep(run_dir: Path, figures: dict) -> None:
+    """Put the figures of the run's own test split with the run, unless it is being trained."""
     try:
-        metrics = runs.read_json(path) if path.exists() else {}
-        runs.write_json(path, {**metrics, "test": figures})
-    except OSError as error:
-        console.warn(f"the figures could not be added to {path}: {error}")
+        with runs.lock(run_dir):
+            path = run_dir / runs.METRICS
+            metrics = runs.read_json(path) if path.exists() else {}
+            runs.write_json(path, {**metrics, "test": figures})
+    except (OSError, RunError) as error:
+        console.warn(f"the figures were not added to {run_dir / runs.METRICS}: {error}")
 
 
 def _print_figures(images, figures: dict) -> None:

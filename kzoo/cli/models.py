@@ -44,7 +44,7 @@ def info_command(
     check_name(model)
     size = parse_image_size(image_size)
     (height, width, default_channels), _ = defaults(model)
-    shape = (*(size or (height, width)), channels or default_channels)
+    shape = (*(size or (height, width)), default_channels if channels is None else channels)
     from kzoo import create_model
 
     built = create_model(model, input_shape=shape, classes=classes)

@@ -102,7 +102,8 @@ def find_images(arguments: tuple[str, ...]) -> list[str]:
         elif path.exists():
             found = [str(path)]
         else:
-            found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - may be absolute
+            matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - may be absolute
+            found = sorted(match for match in matches if Path(match).is_file())
             if not found:
                 raise InvalidArgument(f"No such file, folder or pattern. Received: {argument!r}.")
         files += found

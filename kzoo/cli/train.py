@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from kzoo import console
 from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
-from kzoo.errors import InvalidArgument, KzooError
+from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.models.registry import check_name, defaults
 from kzoo.train import runs
@@ -51,91 +51,93 @@ def command(
                 "--resume takes the run directory alone: a run keeps the configuration it began with."
             )
         directory = Path(resume).expanduser()
-        runs.read_config(directory)
+        metrics = _resume(directory)
     elif model is None or dataset is None:
         raise InvalidArgument(
             "kzoo train takes a MODEL and a DATASET, or --resume RUN. Try: kzoo train mnist_net digits"
         )
     else:
-        directory = _create(model, dataset, run_dir, overwrite, config, data, image_size, channels, dropout)
-    result = _run(directory, is_new=resume is None)
+        check_name(model)
+        record = _record(model, dataset, config, data, parse_image_size(image_size), channels, dropout)
+        resolved, reasons = resolve(config, probe())
+        directory = Path(run_dir or _default_run_dir(model, dataset)).expanduser()
+        with runs.new(directory, resolved, overwrite=overwrite, **record):
+            console.log(f"run directory {directory}")
+            for reason in reasons:
+                console.log(reason)
+            metrics = _run(directory)
     if json:
-        validation = result.metrics.get("validation", {})
-        print_json({"run_dir": str(directory), "accuracy": validation.get("accuracy"), **result.metrics})
+        print_json({"run_dir": str(directory), "accuracy": metrics.get("validation", {}).get("accuracy"), **metrics})
     else:
-        _print_result(directory, result.metrics)
+        _print_result(directory, metrics)
 
 
-def _create(model, dataset, run_dir, overwrite, config, data, image_size, channels, dropout) -> Path:
-    """Check what can be checked without TensorFlow, and put config.json in place."""
-    check_name(model)
-    config, reasons = resolve(config, probe())
-    size = parse_image_size(image_size) or defaults(model)[0][:2]
-    if run_dir is None:
-        name = Path(dataset).expanduser().resolve().name if Path(dataset).exists() else dataset.replace("/", "-")
-        run_dir = f"runs/{model}-{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    source = Path(dataset).expanduser()
-    load = {
-        "name": str(source.resolve()) if source.exists() else dataset,
-        "image_size": list(size),
-        "channels": channels,
-        "data_dir": data.data_dir,
-        "download": data.download,
-        "on_bad_image": data.on_bad_image,
+def _record(model, dataset, config, data, size, channels, dropout) -> dict:
+    """What config.json says besides the training configuration."""
+    from kzoo.data.loading import absolute
+
+    return {
+        "requested": {"precision": config.precision, "strategy": config.strategy},
+        "model": {"name": model, "arguments": {"dropout": dropout}},
+        "data": {
+            "load": {
+                **absolute(dataset, data.data_dir),
+                "image_size": list(size or defaults(model)[0][:2]),
+                "channels": channels,
+                "download": data.download,
+                "on_bad_image": data.on_bad_image,
+            }
+        },
     }
-    directory = runs.create(
-        run_dir,
-        config,
-        overwrite=overwrite,
-        model={"name": model, "arguments": {"dropout": dropout}},
-        data={"load": load},
-    )
-    console.log(f"run directory {directory}")
-    for reason in reasons:
-        console.log(reason)
-    return directory
 
 
-def _run(directory: Path, is_new: bool):
-    """Load the data, then build and train; a new run whose data cannot be used leaves nothing behind."""
-    from kzoo import data
+def _default_run_dir(model: str, dataset: str) -> str:
+    name = dataset.replace("/", "-").replace(":", "-") if not Path(dataset).exists() else Path(dataset).resolve().name
+    return f"runs/{model}-{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _resume(directory: Path) -> dict:
+    """Continue a run, or say that there is nothing to continue; returns its metrics."""
+    from kzoo.train import checkpoint
 
     record = runs.read_config(directory)
-    if "load" not in (record.get("data") or {}) or not record.get("model"):
+    state = checkpoint.read_state(directory / runs.CHECKPOINT)
+    if state is not None and state["finished"]:
+        console.log(f"this run is finished: {state['epoch']} epochs in {directory}")
+        return runs.read_json(directory / runs.METRICS)
+    if not record.get("model"):
         raise InvalidArgument(
-            f"This run was not begun by the command line. Received: {str(directory)!r}. Continue it in Python: "
-            "kzoo.train.resume(run_dir, train_data=..., validation_data=...)."
+            f"This run was not begun by the command line. Received: {str(directory)!r}. "
+            f"Continue it in Python: kzoo.train.resume({str(directory)!r})."
         )
-    load, spec = record["data"]["load"], record["model"]
-    try:
-        train_data = data.load(**load, split="train")
-        validation_data = data.load(**load, split="validation")
+    with runs.lock(directory):
+        return _run(directory)
 
-        from kzoo import create_model
-        from kzoo.train.loop import run
-    except (KzooError, KeyboardInterrupt):
-        if is_new:
-            runs.discard(directory)
-        raise
+
+def _run(directory: Path) -> dict:
+    """Load the data of a run, build its model and train it to the end; returns its metrics."""
+    from kzoo.data.loading import load_splits
+
+    record = runs.read_config(directory)
+    # Bad data is found before TensorFlow is started (but for TFDS, which is read by it).
+    train_data, validation_data = load_splits(["train", "validation"], **record["data"]["load"])
     console.log(
         f"{len(train_data):,} training and {len(validation_data):,} validation images of "
         f"{'x'.join(map(str, train_data.image_shape))}, {len(train_data.class_names)} classes"
     )
 
+    from kzoo import create_model
+    from kzoo.train.loop import run
+
     def build():
         return create_model(
-            spec["name"],
+            record["model"]["name"],
             input_shape=train_data.image_shape,
             classes=len(train_data.class_names),
-            **spec["arguments"],
+            **record["model"]["arguments"],
         )
 
-    try:
-        return run(directory, build, train_data, validation_data)
-    except InvalidArgument:
-        if is_new and not (directory / runs.CHECKPOINT).exists():
-            runs.discard(directory)
-        raise
+    return run(directory, build, train_data, validation_data).metrics
 
 
 def _print_result(directory: Path, metrics: dict) -> None:

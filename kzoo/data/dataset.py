@@ -72,6 +72,8 @@ class Dataset:
         image_shape: (height, width, channels).
         fingerprint: A hash of the content of the whole dataset, all splits: images and labels, not where they lie.
         skipped: (where, reason) of each bad image that was left out.
+        has_class_names: Whether the classes have names of their own; arrays without get "0", "1", ...
+        load_arguments: What `kzoo.data.load` made this of, the split aside, for loading it again; None for arrays.
         dtype: "uint8", or "float32" for arrays that were given as floats. Values are 0 to 255 either way.
 
     >>> data = Dataset.from_arrays(np.zeros((3, 8, 8), np.uint8), np.array([0, 1, 1]), ["cat", "dog"])
@@ -87,6 +89,8 @@ class Dataset:
     fingerprint: str
     skipped: tuple[tuple[str, str], ...] = ()
     dtype: str = "uint8"
+    has_class_names: bool = True
+    load_arguments: Mapping[str, Any] | None = None
     # Rows of images by their index: from memory, or decoded on the way.
     _fetch: Callable[[np.ndarray], np.ndarray] = field(kw_only=True)
     _where: Callable[[int], str] = field(kw_only=True)
@@ -120,6 +124,7 @@ class Dataset:
                 "Resize the images first."
             ) from None
         images, labels = _checked_images(images), _checked_labels(labels)
+        has_class_names = class_names is not None
         if len(images) != len(labels):
             raise DataError(
                 f"images and labels differ in length. Received: {len(images)} images, {len(labels)} labels."
@@ -138,7 +143,7 @@ class Dataset:
         digest = hashlib.blake2b(repr((images.shape, images.dtype.str, names)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(images).data)
         digest.update(labels.data)
-        return in_memory(
+        made = in_memory(
             images,
             name=name,
             split="all",
@@ -147,6 +152,7 @@ class Dataset:
             fingerprint=digest.hexdigest(),
             where=lambda index: f"{name} #{index}",
         )
+        return dataclasses.replace(made, has_class_names=has_class_names)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -306,13 +312,12 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def match_labels(dataset: Dataset, class_names: Sequence[str], aliases: Mapping[str, int] | None = None) -> Dataset:
+def match_labels(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
     """The same dataset with its labels re-indexed by name to the classes of a model.
 
     Args:
         dataset: What to evaluate on.
         class_names: The model's classes. Classes that the dataset lacks are fine.
-        aliases: Further names of the model's classes (WordNet ids, say), each with its index.
 
     Raises:
         DataError: An image has a label that the model does not know, or a name that stands for several classes.
@@ -324,8 +329,7 @@ def match_labels(dataset: Dataset, class_names: Sequence[str], aliases: Mapping[
     target = tuple(class_names)
     if dataset.class_names == target:
         return dataset
-    index_of = dict(aliases or {})
-    index_of.update((name, index) for index, name in enumerate(target))
+    index_of = {name: index for index, name in enumerate(target)}
     ambiguous = {name for name in target if target.count(name) > 1} if len(set(target)) < len(target) else set()
     table = np.full(len(dataset.class_names), -1, np.int32)
     for label in np.unique(dataset.labels).tolist():

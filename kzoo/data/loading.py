@@ -1,7 +1,9 @@
 """`load`: from the name of a dataset to a Dataset."""
 
+import dataclasses
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import numpy as np
 from kzoo.data import digits, folders, tfds_records
 from kzoo.data.catalog import Catalog, build
 from kzoo.data.dataset import Dataset
-from kzoo.data.splits import canonical_split
+from kzoo.data.splits import SPLITS, canonical_split
 from kzoo.errors import DataError, InvalidArgument, unknown
 
 _TFDS_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
@@ -55,14 +57,69 @@ def load(
     >>> data.image_shape, data.class_names[:3]
     ((28, 28, 1), ('0', '1', '2'))
     """
-    split = canonical_split(split)
+    arguments = {
+        "name": name,
+        "image_size": image_size,
+        "channels": channels,
+        "data_dir": data_dir,
+        "download": download,
+        "on_bad_image": on_bad_image,
+    }
+    [dataset] = load_splits([split], **arguments)
+    return dataset
+
+
+def load_splits(
+    splits: Sequence[str],
+    name: str | os.PathLike[str],
+    image_size: int | tuple[int, int] | None = None,
+    *,
+    channels: int | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    on_bad_image: str = "stop",
+) -> list[Dataset]:
+    """Load several splits of one dataset, which is looked through once; otherwise as `load`."""
+    splits = [canonical_split(split) for split in splits]
     size = _checked_size(image_size)
     if channels not in (None, 1, 3) or isinstance(channels, bool):
         raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
     if on_bad_image not in ("stop", "skip"):
         raise unknown("value of on_bad_image", on_bad_image, ("stop", "skip"))
-    catalog = _find(name, split, data_dir, download)
-    return build(catalog, split, size, channels, skip_bad=on_bad_image == "skip")
+    arguments = {
+        **absolute(name, data_dir),
+        "image_size": None if size is None else list(size),
+        "channels": channels,
+        "on_bad_image": on_bad_image,
+    }
+    datasets, catalog = [], None
+    for split in splits:
+        # A catalog of TFDS holds the splits that the one it was made for is cut from; any other holds all.
+        if catalog is None or split == "all" or SPLITS.index(split) not in catalog.parts:
+            catalog = _find(name, split, data_dir, download)
+        dataset = build(catalog, split, size, channels, skip_bad=on_bad_image == "skip")
+        datasets.append(dataclasses.replace(dataset, load_arguments=arguments))
+    return datasets
+
+
+def kind(name: str | os.PathLike[str]) -> str:
+    """What a dataset's name stands for: "digits", "path" (a folder or file that exists) or "tfds".
+
+    >>> kind("digits"), kind("mnist"), kind(".")
+    ('digits', 'tfds', 'path')
+    """
+    if os.fspath(name) == "digits":
+        return "digits"
+    return "path" if Path(name).expanduser().exists() else "tfds"
+
+
+def absolute(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> dict[str, str | None]:
+    """`name` and `data_dir` in a form that means the same from any folder and with other environment variables."""
+    what = kind(name)
+    return {
+        "name": str(Path(name).expanduser().resolve()) if what == "path" else os.fspath(name),
+        "data_dir": str(tfds_records.data_folder(data_dir).resolve()) if what == "tfds" else None,
+    }
 
 
 def fingerprint(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None) -> str:

@@ -106,13 +106,18 @@ class RecordSource:
         raise IndexError(index)
 
 
+def data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
+    """Where TFDS datasets lie: the argument, or $TFDS_DATA_DIR as it is now, or TFDS's own default."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
 def catalog(name: str, split: str, data_dir: str | os.PathLike[str] | None, download: bool) -> Catalog:
     """The images of a TFDS dataset that `split` needs.
 
     Raises:
         DataError: It is not prepared, or is not a dataset of labelled images, or has no such split.
     """
-    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    root = data_folder(data_dir)
     try:
         return _catalog(name, split, root, download)
     except (OSError, UnicodeDecodeError) as error:

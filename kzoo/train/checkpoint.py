@@ -17,18 +17,22 @@ def save(path: Path, variables: list, state: dict) -> None:
     write_bytes(path, safetensors.numpy.save(tensors, metadata={"state": json.dumps(state)}))
 
 
+def read_state(path: Path) -> dict | None:
+    """The state in a checkpoint, without its variables; None where there is no checkpoint. Needs no TensorFlow.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    return _read(path, with_values=False)[0] if path.exists() else None
+
+
 def restore(path: Path, variables: list) -> dict:
     """Assign what `save` wrote to the same variables; returns the state.
 
     Raises:
         RunError: The file is damaged or belongs to another model. No variable has changed then.
     """
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            state = json.loads(file.metadata()["state"])
-            values = [file.get_tensor(name) for name in sorted(file.keys())]
-    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise RunError(f"The checkpoint is damaged. Received: {str(path)!r}: {error}. Start a new run.") from error
+    state, values = _read(path, with_values=True)
     shapes, expected = [v.shape for v in values], [tuple(v.shape) for v in variables]
     if shapes != expected:
         raise RunError(
@@ -38,3 +42,12 @@ def restore(path: Path, variables: list) -> dict:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return state
+
+
+def _read(path: Path, *, with_values: bool) -> tuple[dict, list[np.ndarray]]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            names = sorted(file.keys()) if with_values else []
+            return json.loads(file.metadata()["state"]), [file.get_tensor(name) for name in names]
+    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise RunError(f"The checkpoint is damaged. Received: {str(path)!r}: {error}. Start a new run.") from error

@@ -1,5 +1,6 @@
 """The training configuration: the single source of every default and of every training flag."""
 
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
@@ -97,8 +98,11 @@ class TrainConfig:
         if self.augment != "auto":
             augmentation.check_name(self.augment)
         _check_ranges(self)
-        # Lists come from JSON and from the command line.
-        object.__setattr__(self, "decay_epochs", tuple(self.decay_epochs))
+        # Lists come from JSON and from the command line; Keras takes an integer 1 for another thing than 1.0.
+        object.__setattr__(self, "decay_epochs", tuple(map(float, self.decay_epochs)))
+        for field in fields(self):
+            if "float" in str(field.type) and isinstance(getattr(self, field.name), int):
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
 
     @property
     def peak_learning_rate(self) -> float:
@@ -116,6 +120,20 @@ class TrainConfig:
     def decay(self) -> float:
         """The weight decay: the given one, or the optimizer's default."""
         return WEIGHT_DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
+
+    @property
+    def step_epochs(self) -> tuple[float, ...]:
+        """Where the step schedule decays: at 50 % and 75 % unless given (He et al., 2015, section 4.2)."""
+        if self.decay_epochs or self.schedule != "step":
+            return self.decay_epochs
+        return 0.5 * self.epochs, 0.75 * self.epochs
+
+    @property
+    def warmup(self) -> float:
+        """The length of the warm-up, in epochs: the given one, or the schedule's default."""
+        if self.warmup_epochs is not None:
+            return self.warmup_epochs
+        return 0.3 * self.epochs if self.schedule == "one_cycle" else 0.0
 
 
 # name -> (lowest, highest, what the message calls the range)
@@ -157,7 +175,9 @@ def _check_ranges(config):
 
 
 def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
-    """Choose what the configuration leaves to the data: the batch size and the augmentation policy.
+    """Put a value in every place that the configuration leaves open, for this data.
+
+    What a run was trained with can so be read, and does not change with kzoo's defaults when the run is resumed.
 
     Args:
         config: The configuration; what it states is kept.
@@ -172,8 +192,15 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
     if config.batch_size is None:
         config = replace(config, batch_size=default_batch_size(images, image_shape))
     if config.augment == "auto":
-        config = replace(config, augment=augmentation.RECOMMENDED.get(name, "none"))
-    return config
+        base = re.split("[/:]", name)[0]  # of "emnist/letters" or "mnist:3.0.1"
+        config = replace(config, augment=augmentation.RECOMMENDED.get(base, "none"))
+    return replace(
+        config,
+        learning_rate=config.peak_learning_rate,
+        weight_decay=config.decay,
+        warmup_epochs=config.warmup,
+        decay_epochs=config.step_epochs,
+    )
 
 
 def default_batch_size(images: int, image_shape: tuple) -> int:

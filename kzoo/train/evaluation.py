@@ -5,12 +5,17 @@ from typing import Any
 import numpy as np
 
 from kzoo import console
-from kzoo.backend import tf
 from kzoo.classifier import ends_in_softmax, output_layer
-from kzoo.data import Dataset, match_labels
 from kzoo.errors import DataError
 from kzoo.saving import class_names_of
-from kzoo.train.inputs import as_data, check_fit, steps_per_epoch
+from kzoo.train.inputs import (
+    as_data,
+    check_fit,
+    class_names_of_data,
+    data_errors,
+    steps_per_epoch,
+    with_labels_of,
+)
 
 BATCH_SIZE = 128
 
@@ -35,19 +40,17 @@ def evaluate(model, data: Any) -> dict:
     """
     data = as_data(data, BATCH_SIZE)
     names = class_names_of(model)
-    if isinstance(data, Dataset) and names is not None and data.name != "arrays":
-        data = match_labels(data, names)
+    data = with_labels_of(data, names)
     check_fit(data, model, "evaluation")
     probabilities = ends_in_softmax(output_layer(model))
-    forward = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
     labels, log_likelihoods = [], []
-    with console.progress("evaluating", steps_per_epoch(data, BATCH_SIZE)) as advance:
+    with data_errors(), console.progress("evaluating", steps_per_epoch(data, BATCH_SIZE)) as advance:
         for images, batch_labels in data.batches(BATCH_SIZE):
-            outputs = tf.cast(forward(images), tf.float32).numpy().astype(np.float64)
+            outputs = np.asarray(model.predict_on_batch(images), np.float64)
             labels.append(batch_labels.numpy())
             log_likelihoods.append(_log(outputs) if probabilities else _log_softmax(outputs))
             advance(1)
-    names = names or data.class_names or tuple(str(i) for i in range(model.output_shape[-1]))
+    names = names or class_names_of_data(data) or tuple(str(i) for i in range(model.output_shape[-1]))
     return report(np.concatenate(labels), np.concatenate(log_likelihoods), names)
 
 
@@ -62,7 +65,8 @@ def report(labels: np.ndarray, log_likelihoods: np.ndarray, class_names) -> dict
 
     classes = len(class_names)
     if labels.min() < 0 or labels.max() >= classes:
-        raise DataError(f"A label is beyond the model's {classes} outputs. Received: {labels.max()}.")
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise DataError(f"A label is none of the model's {classes} outputs. Received: {wrong}. Labels count from 0.")
     predictions = log_likelihoods.argmax(axis=1)
     confusion = confusion_matrix(labels, predictions, labels=range(classes))
     hits, actual, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)

@@ -1,11 +1,14 @@
 """What `fit` and `evaluate` take as data, brought to one form."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from kzoo.backend import tf
-from kzoo.data import Dataset
+from kzoo.data import Dataset, match_labels
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.train.config import default_batch_size
 
@@ -88,11 +91,47 @@ def check_fit(data: Dataset | Stream, model, which: str) -> None:
             "Load them with image_size=, or build the model with input_shape=."
         )
     classes = model.output_shape[-1]
-    if data.class_names is not None and len(data.class_names) != classes:
+    if isinstance(data, Stream):
+        return
+    if data.has_class_names and len(data.class_names) != classes:
         raise InvalidArgument(
             f"The model has {classes} outputs. Received: {which} data of {len(data.class_names)} classes. "
             f"Build the model with classes={len(data.class_names)}."
         )
+    if data.labels.max() >= classes:
+        raise InvalidArgument(
+            f"The model has {classes} outputs. Received: the label {data.labels.max()} in the {which} data. "
+            "Labels count from 0: build the model with more classes, or correct the labels."
+        )
+
+
+def class_names_of_data(data: Dataset | Stream) -> tuple[str, ...] | None:
+    """The names of the classes, or None where the data has none of its own."""
+    return data.class_names if isinstance(data, Dataset) and data.has_class_names else None
+
+
+def with_labels_of(data: Dataset | Stream, class_names: tuple[str, ...] | None) -> Dataset | Stream:
+    """`data` with its labels in the order of `class_names`, matched by name where both have names.
+
+    Raises:
+        DataError: A label that `class_names` lacks.
+    """
+    if class_names is None or class_names_of_data(data) is None:
+        return data
+    assert isinstance(data, Dataset)  # noqa: S101 - for the type checker: a Stream has no names
+    return match_labels(data, class_names)
+
+
+@contextmanager
+def data_errors() -> Iterator[None]:
+    """Give back the one line that an image's DataError has, which TensorFlow wraps in a page of its own."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        line = re.search(r"^(?:kzoo\.errors\.)?DataError: (.*)$", str(error), re.MULTILINE)
+        if line is None:
+            raise
+        raise DataError(line[1]) from None
 
 
 def _check_elements(dataset) -> None:

@@ -18,13 +18,23 @@ from typing import Any
 
 from kzoo import augment, console, data
 from kzoo.backend import keras, tf
+from kzoo.classifier import output_layer
+from kzoo.data.loading import load_splits
 from kzoo.errors import InvalidArgument, RunError, TrainingDiverged, TrainingInterrupted
-from kzoo.hardware import probe
+from kzoo.hardware import probe, usable_only
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, settle_for_data
 from kzoo.train.evaluation import evaluate
-from kzoo.train.inputs import Stream, as_data, check_fit, steps_per_epoch
+from kzoo.train.inputs import (
+    Stream,
+    as_data,
+    check_fit,
+    class_names_of_data,
+    data_errors,
+    steps_per_epoch,
+    with_labels_of,
+)
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
@@ -92,6 +102,8 @@ def fit(
         TrainingDiverged: The loss became NaN or infinite; the last good model is kept in `run_dir`.
         TrainingInterrupted: Ctrl-C, after the state was saved.
 
+    The global random generators of Python, NumPy and Keras are seeded with `config.seed`.
+
     >>> from kzoo import create_model, data
     >>> from kzoo.train import TrainConfig, fit
     >>> digits = data.load("digits", image_size=28)
@@ -99,20 +111,18 @@ def fit(
     >>> sorted(result.history)
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
-    config, reasons = resolve(config or TrainConfig(), probe())
+    config = config or TrainConfig()
+    requested = {"precision": config.precision, "strategy": config.strategy}
+    config, reasons = resolve(config, probe())
     for reason in reasons:
         console.log(reason)
     if run_dir is None:
         with tempfile.TemporaryDirectory(prefix="kzoo-") as folder:
-            result = run(runs.create(folder, config), build, train_data, validation_data)
+            with runs.new(folder, config, requested=requested, keep=False):
+                result = run(Path(folder), build, train_data, validation_data)
             return replace(result, run_dir=None)
-    run_dir = runs.create(run_dir, config, overwrite=overwrite)
-    try:
-        return run(run_dir, build, train_data, validation_data)
-    except Exception:
-        if not (run_dir / runs.CHECKPOINT).exists():  # nothing was trained: the folder is free for the next try
-            runs.discard(run_dir)
-        raise
+    with runs.new(run_dir, config, overwrite=overwrite, requested=requested) as folder:
+        return run(folder, build, train_data, validation_data)
 
 
 def resume(
@@ -136,10 +146,16 @@ def resume(
         InvalidArgument: Not a run directory, or an argument that is needed is missing.
         RunError: The data is not the data of the run, or a file is damaged.
     """
+    run_dir = Path(run_dir).expanduser()
     record = runs.read_config(run_dir)
-    if train_data is None:
-        train_data, validation_data = load_data(record, "train"), load_data(record, "validation")
-    return run(Path(run_dir).expanduser(), build, train_data, validation_data)
+    state = checkpoint.read_state(run_dir / runs.CHECKPOINT)
+    if state is not None and state["finished"]:
+        console.log(f"this run is finished: {state['epoch']} epochs in {run_dir}")
+        return _result(run_dir, State(**state))
+    with runs.lock(run_dir):
+        if train_data is None:
+            train_data, validation_data = load_data(record)
+        return run(run_dir, build, train_data, validation_data)
 
 
 def load(run_dir: str | Path, which: str = "best"):
@@ -147,50 +163,66 @@ def load(run_dir: str | Path, which: str = "best"):
     return load_model(run_dir, which)
 
 
-def load_data(record: dict, split: str) -> data.Dataset:
-    """A split of the dataset that a run's config.json names.
+def load_data(record: dict) -> tuple[data.Dataset, data.Dataset | None]:
+    """The training and validation data that a run's config.json names.
 
     Raises:
         InvalidArgument: The run was given arrays or a `tf.data.Dataset`.
     """
-    arguments = (record.get("data") or {}).get("load")
-    if arguments is None:
-        raise InvalidArgument("This run was not given a dataset by name. Pass the data it was trained on.")
-    return data.load(**arguments, split=split)
+    described = record.get("data") or {}
+    if "train" not in described and "load" in described:  # stopped before its data was loaded
+        train, validation = load_splits(["train", "validation"], **described["load"])
+        return train, validation
+    wanted = [described[part] for part in ("train", "validation") if described.get(part)]
+    if not wanted or any(one["load"] is None for one in wanted):
+        raise InvalidArgument("This run was not given its data by name. Pass train_data and validation_data again.")
+    if len(wanted) == 1:
+        return data.load(**wanted[0]["load"], split=wanted[0]["split"]), None
+    train, validation = wanted
+    if train["load"] == validation["load"]:
+        loaded = load_splits([train["split"], validation["split"]], **train["load"])
+        return loaded[0], loaded[1]
+    return data.load(**train["load"], split=train["split"]), data.load(**validation["load"], split=validation["split"])
 
 
 def run(run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validation_data: Any = None) -> Result:
-    """Train what config.json in `run_dir` says from where it stands, the beginning included."""
+    """Train what config.json in `run_dir` says from where it stands; the caller holds the run's lock."""
+    trainer = prepare(run_dir, build, train_data, validation_data)
+    with data_errors():
+        trainer.train()
+        trainer.finish()
+    return _result(run_dir, trainer.state)
+
+
+def prepare(run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validation_data: Any = None) -> "Trainer":
+    """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
     if tf is None:
         raise InvalidArgument(
             f"kzoo.train needs the TensorFlow backend. Received: {keras.backend.backend()!r}. "
             "Set KERAS_BACKEND=tensorflow."
         )
-    with runs.lock(run_dir):
-        runs.delete_temporary(run_dir)
-        record = runs.read_config(run_dir)
-        config, kind, count = _settle_devices(run_dir, record["train"])
-        train_data = as_data(train_data, config.batch_size)
-        config = _settle_data(run_dir, config, train_data)
-        validation_data = None if validation_data is None else as_data(validation_data, config.batch_size)
-        _check_data(run_dir, record, config, train_data, validation_data)
-        strategy = create_strategy(config, kind, count)
-        keras.utils.set_random_seed(config.seed)
-        with strategy.scope(), dtype_policy(config.precision):
-            model = _build(run_dir, build, train_data, validation_data)
-        final = in_float32(model)
-        with strategy.scope():
-            weights = train_data.class_weights() if config.class_weight == "balanced" else None
-            step = TrainStep(model, config, weights)
-        trainer = _Run(run_dir, config, step, final, train_data, validation_data)
-        trainer.restore(record)
-        if not trainer.state.finished:
-            trainer.train()
-            trainer.finish()
-        return trainer.result()
+    runs.delete_temporary(run_dir)
+    record = runs.read_config(run_dir)
+    config, kind, count = _settle_devices(run_dir, record)
+    train_data = as_data(train_data, config.batch_size)
+    config = _settle_data(run_dir, config, train_data)
+    if validation_data is not None:
+        validation_data = with_labels_of(as_data(validation_data, config.batch_size), class_names_of_data(train_data))
+    _check_data(run_dir, record, config, train_data, validation_data)
+    strategy = create_strategy(config, kind, count)
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope(), dtype_policy(config.precision):
+        model = _build(run_dir, build, train_data, validation_data)
+    final = in_float32(model)
+    with strategy.scope():
+        weights = train_data.class_weights() if config.class_weight == "balanced" else None
+        step = TrainStep(model, config, weights)
+    trainer = Trainer(run_dir, config, step, final, train_data, validation_data)
+    trainer.restore(record)
+    return trainer
 
 
-class _Run:
+class Trainer:
     """One run in progress: what `run` would otherwise pass around."""
 
     def __init__(self, run_dir, config, step, final, train_data, validation_data):
@@ -199,7 +231,7 @@ class _Run:
         self.step: TrainStep = step
         self.final = final  # the float32 twin of the model in training: what is saved
         self.train_data, self.validation_data = train_data, validation_data
-        self.class_names = train_data.class_names
+        self.class_names = class_names_of_data(train_data)
         self.steps = steps_per_epoch(train_data, config.batch_size)
         self.augment = augment.policy(config.augment)
         self.state = State()
@@ -208,35 +240,38 @@ class _Run:
 
     def restore(self, record):
         """Take up the checkpoint, or make the first."""
+        self.keeps_files = record.get("keep", True)
+        self.is_from_command_line = "model" in record
         path = self.dir / runs.CHECKPOINT
         if not path.exists():
             self.save_checkpoint()
+            runs.forget_replaced(self.dir)
             return
         self.state = State(**checkpoint.restore(path, self.step.variables))
-        if self.state.finished:
-            console.log(f"this run is finished: {self.state.epoch} epochs in {self.dir}")
-            return
         done = f"epoch {self.state.epoch + 1} of {self.config.epochs}, batch {self.state.batch} of {self.steps}"
         console.log(f"resuming {self.dir} in {done}")
         for change in runs.differing_versions(record):
             console.warn(f"not the versions this run began with, so its bits may differ: {change}")
 
     def save_checkpoint(self):
+        """Write the whole state."""
         checkpoint.save(self.dir / runs.CHECKPOINT, self.step.variables, asdict(self.state))
         self.saved_at = time.monotonic()
 
     def train(self):
+        """Train from where the run stands to its last epoch."""
         state, config = self.state, self.config
         total = config.epochs * self.steps
         with _deferred_interrupt() as interrupted, console.progress("training", total) as advance:
             advance(state.epoch * self.steps + state.batch, "")
             while state.epoch < config.epochs and not self._is_stopping_early():
-                self._train_epoch(interrupted, advance)
+                self.train_epoch(interrupted, advance)
                 self._end_epoch()
                 if interrupted.is_set() and state.epoch < config.epochs:
                     raise self._interruption()
 
-    def _train_epoch(self, interrupted, advance):
+    def train_epoch(self, interrupted, advance):
+        """Train to the end of the current epoch; `interrupted` is an event, `advance` tells of progress."""
         state, config = self.state, self.config
         batches = self._batches(
             self.train_data,
@@ -279,8 +314,12 @@ class _Run:
         self._save_model(runs.LAST)
         raise TrainingDiverged(
             f"{what} at step {batch + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
-            f"The last good model (epoch {good.epoch + 1}, step {good.batch}) is {self.dir / runs.LAST}. Try a lower "
-            "learning rate, a warm-up (--warmup-epochs), or --clip-norm."
+            + (
+                f"The last good model (epoch {good.epoch + 1}, step {good.batch}) is {self.dir / runs.LAST}. "
+                if self.keeps_files
+                else ""
+            )
+            + "Try a lower learning rate, a warm-up (--warmup-epochs), or --clip-norm."
         )
 
     def _check_weights(self):
@@ -369,15 +408,6 @@ class _Run:
         self.state.finished = True
         self.save_checkpoint()
 
-    def result(self) -> Result:
-        history = self.state.history
-        return Result(
-            model=load_model(self.dir, "best"),
-            history={key: [row[key] for row in history] for key in history[0]},
-            metrics=runs.read_json(self.dir / runs.METRICS),
-            run_dir=self.dir,
-        )
-
     def _batches(self, dataset, **order) -> Iterator:
         batches = dataset.batches(self.config.batch_size, **order)
         return iter(self.step.strategy.experimental_distribute_dataset(batches))
@@ -388,7 +418,24 @@ class _Run:
 
     def _interruption(self):
         where = f"epoch {self.state.epoch + 1} of {self.config.epochs}, batch {self.state.batch} of {self.steps}"
-        return TrainingInterrupted(f"Interrupted in {where}. Continue with: kzoo train --resume {self.dir}")
+        if not self.keeps_files:
+            return TrainingInterrupted(
+                f"Interrupted in {where}. Nothing is kept: give fit a run_dir to be able to resume."
+            )
+        how = (
+            f"kzoo train --resume {self.dir}" if self.is_from_command_line else f"kzoo.train.resume({str(self.dir)!r})"
+        )
+        return TrainingInterrupted(f"Interrupted in {where}. Continue with: {how}")
+
+
+def _result(run_dir: Path, state: State) -> Result:
+    """What a finished run has in its directory."""
+    return Result(
+        model=load_model(run_dir, "best"),
+        history={key: [row[key] for row in state.history] for key in state.history[0]},
+        metrics=runs.read_json(run_dir / runs.METRICS),
+        run_dir=run_dir,
+    )
 
 
 def _adjust(steps_at_once: int, seconds_per_step: float) -> int:
@@ -417,17 +464,19 @@ def _deferred_interrupt() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _settle_devices(run_dir: Path, config: TrainConfig) -> tuple[TrainConfig, str, int]:
-    """Make sure that TensorFlow has the devices which the config was resolved for."""
-    hardware = probe()
+def _settle_devices(run_dir: Path, record: dict) -> tuple[TrainConfig, str, int]:
+    """Make sure that TensorFlow has the devices which the config was resolved for, and choose again where it has not.
+
+    Only what was left to kzoo is chosen again, and only before the first step.
+    """
+    config, hardware = record["train"], probe()
     usable = len(tf.config.list_physical_devices("GPU"))
-    if usable < len(hardware.gpus) and (config.devices or "gpu").startswith("gpu"):
-        console.warn(
-            f"this machine has {len(hardware.gpus)} NVIDIA GPUs but TensorFlow can use {usable}; "
-            'pip install "tensorflow[and-cuda]" brings the libraries it needs. kzoo doctor tells more'
-        )
-        hardware = replace(hardware, gpus=hardware.gpus[:usable], tensor_cores=hardware.tensor_cores and usable > 0)
-        config, reasons = resolve(replace(config, precision="auto", strategy="auto"), hardware)
+    if usable >= len(hardware.gpus) or (config.devices or "gpu").startswith("cpu"):
+        return config, *parse_devices(config.devices, hardware)
+    console.warn(f"TensorFlow can use {usable} of this machine's {len(hardware.gpus)} NVIDIA GPUs; see kzoo doctor")
+    hardware = usable_only(hardware, usable)
+    if not (run_dir / runs.CHECKPOINT).exists():
+        config, reasons = resolve(replace(config, **record.get("requested", {})), hardware)
         for reason in reasons:
             console.log(reason)
         runs.update_config(run_dir, train=runs.to_dict(config))
@@ -463,6 +512,7 @@ def _build(run_dir: Path, build, train_data, validation_data):
             "of the command line with kzoo train --resume."
         )
     model = build()
+    output_layer(model)  # raises unless it is a classifier
     check_fit(train_data, model, "training")
     if validation_data is not None:
         check_fit(validation_data, model, "validation")
@@ -476,22 +526,35 @@ def _check_data(run_dir: Path, record: dict, config: TrainConfig, train_data, va
         raise InvalidArgument("class_weight 'balanced' needs the labels in advance. Received: a tf.data.Dataset.")
     if validation_data is None and (config.early_stopping is not None or config.schedule == "plateau"):
         raise InvalidArgument("early_stopping and the plateau schedule need validation data. Received: none.")
-    found = {
-        "train": getattr(train_data, "fingerprint", None),
-        "validation": getattr(validation_data, "fingerprint", None),
+    described = record.get("data") or {}
+    now = {
+        "train": _describe(train_data),
+        "validation": None if validation_data is None else _describe(validation_data),
     }
-    recorded = record.get("data") or {}
-    if "fingerprints" not in recorded:
-        names = train_data.class_names
-        description = {
-            "fingerprints": found,
-            "images": None if isinstance(train_data, Stream) else len(train_data),
-            "image_shape": list(train_data.image_shape),
-            "class_names": None if names is None else list(names),
-        }
-        runs.update_config(run_dir, data={**recorded, **description})
-    elif recorded["fingerprints"] != found:
-        raise RunError(
-            f"The data is not the data this run began with. Received: fingerprints {found}, recorded "
-            f"{recorded['fingerprints']}. Restore the data, or start a new run."
-        )
+    if "train" not in described:
+        names = class_names_of_data(train_data)
+        runs.update_config(run_dir, data={**described, **now, "class_names": None if names is None else list(names)})
+        return
+    for part, recorded in (("train", described["train"]), ("validation", described["validation"])):
+        # The same content may lie elsewhere by now.
+        if _without_load(recorded) != _without_load(now[part]):
+            raise RunError(
+                f"The {part} data is not what this run began with. Received: {_without_load(now[part])}, recorded: "
+                f"{_without_load(recorded)}. Restore the data, or start a new run."
+            )
+
+
+def _describe(dataset) -> dict:
+    """What config.json says of a dataset."""
+    is_stream = isinstance(dataset, Stream)
+    return {
+        "load": None if is_stream or dataset.load_arguments is None else dict(dataset.load_arguments),
+        "split": None if is_stream else dataset.split,
+        "fingerprint": None if is_stream else dataset.fingerprint,
+        "images": None if is_stream else len(dataset),
+        "image_shape": list(dataset.image_shape),
+    }
+
+
+def _without_load(description: dict | None) -> dict | None:
+    return description and {key: value for key, value in description.items() if key != "load"}

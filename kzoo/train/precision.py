@@ -94,15 +94,9 @@ def in_float32(model):
 
 
 def in_precision(model, precision: str):
-    """A copy of a kzoo model that computes under the dtype policy `precision`, pixels and logits in float32.
-
-    Raises:
-        InvalidArgument: No such policy.
-    """
+    """A copy of a kzoo model that computes under the dtype policy `precision`, pixels and logits in float32."""
     from kzoo.backend import keras
 
-    if precision == "float32":
-        return in_float32(model)
     config = keras.saving.serialize_keras_object(model)
     keep = {"InputLayer", "Rescaling"}
     layers = config["config"]["layers"]

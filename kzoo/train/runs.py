@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,16 +26,21 @@ LAST = "last.keras"  # the model of the last epoch
 METRICS = "metrics.json"  # accuracy, per-class figures, confusion matrix
 CURVES = "curves.png"  # loss and accuracy by epoch
 _LOCK = ".lock"
-_FILES = (CONFIG, ARCHITECTURE, CHECKPOINT, HISTORY, BEST, LAST, METRICS, CURVES, _LOCK)
+_REPLACED = ".replaced"  # the run that this one overwrites, until this one has a checkpoint
+_FILES = (ARCHITECTURE, CHECKPOINT, HISTORY, BEST, LAST, METRICS, CURVES, CONFIG)
 
 
-def create(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **record) -> Path:
-    """Make a run directory with its config.json; needs no TensorFlow.
+@contextmanager
+def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **record) -> Iterator[Path]:
+    """Make a run directory with its config.json, and hold its lock while the run goes on; needs no TensorFlow.
+
+    A run that ends before its first checkpoint, for whatever reason, leaves the folder as it was: what it replaces is
+    put aside, and deleted only when the new run has something to show (`forget_replaced`).
 
     Args:
         run_dir: A folder that is empty or does not exist.
         config: The training configuration, with precision and strategy resolved.
-        overwrite: Whether to delete the files of a run that is there (and nothing else in the folder).
+        overwrite: Whether the files of a run that is there (and nothing else in the folder) may be replaced.
         **record: More entries of config.json, as plain data.
 
     Raises:
@@ -42,25 +48,62 @@ def create(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False,
     """
     run_dir = Path(run_dir).expanduser()
     try:
+        is_new_folder = not run_dir.exists()
         run_dir.mkdir(parents=True, exist_ok=True)
         _check_free(run_dir, overwrite)  # before the lock, which is a file too
-        with lock(run_dir):
-            _check_free(run_dir, overwrite)
-            _delete_run(run_dir)
-            write_json(run_dir / CONFIG, {**_origin(), **record, "train": to_dict(config)})
     except OSError as error:
         raise RunError(f"Cannot write the run directory. Received: run_dir={str(run_dir)!r}: {error}.") from error
-    return run_dir
+    with lock(run_dir):
+        _check_free(run_dir, overwrite)
+        try:
+            _put_aside(run_dir)
+            write_json(run_dir / CONFIG, {**_origin(), **record, "train": to_dict(config)})
+            yield run_dir
+        finally:
+            if not (run_dir / CHECKPOINT).exists():
+                _put_back(run_dir)
+                if not any(path.name != _LOCK for path in run_dir.iterdir()):
+                    (run_dir / _LOCK).unlink(missing_ok=True)
+                    if is_new_folder:
+                        run_dir.rmdir()
+
+
+def _put_aside(run_dir: Path) -> None:
+    """Move the run that is there into a hidden folder, unless one that was killed has left an earlier one there."""
+    aside = run_dir / _REPLACED
+    if aside.exists():
+        _delete_run(run_dir)
+    elif (run_dir / CONFIG).exists():
+        aside.mkdir()
+        for path in _own_files(run_dir):
+            (aside / path.relative_to(run_dir)).parent.mkdir(exist_ok=True)
+            path.replace(aside / path.relative_to(run_dir))
+
+
+def _put_back(run_dir: Path) -> None:
+    """Undo what `new` did."""
+    _delete_run(run_dir)
+    aside = run_dir / _REPLACED
+    for path in _own_files(aside):
+        (run_dir / path.relative_to(aside)).parent.mkdir(exist_ok=True)
+        path.replace(run_dir / path.relative_to(aside))
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def forget_replaced(run_dir: Path) -> None:
+    """Delete what the run has replaced: it has a checkpoint of its own now."""
+    shutil.rmtree(run_dir / _REPLACED, ignore_errors=True)
 
 
 def _check_free(run_dir: Path, overwrite: bool) -> None:
     occupied = [p.name for p in run_dir.iterdir() if p.name != _LOCK and not is_temporary(p)]
-    if CONFIG in occupied and not overwrite:
+    is_run = CONFIG in occupied or _REPLACED in occupied
+    if is_run and not overwrite:
         raise RunError(
             f"There is a run here already. Received: run_dir={str(run_dir)!r}. Continue it with "
             f"kzoo train --resume {run_dir}, pass overwrite=True (--overwrite), or name another folder."
         )
-    if occupied and CONFIG not in occupied:
+    if occupied and not is_run:
         raise RunError(
             f"The folder is not empty and holds no run. Received: run_dir={str(run_dir)!r}. Name another folder."
         )
@@ -74,20 +117,15 @@ def delete_temporary(run_dir: Path) -> None:
                 path.unlink()
 
 
-def discard(run_dir: Path) -> None:
-    """Take back a run directory in which nothing was trained."""
-    _delete_run(run_dir)
-    (run_dir / _LOCK).unlink(missing_ok=True)
-    if not any(run_dir.iterdir()):
-        run_dir.rmdir()
+def _own_files(run_dir: Path) -> list[Path]:
+    """The files of a run that are there; config.json, by which a folder is known as a run, last."""
+    events = sorted((run_dir / EVENTS).glob("events.out.tfevents.*.kzoo"))
+    return events + [run_dir / name for name in _FILES if (run_dir / name).exists()]
 
 
 def _delete_run(run_dir: Path) -> None:
     delete_temporary(run_dir)
-    for name in _FILES:
-        if name != _LOCK:
-            (run_dir / name).unlink(missing_ok=True)
-    for path in (run_dir / EVENTS).glob("events.out.tfevents.*.kzoo"):
+    for path in _own_files(run_dir):
         path.unlink()
     if (run_dir / EVENTS).is_dir() and not any((run_dir / EVENTS).iterdir()):
         (run_dir / EVENTS).rmdir()
@@ -202,13 +240,17 @@ def write_curves(run_dir: Path, rows: list[dict]) -> None:
 def _origin() -> dict:
     """What the result of a run depends on besides its configuration."""
     return {
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
+        "versions": _versions(),
         "git": _git_state(),
         "command": sys.argv,
     }
 
 
 _PACKAGES = ("kzoo", "keras", "tensorflow", "numpy", "pillow", "tensorflow-datasets")
+
+
+def _versions() -> dict[str, str | None]:
+    return {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}}
 
 
 def _version(package: str) -> str | None:
@@ -233,6 +275,6 @@ def _git_state() -> dict | None:
 
 def differing_versions(record: dict) -> list[str]:
     """What has changed since a run began that can change its bits: "keras 3.15.0 -> 3.15.1"."""
-    now = _origin()["versions"]
+    now = _versions()
     then = record.get("versions", {})
     return [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]

@@ -16,7 +16,7 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     peak = config.peak_learning_rate
-    warmup = warmup_epochs(config)
+    warmup = config.warmup
     if epoch < warmup:
         rise = epoch / warmup
         # One-cycle rises along a cosine too (Smith & Topin, 2018, in the form that became usual).
@@ -25,21 +25,12 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
     return peak * _DECAYS[config.schedule](config, epoch, done)
 
 
-def warmup_epochs(config: TrainConfig) -> float:
-    """The length of the warm-up, in epochs."""
-    if config.warmup_epochs is not None:
-        return config.warmup_epochs
-    return 0.3 * config.epochs if config.schedule == "one_cycle" else 0.0
-
-
 def _constant(config, epoch, done):
     return 1.0
 
 
 def _step(config, epoch, done):
-    # At 50 % and 75 % of training, as for CIFAR-10 in He et al. (2015), section 4.2.
-    decay_epochs = config.decay_epochs or (0.5 * config.epochs, 0.75 * config.epochs)
-    return config.decay_rate ** sum(epoch >= e for e in decay_epochs)
+    return config.decay_rate ** sum(epoch >= e for e in config.step_epochs)
 
 
 def _polynomial(config, epoch, done):

@@ -153,7 +153,7 @@ def end_in_logits(model):
         InvalidArgument: The model does not end in one output of logits or softmax.
     """
     layer = output_layer(model)
-    if layer is not None and ends_in_softmax(layer):
+    if ends_in_softmax(layer):
         layer.activation = keras.activations.linear
     return model
 

@@ -12,7 +12,8 @@ def create_strategy(config: TrainConfig, kind: str, count: int):
         KzooError: TensorFlow cannot provide the devices, with the next step.
     """
     if config.strategy == "one":
-        return tf.distribute.get_strategy()
+        keep_off_the_gpu = kind == "cpu" and tf.config.list_physical_devices("GPU")
+        return tf.distribute.OneDeviceStrategy("/cpu:0") if keep_off_the_gpu else tf.distribute.get_strategy()
     if kind == "cpu":
         _make_logical_cpus(count)
     names = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices(kind.upper())]
