@@ -39,7 +39,7 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "x.json"
     path.write_text("old")
-    with pytest.raises(error), atomic_path(path) as temporary:  # noqa: PT012
+    with pytest.raises(error), atomic_path(path) as temporary:
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old"

@@ -86,20 +86,19 @@ def load_splits(
         raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
     if on_bad_image not in ("stop", "skip"):
         raise unknown("value of on_bad_image", on_bad_image, ("stop", "skip"))
+    datasets, catalog = [], None
+    for split in splits:
+        # A catalog of TFDS holds the splits that the one it was made for is cut from; any other holds all.
+        if catalog is None or split == "all" or SPLITS.index(split) not in catalog.parts:
+            catalog = _find(name, split, data_dir, download)
+        datasets.append(build(catalog, split, size, channels, skip_bad=on_bad_image == "skip"))
     arguments = {
         **absolute(name, data_dir),
         "image_size": None if size is None else list(size),
         "channels": channels,
         "on_bad_image": on_bad_image,
     }
-    datasets, catalog = [], None
-    for split in splits:
-        # A catalog of TFDS holds the splits that the one it was made for is cut from; any other holds all.
-        if catalog is None or split == "all" or SPLITS.index(split) not in catalog.parts:
-            catalog = _find(name, split, data_dir, download)
-        dataset = build(catalog, split, size, channels, skip_bad=on_bad_image == "skip")
-        datasets.append(dataclasses.replace(dataset, load_arguments=arguments))
-    return datasets
+    return [dataclasses.replace(dataset, load_arguments=arguments) for dataset in datasets]
 
 
 def kind(name: str | os.PathLike[str]) -> str:
@@ -110,7 +109,10 @@ def kind(name: str | os.PathLike[str]) -> str:
     """
     if os.fspath(name) == "digits":
         return "digits"
-    return "path" if Path(name).expanduser().exists() else "tfds"
+    try:
+        return "path" if Path(name).expanduser().exists() else "tfds"
+    except (OSError, RuntimeError):  # "~name" of an unknown user; loading says what is wrong with it
+        return "tfds"
 
 
 def absolute(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> dict[str, str | None]:

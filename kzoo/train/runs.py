@@ -71,6 +71,7 @@ def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **
 def _put_aside(run_dir: Path) -> None:
     """Move the run that is there into a hidden folder, unless one that was killed has left an earlier one there."""
     aside = run_dir / _REPLACED
+    delete_temporary(run_dir)
     if aside.exists():
         _delete_run(run_dir)
     elif (run_dir / CONFIG).exists():

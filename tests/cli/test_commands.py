@@ -85,7 +85,7 @@ def test_evaluate_takes_the_test_split_of_the_folder_it_was_trained_on(tmp_path,
     folder, moved, path = tmp_path / "photos", tmp_path / "elsewhere", tmp_path / "run"
     save_digits(folder, 179)
     assert kzoo(["train", "mnist_net", str(folder), "--epochs", "1", "--run-dir", str(path)]) == 0
-    shutil.copytree(folder, moved)
+    folder.rename(moved)
     assert kzoo(["evaluate", str(path), str(moved), "--json"]) == 0
     of_the_same = last_json()
     assert of_the_same["split"] == "test"
@@ -93,6 +93,32 @@ def test_evaluate_takes_the_test_split_of_the_folder_it_was_trained_on(tmp_path,
     (moved / "1" / "new.png").write_bytes(next((moved / "2").iterdir()).read_bytes())
     assert kzoo(["evaluate", str(path), str(moved), "--json"]) == 0
     assert last_json()["images"] == 180
+
+
+def test_digits_are_the_digits_even_beside_a_folder_of_that_name(digits_run, tmp_path, monkeypatch, last_json):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert kzoo(["evaluate", str(digits_run), "digits", "--json"]) == 0
+    figures = last_json()
+    assert (figures["split"], figures["images"]) == ("test", 179)
+
+
+def test_a_finished_run_needs_no_data_to_say_so(tmp_path, capfd):
+    folder, path = tmp_path / "photos", tmp_path / "run"
+    save_digits(folder, 60)
+    assert kzoo(["train", "mnist_net", str(folder), "--epochs", "1", "--run-dir", str(path)]) == 0
+    shutil.rmtree(folder)
+    assert kzoo(["train", "--resume", str(path)]) == 0
+    assert "finished" in capfd.readouterr().err
+
+
+def test_overwrite_with_bad_data_keeps_the_old_run(digits_run, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(digits_run, path)
+    before = (path / "best.keras").read_bytes()
+    assert kzoo(["train", "mnist_net", "no_such_data", "--run-dir", str(path), "--overwrite"]) == 1
+    assert (path / "best.keras").read_bytes() == before
+    assert kzoo(["evaluate", str(path)]) == 0
 
 
 def test_predict_prints_json_in_the_order_of_the_arguments(digits_run, tmp_path, last_json):
@@ -173,6 +199,11 @@ def test_bench_measures_every_contender(last_json):
     arguments = ["bench", "train-step", "mnist_net", "--images", "256", "--rounds", "1", "--json"]
     assert kzoo(arguments) == 0
     rows = last_json()["rows"]
-    assert [row["name"] for row in rows] == ["plain Keras", "kzoo, its defaults", "kzoo, as Keras"]
+    assert [(row["name"], row["augment"]) for row in rows] == [
+        ("plain Keras", "none"),
+        ("kzoo, its defaults", "none"),
+        ("kzoo, its defaults", "digits"),
+        ("kzoo, as Keras", "none"),
+    ]
     assert rows[0]["ratio"] == 1
-    assert rows[2]["precision"] == "float32"
+    assert rows[3]["precision"] == "float32"

@@ -170,10 +170,6 @@ def test_match_labels_by_name():
     assert batch_labels == [[2, 3, 0, 2, 3, 0]]
 
 
-def test_match_labels_by_alias():
-    assert match_labels(numbered(3), ["x", "y", "z"], {"a": 2, "b": 0, "c": 0}).labels.tolist() == [2, 0, 0]
-
-
 def test_match_labels_names_what_the_model_does_not_know():
     data = Dataset.from_arrays(IMAGES, [0, 1, 1], ["cat", "dgo", "unused"][:2])
     with pytest.raises(DataError, match=r"Received: 'dgo'. Did you mean 'dog'\? Valid, 2 in all: cat, dog"):

@@ -56,7 +56,7 @@ def test_five_classes_have_no_top_five():
 
 
 def test_a_label_beyond_the_outputs():
-    with pytest.raises(DataError, match=r"A label is beyond the model's 2 outputs. Received: 2."):
+    with pytest.raises(DataError, match=r"A label is none of the model's 2 outputs. Received: 2."):
         report(np.array([0, 2]), np.log([[0.5, 0.5]] * 2), ["a", "b"])
 
 

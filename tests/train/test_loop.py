@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import shutil
 import tempfile
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
 import kzoo
@@ -67,12 +69,17 @@ def test_the_run_directory_is_complete(finished, digits):
     record = json.loads((run_dir / "config.json").read_text())
     assert record["train"]["precision"] == "float32"
     assert record["train"]["strategy"] == "one"
+    load = {"name": "digits", "data_dir": None, "image_size": None, "channels": None, "on_bad_image": "stop"}
     assert record["data"] == {
-        "fingerprints": {"train": digits[0].fingerprint, "validation": digits[1].fingerprint},
-        "images": 1439,
-        "image_shape": [8, 8, 1],
-        "class_names": [str(i) for i in range(10)],
-    }
+        part: {
+            "load": load,
+            "split": part,
+            "fingerprint": dataset.fingerprint,
+            "images": len(dataset),
+            "image_shape": [8, 8, 1],
+        }
+        for part, dataset in zip(("train", "validation"), digits, strict=True)
+    } | {"class_names": [str(i) for i in range(10)]}
 
 
 def test_history_matches_the_models(finished, digits):
@@ -98,17 +105,68 @@ def test_a_finished_run_is_not_trained_again(finished, digits):
     assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
 
 
-def test_other_data_is_refused_on_resume(finished, digits):
-    run_dir, _ = finished
+def unfinished(run_dir, copy):
+    """The run as it was before its last checkpoint."""
+    shutil.copytree(run_dir, copy)
+    path = copy / runs.CHECKPOINT
+    with safetensors.safe_open(path, framework="numpy") as file:
+        state = {**json.loads(file.metadata()["state"]), "finished": False}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    safetensors.numpy.save_file(tensors, path, metadata={"state": json.dumps(state)})
+    return copy
+
+
+def test_other_data_is_refused_on_resume(finished, digits, tmp_path):
+    run_dir = unfinished(finished[0], tmp_path / "run")
     images, labels = arrays(digits[0])
     images[0, 0, 0] ^= 1
     changed = Dataset.from_arrays(images, labels, digits[0].class_names)
-    with pytest.raises(RunError, match="The data is not the data this run began with"):
-        resume(run_dir, train_data=changed, validation_data=digits[1])
-    with pytest.raises(RunError, match="The data is not the data this run began with"):
-        resume(run_dir, train_data=digits[0])
-    with pytest.raises(InvalidArgument, match="This run was not given a dataset by name"):
-        resume(run_dir)
+    for train, validation in ((changed, digits[1]), (digits[1], digits[0]), (digits[0], None)):
+        with pytest.raises(RunError, match="data is not what this run began with"):
+            resume(run_dir, train_data=train, validation_data=validation)
+    # A dataset of kzoo is loaded again by itself.
+    assert resume(run_dir).metrics["epochs"] == 3
+
+
+def test_a_run_on_arrays_needs_them_again(digits, tmp_path):
+    run_dir = tmp_path / "run"
+    fit(small, arrays(digits[0]), config=TrainConfig(**FAST, epochs=1), run_dir=run_dir)
+    assert resume(run_dir).metrics["epochs"] == 1  # it is finished: no data is needed
+    with pytest.raises(InvalidArgument, match="This run was not given its data by name"):
+        resume(unfinished(run_dir, tmp_path / "again"))
+
+
+def test_validation_labels_are_matched_by_name(digits):
+    """The same images with the classes in another order are the same validation data."""
+    train, validation = digits
+    order = np.roll(np.arange(10), 3)
+    names = [validation.class_names[i] for i in order]
+    shuffled = Dataset.from_arrays(validation.images, np.argsort(order)[validation.labels], names)
+    config = TrainConfig(**FAST, epochs=2)
+    one, other = (fit(build, train, data, config=config) for data in (validation, shuffled))
+    assert other.history["val_accuracy"] == one.history["val_accuracy"]
+    assert other.metrics["validation"]["accuracy"] == one.metrics["validation"]["accuracy"] > 0.5
+
+
+def test_arrays_may_lack_the_last_classes(digits):
+    train, validation = (arrays(data) for data in digits)
+    few = validation[1] < 5
+    result = fit(build, train, (validation[0][few], validation[1][few]), config=TrainConfig(**FAST, epochs=1))
+    assert result.metrics["validation"]["images"] == few.sum()
+    with pytest.raises(InvalidArgument, match="Received: the label 10 in the validation data"):
+        fit(build, train, (validation[0], validation[1] + 1), config=TrainConfig(**FAST, epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("built", "line"),
+    [
+        (lambda: None, "A classifier must be a keras.Model. Received: NoneType"),
+        (lambda: keras.Sequential([keras.layers.Dense(10)]), "is not built"),
+    ],
+)
+def test_build_that_gives_no_model(built, line, digits):
+    with pytest.raises(InvalidArgument, match=line):
+        fit(built, digits[0], config=TrainConfig(**FAST, epochs=1))
 
 
 def test_an_existing_run_is_not_overwritten_unasked(finished, digits):
@@ -306,7 +364,9 @@ def test_weights_given_by_build_are_trained_from(digits, tmp_path):
 
     config = TrainConfig(**FAST, epochs=1, optimizer="sgd", learning_rate=1e-12, weight_decay=0)
     # As if the process had died between model.json and the first checkpoint.
-    run_dir = runs.create(tmp_path / "run", config)
+    with runs.new(tmp_path / "run", config) as run_dir:
+        (run_dir / runs.CHECKPOINT).touch()
+    (run_dir / runs.CHECKPOINT).unlink()
     runs.write_json(run_dir / runs.ARCHITECTURE, keras.saving.serialize_keras_object(trained()))
     with pytest.raises(InvalidArgument, match="stopped before its first step"):
         resume(run_dir, train_data=digits[0])
@@ -316,10 +376,7 @@ def test_weights_given_by_build_are_trained_from(digits, tmp_path):
 
 
 def test_a_damaged_description_is_one_line(finished, digits, tmp_path):
-    import shutil
-
-    run_dir, _ = finished
-    shutil.copytree(run_dir, tmp_path / "run")
+    unfinished(finished[0], tmp_path / "run")
     (tmp_path / "run" / "model.json").write_text("{")
     with pytest.raises(RunError) as caught:
         resume(tmp_path / "run", train_data=digits[0], validation_data=digits[1])

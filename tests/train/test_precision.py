@@ -71,7 +71,7 @@ def test_devices_that_are_not_there():
 
 def test_the_policy_is_restored_after_an_error():
     before = keras.config.dtype_policy().name
-    with pytest.raises(RuntimeError), dtype_policy("mixed_bfloat16"):  # noqa: PT012
+    with pytest.raises(RuntimeError), dtype_policy("mixed_bfloat16"):
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
         raise RuntimeError
     assert keras.config.dtype_policy().name == before

@@ -156,7 +156,8 @@ def test_interrupted_once_and_killed_three_times(tmp_path, child_environment):
     epoch, batch = _position(run_dir)
     assert status == 130
     assert output.strip() == (
-        f"Interrupted in epoch {epoch + 1} of 9, batch {batch} of 60. Continue with: kzoo train --resume {run_dir}"
+        f"Interrupted in epoch {epoch + 1} of 9, batch {batch} of 60. "
+        f"Continue with: kzoo.train.resume({str(run_dir)!r})"
     )
     assert "Traceback" not in Path(f"{run_dir}.log").read_text()
     assert 0 < epoch * 60 + batch < 9 * 60

@@ -16,13 +16,21 @@ ROWS = [
 ]
 
 
+def begin(run_dir, config, **options):
+    """A run as it is when it has written its first checkpoint."""
+    with runs.new(run_dir, config, **options) as made:
+        (made / "checkpoint.safetensors").touch()
+        runs.forget_replaced(made)
+    return made
+
+
 def names(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def test_create_writes_what_was_asked(tmp_path):
+def test_a_new_run_writes_what_was_asked(tmp_path):
     config = TrainConfig(epochs=3, decay_epochs=(1, 2))
-    run_dir = runs.create(tmp_path / "a" / "run", config, model={"name": "mnist_net"})
+    run_dir = begin(tmp_path / "a" / "run", config, model={"name": "mnist_net"})
     content = json.loads((run_dir / "config.json").read_text())
     assert content["train"] == {**runs.to_dict(config), "decay_epochs": [1, 2]}
     assert content["model"] == {"name": "mnist_net"}
@@ -37,22 +45,22 @@ def test_git_state_is_recorded(tmp_path, monkeypatch):
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert json.loads((runs.create("outside", TrainConfig()) / "config.json").read_text())["git"] is None
+    assert json.loads((begin("outside", TrainConfig()) / "config.json").read_text())["git"] is None
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com"]
     (tmp_path / "code.py").write_text("1")
     for arguments in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *arguments], check=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    clean = json.loads((runs.create("clean", TrainConfig()) / "config.json").read_text())["git"]
+    clean = json.loads((begin("clean", TrainConfig()) / "config.json").read_text())["git"]
     assert clean == {"commit": commit, "changed": False}
     (tmp_path / "code.py").write_text("2")
-    assert json.loads((runs.create("changed", TrainConfig()) / "config.json").read_text())["git"]["changed"] is True
+    assert json.loads((begin("changed", TrainConfig()) / "config.json").read_text())["git"]["changed"] is True
 
 
 def test_an_occupied_run_is_kept(tmp_path):
-    runs.create(tmp_path, TrainConfig(seed=1))
+    begin(tmp_path, TrainConfig(seed=1))
     with pytest.raises(RunError) as caught:
-        runs.create(tmp_path, TrainConfig(seed=2))
+        begin(tmp_path, TrainConfig(seed=2))
     assert str(caught.value) == (
         f"There is a run here already. Received: run_dir={str(tmp_path)!r}. Continue it with kzoo train --resume "
         f"{tmp_path}, pass overwrite=True (--overwrite), or name another folder."
@@ -64,12 +72,12 @@ def test_an_occupied_run_is_kept(tmp_path):
 def test_a_users_folder_is_left_untouched(tmp_path, overwrite):
     (tmp_path / "cat.jpg").write_bytes(b"x")
     with pytest.raises(RunError, match="The folder is not empty and holds no run"):
-        runs.create(tmp_path, TrainConfig(), overwrite=overwrite)
+        begin(tmp_path, TrainConfig(), overwrite=overwrite)
     assert names(tmp_path) == ["cat.jpg"]
 
 
 def test_overwrite_deletes_only_the_runs_files(tmp_path):
-    runs.create(tmp_path, TrainConfig(seed=1))
+    begin(tmp_path, TrainConfig(seed=1))
     for name in ("model.json", "checkpoint.safetensors", "best.keras", "last.keras", "metrics.json", "curves.png"):
         (tmp_path / name).write_text("old")
     runs.write_history(tmp_path, ROWS)
@@ -79,25 +87,66 @@ def test_overwrite_deletes_only_the_runs_files(tmp_path):
     for name in mine:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
-    runs.create(tmp_path, TrainConfig(seed=2), overwrite=True)
-    assert names(tmp_path) == sorted([".lock", "config.json", *mine])
+    begin(tmp_path, TrainConfig(seed=2), overwrite=True)
+    assert names(tmp_path) == sorted([".lock", "config.json", "checkpoint.safetensors", *mine])
     assert runs.read_config(tmp_path)["train"].seed == 2
 
 
 def test_what_a_killed_create_left_is_no_obstacle(tmp_path):
     (tmp_path / ".config.999.tmp.json").write_text("{")
     (tmp_path / ".lock").touch()
-    runs.create(tmp_path, TrainConfig())
-    assert names(tmp_path) == [".lock", "config.json"]
+    begin(tmp_path, TrainConfig())
+    assert names(tmp_path) == [".lock", "checkpoint.safetensors", "config.json"]
 
 
-def test_discard(tmp_path):
-    runs.discard(runs.create(tmp_path / "run", TrainConfig()))
+class StopError(Exception):
+    pass
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_leaves_nothing(tmp_path):
+    with pytest.raises(StopError), runs.new(tmp_path / "run", TrainConfig()) as made:
+        assert names(made) == [".lock", "config.json"]
+        raise StopError
     assert not (tmp_path / "run").exists()
-    run_dir = runs.create(tmp_path / "run", TrainConfig())
-    (run_dir / "notes.txt").write_text("mine")
-    runs.discard(run_dir)
-    assert names(run_dir) == ["notes.txt"]
+    with pytest.raises(StopError), runs.new(tmp_path, TrainConfig()):
+        (tmp_path / "notes.txt").write_text("mine")
+        raise StopError
+    assert names(tmp_path) == [".lock", "notes.txt"]
+
+
+def old_run(folder):
+    begin(folder, TrainConfig(seed=1))
+    runs.write_history(folder, ROWS)
+    runs.write_events(folder, ROWS[0], 0.0)
+    (folder / "best.keras").write_text("old")
+    return {name: (folder / name).read_bytes() for name in names(folder)}
+
+
+def test_what_is_overwritten_comes_back_if_the_new_run_fails(tmp_path):
+    before = old_run(tmp_path)
+    with pytest.raises(StopError), runs.new(tmp_path, TrainConfig(seed=2), overwrite=True):
+        assert runs.read_config(tmp_path)["train"].seed == 2
+        assert not (tmp_path / "best.keras").exists()
+        (tmp_path / "model.json").write_text("new")
+        raise StopError
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+
+
+def test_what_is_overwritten_survives_a_kill(tmp_path, child_environment):
+    before = old_run(tmp_path)
+    code = """
+import os, sys
+from kzoo.train import TrainConfig, runs
+with runs.new(sys.argv[1], TrainConfig(seed=2), overwrite=True):
+    os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], env=child_environment, check=False)
+    assert done.returncode == -9
+    with pytest.raises(RunError, match="There is a run here already"):
+        begin(tmp_path, TrainConfig(seed=3))
+    with pytest.raises(StopError), runs.new(tmp_path, TrainConfig(seed=3), overwrite=True):
+        raise StopError
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 
 
 HOLD = """
@@ -111,7 +160,7 @@ with runs.lock(Path(sys.argv[1])):
 
 
 def test_another_process_holds_the_lock_until_it_dies(tmp_path, child_environment):
-    runs.create(tmp_path, TrainConfig())
+    begin(tmp_path, TrainConfig())
     command = [sys.executable, "-c", HOLD, tmp_path]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": child_environment}
     with subprocess.Popen(command, **pipes) as process:
@@ -119,7 +168,7 @@ def test_another_process_holds_the_lock_until_it_dies(tmp_path, child_environmen
         assert process.stdout.readline() == "held\n"
         for attempt in (
             lambda: runs.lock(tmp_path).__enter__(),
-            lambda: runs.create(tmp_path, TrainConfig(), overwrite=True),
+            lambda: begin(tmp_path, TrainConfig(), overwrite=True),
         ):
             with pytest.raises(RunError) as caught:
                 attempt()
@@ -182,11 +231,11 @@ def test_no_run_directory(tmp_path, name):
 def test_a_path_that_cannot_be_a_folder(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match="Cannot write the run directory"):
-        runs.create(tmp_path / "file" / "run", TrainConfig())
+        begin(tmp_path / "file" / "run", TrainConfig())
 
 
 def test_changed_versions_are_named(tmp_path):
-    record = runs.read_config(runs.create(tmp_path, TrainConfig()))
+    record = runs.read_config(begin(tmp_path, TrainConfig()))
     assert runs.differing_versions(record) == []
     now = record["versions"]["keras"]
     record["versions"]["keras"] = "3.0.0"

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from kzoo.train import TrainConfig
-from kzoo.train.schedules import learning_rate, warmup_epochs
+from kzoo.train.schedules import learning_rate
 
 # Ten epochs, the first two of warm-up, peak 0.8: the decay runs over the epochs 2 to 10.
 BASE = {"epochs": 10, "learning_rate": 0.8, "warmup_epochs": 2}
@@ -52,7 +52,7 @@ def test_one_cycle_rises_along_a_cosine():
 
 def test_one_cycle_peaks_at_thirty_percent():
     config = TrainConfig(epochs=10, learning_rate=0.8, schedule="one_cycle")
-    assert warmup_epochs(config) == 3
+    assert config.warmup == 3
     curve = [learning_rate(config, t / 10) for t in range(101)]
     assert curve.index(max(curve)) == 30
     assert curve[30] == 0.8
@@ -60,7 +60,7 @@ def test_one_cycle_peaks_at_thirty_percent():
 
 
 def test_no_warmup_by_default():
-    assert warmup_epochs(TrainConfig()) == 0
+    assert TrainConfig().warmup == 0
     assert rates((0,), warmup_epochs=None, schedule="cosine") == [0.8]
 
 
