@@ -7,11 +7,22 @@ from kzoo.errors import unknown
 
 BUILDERS = {
     "mnist_net": "kzoo.models.mnist:MNISTNet",
+    "vgg11": "kzoo.models.vgg:VGG11",
+    "vgg13": "kzoo.models.vgg:VGG13",
+    "vgg16": "kzoo.models.vgg:VGG16",
+    "vgg19": "kzoo.models.vgg:VGG19",
+    "vgg11_bn": "kzoo.models.vgg:VGG11BN",
+    "vgg13_bn": "kzoo.models.vgg:VGG13BN",
+    "vgg16_bn": "kzoo.models.vgg:VGG16BN",
+    "vgg19_bn": "kzoo.models.vgg:VGG19BN",
+    "inception_v1": "kzoo.models.inception:InceptionV1",
+    "inception_v1_bn": "kzoo.models.inception:InceptionV1BN",
 }
 
 # Which models by default take which (height, width, channels) and tell apart how many classes; the first match counts.
 DEFAULTS = {
     "mnist_net": ((28, 28, 1), 10),
+    "*": ((224, 224, 3), 1000),
 }
 
 
@@ -69,7 +80,8 @@ def create_model(
         dropout: Rate before the classifier, from 0 up to 1; by default the family's.
         classifier_activation: "softmax", or None for logits.
         include_preprocessing: False leaves the preprocessing to the caller.
-        auxiliary_heads: Whether to add the auxiliary classifiers of a family that has them.
+        auxiliary_heads: Whether to add the auxiliary classifiers of a family that has them (Inception v1): the output is
+            a dict then, of `predictions`, `auxiliary_1` and `auxiliary_2`.
 
     Raises:
         kzoo.errors.InvalidArgument: An unknown name, or an argument out of its range.

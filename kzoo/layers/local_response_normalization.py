@@ -1,0 +1,50 @@
+"""Local response normalization (Krizhevsky et al., "ImageNet Classification with Deep CNNs", 2012, section 3.3)."""
+
+from kzoo.backend import keras
+
+
+@keras.saving.register_keras_serializable(package="kzoo")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Divide each activation by `(bias + alpha * s) ** beta`, `s` the sum of squares over the channels around it.
+
+    Inputs: (..., channels); the output has the same shape. Computed in float32 whatever the dtype policy: squares
+    overflow in float16. The defaults are GoogLeNet's. As in `tf.nn.local_response_normalization`, `alpha` multiplies
+    the sum; Caffe and PyTorch first divide theirs by the window's number of channels (their 1e-4 for 5 is 2e-5 here).
+
+    Args:
+        depth_radius: Channels on either side that count.
+        bias: What is added to the sum; the paper's k.
+        alpha: Factor of the sum.
+        beta: Exponent.
+
+    >>> import numpy as np
+    >>> layer = LocalResponseNormalization(depth_radius=1, bias=0.0, alpha=1.0, beta=0.5)
+    >>> np.round(np.asarray(layer(np.array([[3.0, 4.0, 0.0]], "float32"))), 3).tolist()
+    [[0.6, 0.8, 0.0]]
+    """
+
+    def __init__(self, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75, **kwargs):
+        """Keep the arguments."""
+        super().__init__(**kwargs)
+        self.depth_radius = depth_radius
+        self.bias = bias
+        self.alpha = alpha
+        self.beta = beta
+
+    def call(self, inputs):
+        """Normalize `inputs`."""
+        ops, radius = keras.ops, self.depth_radius
+        x = ops.cast(inputs, "float32")
+        channels = x.shape[-1]
+        squares = ops.pad(ops.square(x), [(0, 0)] * (len(x.shape) - 1) + [(radius, radius)])
+        total = sum(squares[..., shift : shift + channels] for shift in range(2 * radius + 1))
+        return ops.cast(x * ops.power(self.bias + self.alpha * total, -self.beta), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        """The input's."""
+        return input_shape
+
+    def get_config(self):
+        """The arguments."""
+        names = ("depth_radius", "bias", "alpha", "beta")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
