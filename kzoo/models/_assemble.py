@@ -6,6 +6,7 @@ from typing import Any
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
+from kzoo.layers import ReverseChannels
 from kzoo.models.registry import defaults
 
 POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
@@ -13,10 +14,21 @@ POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.Globa
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels from 0 to 255 become the numbers a network was designed for: `(pixel / 255 - mean) / std`."""
+    """How pixels from 0 to 255 become the numbers a network was designed for: `(pixel / unit - mean) / std`.
+
+    `mean` and `std` are in the order of the images' channels (RGB), also where the network wants BGR.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    unit: float = 255.0
+    bgr: bool = False
+
+
+# The three styles of keras.applications.imagenet_utils.preprocess_input.
+TORCH = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+CAFFE = Preprocessing(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), unit=1.0, bgr=True)
+TF = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))  # from -1 to 1
 
 
 @dataclass(frozen=True)
@@ -95,14 +107,19 @@ def assemble(
 
 
 def _preprocess(preprocessing, images):
-    """Scale and shift each channel; for a channel count other than the family's, by its mean over channels."""
+    """Scale and shift each channel; for a channel count other than the family's, by its mean over channels.
+
+    Channels are then not reordered either: what they mean is not known.
+    """
     channels = images.shape[-1]
     mean, std = preprocessing.mean, preprocessing.std
-    if len(mean) != channels:
+    known = len(mean) == channels
+    if not known:
         mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
-    scale = [1 / (255 * s) for s in std]
+    scale = [1 / (preprocessing.unit * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
-    return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(images)
+    x = keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(images)
+    return ReverseChannels(dtype="float32", name="preprocessing_bgr")(x) if preprocessing.bgr and known else x
 
 
 def _pool_and_drop(x, dropout):
