@@ -80,8 +80,8 @@ def create_model(
         dropout: Rate before the classifier, from 0 up to 1; by default the family's.
         classifier_activation: "softmax", or None for logits.
         include_preprocessing: False leaves the preprocessing to the caller.
-        auxiliary_heads: Whether to add the auxiliary classifiers of a family that has them (Inception v1): the output is
-            a dict then, of `predictions`, `auxiliary_1` and `auxiliary_2`.
+        auxiliary_heads: Whether to add the auxiliary classifiers of a family that has them (Inception v1): the output
+            is a dict then, of `predictions`, `auxiliary_1` and `auxiliary_2`.
 
     Raises:
         kzoo.errors.InvalidArgument: An unknown name, or an argument out of its range.
