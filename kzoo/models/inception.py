@@ -135,7 +135,7 @@ def InceptionV1(**arguments):  # noqa: N802 - Keras's spelling of a model constr
 
     >>> InceptionV1().count_params()
     6998552
-    >>> sorted(InceptionV1(auxiliary_heads=True, classes=10).output_shape)
+    >>> sorted(InceptionV1(auxiliary_heads=True, classes=10).output)
     ['auxiliary_1', 'auxiliary_2', 'predictions']
     """
     return assemble(PAPER, "inception_v1", **arguments)

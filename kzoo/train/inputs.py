@@ -87,6 +87,7 @@ def check_fit(data: Dataset | Stream, model, which: str) -> None:
             f"The model takes images of shape {wanted}. Received: {which} images of shape {tuple(data.image_shape)}. "
             "Load them with image_size=, or build the model with input_shape=."
         )
+    output_layer(model)  # raises unless there is one output of shape (batch, classes)
     classes = model.output_shape[-1]
     if data.class_names is not None and len(data.class_names) != classes:
         raise InvalidArgument(

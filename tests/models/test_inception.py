@@ -46,12 +46,9 @@ def test_sizes_are_those_of_table_1(name, shapes_only):
         model = kzoo.create_model(name)
     shapes = [model.get_layer(layer).output.shape[1::2] for layer in ("conv1_7x7_s2", "pool1_3x3_s2", "conv2_3x3")]
     assert shapes == [(112, 64), (56, 64), (56, 192)]
-    found = {module: model.get_layer(f"inception_{module}").output.shape[1::2] for module in inception.MODULES}
-    assert found == {
-        **{"3a": (28, 256), "3b": (28, 480)},
-        **{"4a": (14, 512), "4b": (14, 512), "4c": (14, 512), "4d": (14, 528), "4e": (14, 832)},
-        **{"5a": (7, 832), "5b": (7, 1024)},
-    }
+    shapes = [model.get_layer(f"inception_{module}").output.shape[1::2] for module in inception.MODULES]
+    widths = zip([28] * 2 + [14] * 5 + [7] * 2, [256, 480, 512, 512, 512, 528, 832, 832, 1024], strict=True)
+    assert shapes == list(widths)
     assert model.get_layer("inception_4e_5x5_reduce").filters == 32
     assert model.get_layer("inception_5b_pool_proj").filters == 128
 
@@ -65,7 +62,7 @@ def bvlc(real_data):
     for path in paths:
         name = "_".join(path.relative_to(folder).parts).removesuffix("_filter.bin")
         layer = model.get_layer("predictions" if name == "loss3_classifier" else name)
-        height, width, channels, filters = ((1, 1) + layer.kernel.shape)[-4:]
+        height, width, channels, filters = (1, 1, *layer.kernel.shape)[-4:]
         kernel = np.fromfile(path, "<f4").reshape(filters, height, width, channels).transpose(1, 2, 3, 0)
         bias = np.fromfile(path.with_name(path.name.replace("filter", "bias")), "<f4")
         layer.set_weights([kernel.reshape(layer.kernel.shape), bias])

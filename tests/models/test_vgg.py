@@ -167,5 +167,5 @@ def test_constructor_is_create_model(constructor):
 
 
 def test_too_small_an_image():
-    with pytest.raises(InvalidArgument, match="vgg16 takes input_shape=.* of at least 32 x 32 x 1"):
+    with pytest.raises(InvalidArgument, match=r"vgg16 takes input_shape=.* of at least 32 x 32 x 1"):
         kzoo.create_model("vgg16", input_shape=(31, 32, 3))
