@@ -106,6 +106,23 @@ def assemble(
     return keras.Model(images, x, name=name)
 
 
+def constructor(spelling, name, family, module):
+    """Make the function that builds model `name` of `family`: the one called `spelling` in `module`."""
+
+    def build(**arguments):
+        return assemble(family, name, **arguments)
+
+    shape, classes = defaults(name)
+    build.__name__ = build.__qualname__ = spelling
+    build.__module__ = module
+    build.__doc__ = f"""Build `{name}`; `kzoo.create_model` documents the arguments.
+
+    Input: (batch, {", ".join(map(str, shape))}) by default, pixels from 0 to 255. Output: (batch, {classes})
+    probabilities.
+    """
+    return build
+
+
 def _preprocess(preprocessing, images):
     """Scale and shift each channel; for a channel count other than the family's, by its mean over channels.
 

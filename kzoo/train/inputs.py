@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from kzoo.backend import tf
+from kzoo.classifier import output_layer
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.train.config import default_batch_size
