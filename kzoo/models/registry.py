@@ -87,7 +87,7 @@ def create_model(
     include_top=True,
     pooling=None,
     dropout=None,
-    classifier_activation="softmax",
+    classifier_activation: str | None = "softmax",
     include_preprocessing=True,
     auxiliary_heads=False,
 ):

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 import kzoo
-from kzoo.backend import keras
+from kzoo.backend import keras, tf
 from kzoo.errors import InvalidArgument
 from kzoo.layers import BatchNormalization
 from kzoo.models import inception

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import kzoo
-from kzoo.backend import keras
+from kzoo.backend import keras, tf
 from kzoo.errors import InvalidArgument
 from kzoo.layers import BatchNormalization
 
