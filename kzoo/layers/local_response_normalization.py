@@ -20,9 +20,9 @@ class LocalResponseNormalization(keras.layers.Layer):
         beta: Exponent.
 
     >>> import numpy as np
-    >>> layer = LocalResponseNormalization(depth_radius=1, bias=0.0, alpha=1.0, beta=0.5)
-    >>> np.round(np.asarray(layer(np.array([[3.0, 4.0, 0.0]], "float32"))), 3).tolist()
-    [[0.6, 0.8, 0.0]]
+    >>> layer = LocalResponseNormalization(depth_radius=1, bias=8.0, alpha=1.0, beta=1.0)
+    >>> np.asarray(layer(np.array([[2.0, 2.0, 0.0]], "float32"))).tolist()
+    [[0.125, 0.125, 0.0]]
     """
 
     def __init__(self, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75, **kwargs):
