@@ -63,9 +63,8 @@ ONE_A_TOPOLOGY = [
 ]
 
 
-def with_slow(names):
-    """The names as parameters, the large nets marked slow; grouped convolutions are slow on a CPU."""
-    large = ("101", "152", "wide", "resnext")
+def with_slow(names, large=("101", "152", "wide", "resnext")):
+    """The names as parameters, those with a part of `large` marked slow; grouped convolutions are slow on a CPU."""
     return [pytest.param(n, marks=pytest.mark.slow) if any(s in n for s in large) else n for n in names]
 
 
@@ -102,7 +101,7 @@ def test_every_resnet_is_in_the_tables():
     assert sorted(NAMES) == sorted(n for n in kzoo.list_models() if "resn" in n or "plain" in n)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", with_slow(NAMES, ("resnext101", "wide_resnet101", "101_v2", "152_v2")))
 def test_parameters(name):
     model = net(name) if name in ONE_A_TOPOLOGY else kzoo.create_model(name)
     trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
