@@ -1,6 +1,7 @@
 """The ResNets: published parameter counts, equality with keras.applications, and what tells the topologies apart."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,6 @@ import tensorflow as tf
 import kzoo
 from kzoo.backend import keras
 from kzoo.models import registry, resnet, resnet_cifar
-
-slow = pytest.mark.slow
 
 # With 1000 classes, the CIFAR nets with 10.
 TRAINABLE = {  # torchvision's, akamaster/pytorch_resnet_cifar10's and DESIGN.md's
@@ -64,16 +63,15 @@ ONE_A_TOPOLOGY = [
 ]
 
 
-def with_slow(names, fast=()):
-    """The names as parameters, the large nets marked slow."""
-    large = ("101", "152", "110", "wide", "resnet56", "plain56", "plain34")
-    return [pytest.param(n, marks=slow) if n not in fast and any(s in n for s in large) else n for n in names]
+def with_slow(names, large=("101", "152", "wide", "resnext")):
+    """The names as parameters, those with a part of `large` marked slow; grouped convolutions are slow on a CPU."""
+    return [pytest.param(n, marks=pytest.mark.slow) if any(s in n for s in large) else n for n in names]
 
 
 @functools.cache
 def net(name):
     """The model on small images, bare; shared by the tests, which do not change it."""
-    return kzoo.create_model(name, input_shape=(64, 64, 3), include_preprocessing=False, classifier_activation=None)
+    return kzoo.create_model(name, input_shape=(64, 64, 3), include_preprocessing=False, classifier_activation="linear")
 
 
 def pixels(shape, batch=2):
@@ -103,7 +101,7 @@ def test_every_resnet_is_in_the_tables():
     assert sorted(NAMES) == sorted(n for n in kzoo.list_models() if "resn" in n or "plain" in n)
 
 
-@pytest.mark.parametrize("name", with_slow(NAMES))
+@pytest.mark.parametrize("name", with_slow(NAMES, ("resnext101", "wide_resnet101", "101_v2", "152_v2")))
 def test_parameters(name):
     model = net(name) if name in ONE_A_TOPOLOGY else kzoo.create_model(name)
     trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
@@ -245,8 +243,8 @@ def test_gradient_reaches_every_trainable_variable(name):
     state = model.get_weights()
     with tf.GradientTape() as tape:
         outputs = model(images, training=True)
-        loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy([0, 1, 2, 3], outputs, from_logits=True))
-    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(np.arange(4), outputs, from_logits=True))
+    gradients: Any = tape.gradient(loss, [v.value for v in model.trainable_variables])
     model.set_weights(state)  # the moving statistics
     normalized = {w.path.split("/")[0] for w in model.weights if w.path.endswith("_bn/gamma")}
     for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
@@ -275,7 +273,7 @@ np.save(sys.argv[3], np.asarray(model(np.load(sys.argv[2]))))
     np.testing.assert_array_equal(np.load(tmp_path / "outputs.npy"), model(images))
 
 
-@pytest.mark.parametrize("name", with_slow(["resnet18", "resnet50_v2", "resnet20_cifar"]))
+@pytest.mark.parametrize("name", ["resnet18", "resnet50_v2", "resnet20_cifar"])
 def test_outputs_are_float32_under_mixed_bfloat16(name):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
