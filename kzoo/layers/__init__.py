@@ -1,6 +1,8 @@
 """The layers Keras lacks or gets wrong, with Keras's argument names and conventions."""
 
 from kzoo.layers.batch_normalization import BatchNormalization
+from kzoo.layers.channels import PadChannels, ReverseChannels
+from kzoo.layers.local_response_normalization import LocalResponseNormalization
 from kzoo.layers.random_affine import RandomAffine
 
-__all__ = ["BatchNormalization", "RandomAffine"]
+__all__ = ["BatchNormalization", "LocalResponseNormalization", "PadChannels", "RandomAffine", "ReverseChannels"]

@@ -1,11 +1,12 @@
 """What every model builder shares: the input, the preprocessing inside the model, the head. Validated here, once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
+from kzoo.layers import ReverseChannels
 from kzoo.models.registry import defaults
 
 POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
@@ -13,10 +14,33 @@ POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.Globa
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels from 0 to 255 become the numbers a network was designed for: `(pixel / 255 - mean) / std`."""
+    """How pixels from 0 to 255 become the numbers a network was designed for: `(pixel / unit - mean) / std`.
+
+    `mean` and `std` are in the order of the images' channels (RGB), also where the network wants BGR.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    unit: float = 255.0
+    bgr: bool = False
+
+
+# The three styles of keras.applications.imagenet_utils.preprocess_input.
+TORCH = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+CAFFE = Preprocessing(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), unit=1.0, bgr=True)
+TF = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))  # from -1 to 1
+
+
+@dataclass(frozen=True)
+class AuxiliaryHeads:
+    """Classifiers at inner layers that help to train: the layers by output name, and what lies between the two.
+
+    `neck` maps a layer's output, given the name of the head, to the vector which its classifier reads.
+    """
+
+    layers: Mapping[str, str]
+    neck: Callable[..., Any]
+    minimum_size: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +56,7 @@ class Family:
     preprocessing: Preprocessing
     neck: Callable[..., Any] | None = None
     dropout: float = 0.0
+    auxiliary: AuxiliaryHeads | None = None
 
 
 def assemble(
@@ -51,10 +76,10 @@ def assemble(
     """Build one Functional model. `kzoo.create_model` documents the arguments."""
     if weights is not None:
         raise unknown(f"weights for {name}", weights, [], "Pass weights=None to start from random weights.")
-    if auxiliary_heads:
+    if auxiliary_heads and family.auxiliary is None:
         raise InvalidArgument(f"{name} has no auxiliary heads. Received: auxiliary_heads=True. Valid: False.")
     if not include_top:
-        _refuse_head_arguments(classes, dropout)
+        _refuse_head_arguments(classes, dropout, auxiliary_heads or None)
     elif pooling is not None:
         raise InvalidArgument(
             f"pooling is for include_top=False; the top of {name} has its own. Received: pooling={pooling!r}."
@@ -63,7 +88,7 @@ def assemble(
         raise unknown("pooling", pooling, [*POOLING, "None"])
     default_shape, default_classes = defaults(name)
     input_shape = default_shape if input_shape is None else input_shape
-    input_shape = _check_input_shape(family, name, input_shape, include_top)
+    input_shape = _check_input_shape(family, name, input_shape, include_top, auxiliary_heads)
     classes = _check_classes(default_classes if classes is None else classes)
     dropout = _check_dropout(family.dropout if dropout is None else dropout)
 
@@ -74,20 +99,44 @@ def assemble(
     if include_top:
         x = family.neck(x, dropout) if family.neck else _pool_and_drop(x, dropout)
         x = _classifier(classes, classifier_activation)(x)
+        if auxiliary_heads:
+            x = {"predictions": x, **_auxiliary(family.auxiliary, images, x, classes, classifier_activation)}
     elif pooling:
         x = POOLING[pooling](name=f"{pooling}_pool")(x)
     return keras.Model(images, x, name=name)
 
 
+def constructor(spelling, name, family, module):
+    """Make the function that builds model `name` of `family`: the one called `spelling` in `module`."""
+
+    def build(**arguments):
+        return assemble(family, name, **arguments)
+
+    shape, classes = defaults(name)
+    build.__name__ = build.__qualname__ = spelling
+    build.__module__ = module
+    build.__doc__ = f"""Build `{name}`; `kzoo.create_model` documents the arguments.
+
+    Input: (batch, {", ".join(map(str, shape))}) by default, pixels from 0 to 255. Output: (batch, {classes})
+    probabilities.
+    """
+    return build
+
+
 def _preprocess(preprocessing, images):
-    """Scale and shift each channel; for a channel count other than the family's, by its mean over channels."""
+    """Scale and shift each channel; for a channel count other than the family's, by its mean over channels.
+
+    Channels are then not reordered either: what they mean is not known.
+    """
     channels = images.shape[-1]
     mean, std = preprocessing.mean, preprocessing.std
-    if len(mean) != channels:
+    known = len(mean) == channels
+    if not known:
         mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
-    scale = [1 / (255 * s) for s in std]
+    scale = [1 / (preprocessing.unit * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
-    return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(images)
+    x = keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(images)
+    return ReverseChannels(dtype="float32", name="preprocessing_bgr")(x) if preprocessing.bgr and known else x
 
 
 def _pool_and_drop(x, dropout):
@@ -95,30 +144,38 @@ def _pool_and_drop(x, dropout):
     return keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
 
 
-def _classifier(classes, activation):
+def _auxiliary(heads, images, predictions, classes, activation):
+    """The outputs of the auxiliary heads by name."""
+    model = keras.Model(images, predictions)
+    necks = {name: heads.neck(model.get_layer(layer).output, name) for name, layer in heads.layers.items()}
+    return {name: _classifier(classes, activation, name)(x) for name, x in necks.items()}
+
+
+def _classifier(classes, activation, name="predictions"):
     if activation not in ("softmax", None, "linear"):
         raise unknown("classifier_activation", activation, ["softmax", "linear", "None"])
-    return keras.layers.Dense(classes, activation=activation, dtype="float32", name="predictions")
+    return keras.layers.Dense(classes, activation=activation, dtype="float32", name=name)
 
 
-def _refuse_head_arguments(classes, dropout):
-    for argument, value in (("classes", classes), ("dropout", dropout)):
+def _refuse_head_arguments(classes, dropout, auxiliary_heads):
+    for argument, value in (("classes", classes), ("dropout", dropout), ("auxiliary_heads", auxiliary_heads)):
         if value is not None:
             raise InvalidArgument(
                 f"{argument} describes the top, which include_top=False leaves out. Received: {argument}={value!r}."
             )
 
 
-def _check_input_shape(family, name, input_shape, include_top):
+def _check_input_shape(family, name, input_shape, include_top, auxiliary_heads):
     shape: tuple = tuple(input_shape) if isinstance(input_shape, tuple | list) else (input_shape,)
-    flexible = not include_top or family.neck is None
+    flexible = not include_top or (family.neck is None and not auxiliary_heads)
+    least = family.auxiliary.minimum_size if auxiliary_heads else family.minimum_size
     sizes_ok = len(shape) == 3 and all(
-        (isinstance(s, int) and s >= family.minimum_size) or (s is None and flexible) for s in shape[:2]
+        (isinstance(s, int) and s >= least) or (s is None and flexible) for s in shape[:2]
     )
     if not sizes_ok or not (isinstance(shape[2], int) and shape[2] >= 1):
-        least = family.minimum_size
+        heads = " with auxiliary heads" if auxiliary_heads else ""
         raise InvalidArgument(
-            f"{name} takes input_shape=(height, width, channels) of at least {least} x {least} x 1. "
+            f"{name}{heads} takes input_shape=(height, width, channels) of at least {least} x {least} x 1. "
             f"Received: {input_shape!r}. Default: {defaults(name)[0]}."
         )
     return shape

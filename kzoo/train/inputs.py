@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kzoo.backend import tf
+from kzoo.classifier import output_layer
 from kzoo.data import Dataset, match_labels
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.train.config import default_batch_size
@@ -90,6 +91,7 @@ def check_fit(data: Dataset | Stream, model, which: str) -> None:
             f"The model takes images of shape {wanted}. Received: {which} images of shape {tuple(data.image_shape)}. "
             "Load them with image_size=, or build the model with input_shape=."
         )
+    output_layer(model)  # raises unless there is one output of shape (batch, classes)
     classes = model.output_shape[-1]
     if isinstance(data, Stream):
         return

@@ -18,7 +18,6 @@ from typing import Any
 
 from kzoo import augment, console, data
 from kzoo.backend import keras, tf
-from kzoo.classifier import output_layer
 from kzoo.data.loading import load_splits
 from kzoo.errors import InvalidArgument, RunError, TrainingDiverged, TrainingInterrupted
 from kzoo.hardware import probe, usable_only
@@ -512,7 +511,6 @@ def _build(run_dir: Path, build, train_data, validation_data):
             "of the command line with kzoo train --resume."
         )
     model = build()
-    output_layer(model)  # raises unless it is a classifier
     check_fit(train_data, model, "training")
     if validation_data is not None:
         check_fit(validation_data, model, "validation")

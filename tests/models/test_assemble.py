@@ -10,7 +10,7 @@ from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.models import _assemble
 
-MODELS = kzoo.list_models()
+MODELS = ["mnist_net", "resnet20_cifar"]
 
 
 def pixels(shape, batch=3):
@@ -140,6 +140,21 @@ def test_preprocessing_of_other_channel_counts_is_the_mean_over_channels():
     np.testing.assert_allclose(outputs, (pixels((8, 8, 3)) / 255 - 0.1307) / 0.3081, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])
+def test_preprocessing_is_keras_applications(mode, channels):
+    preprocessing = getattr(_assemble, mode.upper())
+    images = keras.Input((5, 4, channels))
+    outputs = keras.Model(images, _assemble._preprocess(preprocessing, images))(pixels((5, 4, channels)))
+    if channels == 3:
+        expected = keras.applications.imagenet_utils.preprocess_input(pixels((5, 4, 3)).astype("float32"), mode=mode)
+    else:  # the mean over channels, in the order they came
+        unit, mean, std = preprocessing.unit, np.mean(preprocessing.mean), np.mean(preprocessing.std)
+        expected = (pixels((5, 4, channels)) / unit - mean) / std
+    # Of order 1, or up to 151 in caffe style, in float32.
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=2e-6 if mode != "caffe" else 2e-5)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_bytes_and_floats_give_the_same(name):
     net = kzoo.create_model(name)
@@ -163,7 +178,8 @@ def test_pixels_and_outputs_are_float32_under_half_precision(name, policy):
     outputs = net(images)
     assert outputs.dtype == "float32"
     assert {w.dtype for w in net.weights} == {"float32"}
-    assert net.get_layer("conv1").compute_dtype == policy.removeprefix("mixed_")
+    convolutions = [layer for layer in net.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert {layer.compute_dtype for layer in convolutions} == {policy.removeprefix("mixed_")}
     # Half precision of 8 bits through four layers, on probabilities.
     np.testing.assert_allclose(outputs, exact(images), atol=0.03)
     assert not np.array_equal(outputs, exact(images))
