@@ -17,8 +17,9 @@ from kzoo.hardware import probe
 from kzoo.models import create_model
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, settle_for_data
-from kzoo.train.loop import State, prepare
+from kzoo.train.loop import prepare
 from kzoo.train.precision import dtype_policy, resolve
+from kzoo.train.trainer import State
 
 KERAS_BATCH_SIZE = 128
 

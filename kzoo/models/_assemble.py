@@ -1,5 +1,6 @@
 """What every model builder shares: the input, the preprocessing inside the model, the head. Validated here, once."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +116,8 @@ def constructor(spelling, name, family, module):
     shape, classes = defaults(name)
     build.__name__ = build.__qualname__ = spelling
     build.__module__ = module
+    own = [p for p in inspect.signature(assemble).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    build.__signature__ = inspect.Signature(own)  # pyright: ignore[reportFunctionMemberAccess]
     build.__doc__ = f"""Build `{name}`; `kzoo.create_model` documents the arguments.
 
     Input: (batch, {", ".join(map(str, shape))}) by default, pixels from 0 to 255. Output: (batch, {classes})

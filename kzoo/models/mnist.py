@@ -8,7 +8,7 @@ the net that brought the MNIST record to 99.79 % (Wan et al., "Regularization of
 
 from kzoo.backend import keras
 from kzoo.layers import BatchNormalization
-from kzoo.models._assemble import Family, Preprocessing, assemble
+from kzoo.models._assemble import Family, Preprocessing, constructor
 
 FEATURE_MAPS = (32, 64)
 UNITS = 150
@@ -44,12 +44,4 @@ FAMILY = Family(
 )
 
 
-def MNISTNet(**arguments):  # noqa: N802 - Keras's spelling of a model constructor
-    """Build the MNIST net; `kzoo.create_model` documents the arguments.
-
-    Input: (batch, 28, 28, 1) by default, pixels from 0 to 255. Output: (batch, 10) probabilities.
-
-    >>> MNISTNet().count_params()
-    524894
-    """
-    return assemble(FAMILY, "mnist_net", **arguments)
+MNISTNet = constructor("MNISTNet", "mnist_net", FAMILY, __name__)

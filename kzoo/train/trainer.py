@@ -1,0 +1,274 @@
+"""The trainer: one run in progress, epoch by epoch, with its state and what it writes."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from kzoo import augment, console
+from kzoo.backend import tf
+from kzoo.errors import TrainingDiverged, TrainingInterrupted
+from kzoo.saving import load_model, save_model
+from kzoo.train import checkpoint, runs
+from kzoo.train.config import TrainConfig
+from kzoo.train.evaluation import evaluate
+from kzoo.train.inputs import class_names_of_data, steps_per_epoch
+from kzoo.train.schedules import learning_rate
+from kzoo.train.step import TrainStep
+
+# Steps are executed several at a time, so that Python does not slow down a small network; as many as take about this
+# long, so that progress, Ctrl-C and checkpoints are prompt. Where the borders lie does not change the numbers.
+SECONDS_PER_EXECUTION = 0.5
+
+
+@dataclass
+class State:
+    """Where a run stands, besides its variables: plain data, saved with every checkpoint."""
+
+    epoch: int = 0  # epochs completed
+    batch: int = 0  # batches done of the current epoch
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # loss, correct, examples of the current epoch
+    seconds: float = 0.0  # spent on the current epoch
+    history: list[dict] = field(default_factory=list)
+    best: list[float] | None = None  # validation accuracy and minus the loss of the best epoch
+    best_epoch: int = 0
+    stale: int = 0  # epochs since the best
+    plateau_stale: int = 0  # epochs since the best or the last decay by plateau
+    plateau_factor: float = 1.0
+    finished: bool = False
+
+
+class Trainer:
+    """One run in progress; `kzoo.train.loop.prepare` makes it."""
+
+    def __init__(self, run_dir, config, step, final, train_data, validation_data):
+        self.dir: Path = run_dir
+        self.config: TrainConfig = config
+        self.step: TrainStep = step
+        self.final = final  # the float32 twin of the model in training: what is saved
+        self.train_data, self.validation_data = train_data, validation_data
+        self.class_names = class_names_of_data(train_data)
+        self.steps = steps_per_epoch(train_data, config.batch_size)
+        self.augment = augment.policy(config.augment)
+        self.state = State()
+        self.saved_at = time.monotonic()
+        self.steps_at_once = 1
+
+    def restore(self, record):
+        """Take up the checkpoint, or make the first."""
+        self.keeps_files = record.get("keep", True)
+        self.is_from_command_line = "model" in record
+        path = self.dir / runs.CHECKPOINT
+        if not path.exists():
+            self.save_checkpoint()
+            runs.forget_replaced(self.dir)
+            return
+        self.state = State(**checkpoint.restore(path, self.step.variables))
+        done = f"epoch {self.state.epoch + 1} of {self.config.epochs}, batch {self.state.batch} of {self.steps}"
+        console.log(f"resuming {self.dir} in {done}")
+        for change in runs.differing_versions(record):
+            console.warn(f"not the versions this run began with, so its bits may differ: {change}")
+
+    def save_checkpoint(self):
+        """Write the whole state."""
+        checkpoint.save(self.dir / runs.CHECKPOINT, self.step.variables, asdict(self.state))
+        self.saved_at = time.monotonic()
+
+    def train(self):
+        """Train from where the run stands to its last epoch."""
+        state, config = self.state, self.config
+        total = config.epochs * self.steps
+        with _deferred_interrupt() as interrupted, console.progress("training", total) as advance:
+            advance(state.epoch * self.steps + state.batch, "")
+            while state.epoch < config.epochs and not self._is_stopping_early():
+                self.train_epoch(interrupted, advance)
+                self._end_epoch()
+                if interrupted.is_set() and state.epoch < config.epochs:
+                    raise self._interruption()
+
+    def train_epoch(self, interrupted, advance):
+        """Train to the end of the current epoch; `interrupted` is an event, `advance` tells of progress."""
+        state, config = self.state, self.config
+        batches = self._batches(
+            self.train_data,
+            shuffle=True,
+            seed=config.seed,
+            epoch=state.epoch,
+            start_batch=state.batch,
+            augment=self.augment,
+        )
+        while state.batch < self.steps:
+            started = time.monotonic()
+            count = min(self.steps_at_once, self.steps - state.batch)
+            rates = [self._learning_rate(state.batch + i) for i in range(count)]
+            sums = self.step.train(batches, tf.constant(rates, tf.float32)).numpy()
+            for i, row in enumerate(sums):
+                if not math.isfinite(row[0]):
+                    self._stop_diverged(f"The loss became {row[0]}", state.batch + i, rates[i])
+            for row in sums:
+                state.sums = [total + float(value) for total, value in zip(state.sums, row, strict=True)]
+            state.batch += count
+            took = time.monotonic() - started
+            state.seconds += took
+            self.steps_at_once = _adjust(self.steps_at_once, took / count)
+            advance(count, f"epoch {state.epoch + 1}/{config.epochs} loss {state.sums[0] / state.sums[2]:.4f}")
+            if state.batch < self.steps:
+                if interrupted.is_set():
+                    self._check_weights()
+                    self.save_checkpoint()
+                    raise self._interruption()
+                if time.monotonic() - self.saved_at > config.checkpoint_seconds:
+                    self._check_weights()
+                    self.save_checkpoint()
+
+    def _learning_rate(self, batch):
+        return self.state.plateau_factor * learning_rate(self.config, self.state.epoch + batch / self.steps)
+
+    def _stop_diverged(self, what, batch, rate):
+        """Go back to the newest checkpoint, whose weights are finite, and stop."""
+        good = State(**checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables))
+        self._save_model(runs.LAST)
+        raise TrainingDiverged(
+            f"{what} at step {batch + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
+            + (
+                f"The last good model (epoch {good.epoch + 1}, step {good.batch}) is {self.dir / runs.LAST}. "
+                if self.keeps_files
+                else ""
+            )
+            + "Try a lower learning rate, a warm-up (--warmup-epochs), or --clip-norm."
+        )
+
+    def _check_weights(self):
+        """Before they are saved: a step with a finite loss can still leave weights that are not."""
+        if not self.step.is_finite():
+            last = self.state.batch - 1
+            self._stop_diverged("The weights became NaN or infinite", last, self._learning_rate(last))
+
+    def _end_epoch(self):
+        """Validate, then write models, checkpoint and history; killed in between, all of it is done again."""
+        self._check_weights()
+        state = self.state
+        loss, correct, examples = state.sums
+        row = {
+            "epoch": state.epoch + 1,
+            "learning_rate": self._learning_rate(self.steps - 1),
+            "loss": loss / examples,
+            "accuracy": correct / examples,
+        }
+        if self.validation_data is not None:
+            row["val_loss"], row["val_accuracy"] = self._validate()
+            if not math.isfinite(row["val_loss"]):
+                self._stop_diverged(
+                    f"The validation loss became {row['val_loss']}", self.steps - 1, row["learning_rate"]
+                )
+        row["seconds"] = round(state.seconds, 3)
+        row["images_per_second"] = round(examples / state.seconds, 1)
+        state.history.append(row)
+        state.epoch, state.batch, state.sums, state.seconds = state.epoch + 1, 0, [0.0, 0.0, 0.0], 0.0
+        if self._judge(row):
+            self._save_model(runs.BEST)
+        self._save_model(runs.LAST)
+        runs.write_history(self.dir, state.history)
+        runs.write_events(self.dir, row, time.time())
+        # Last: what is missing before it is done again, what were missing after it would stay so.
+        self.save_checkpoint()
+        shown = [f"{key} {row[key]:.4f}" for key in ("loss", "accuracy", "val_loss", "val_accuracy") if key in row]
+        speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s"
+        console.log(f"epoch {row['epoch']}/{self.config.epochs}  {'  '.join(shown)}  {speed}")
+
+    def _validate(self):
+        """Loss and accuracy on the validation data, in the training precision."""
+        totals = [0.0, 0.0, 0.0]
+        for images, labels in self._batches(self.validation_data):
+            sums = self.step.evaluate(images, labels).numpy()
+            totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
+        return totals[0] / totals[2], totals[1] / totals[2]
+
+    def _judge(self, row) -> bool:
+        """Whether this epoch is the best so far: by validation accuracy, then by validation loss."""
+        state, config = self.state, self.config
+        score = [row["val_accuracy"], -row["val_loss"]] if "val_loss" in row else [float(row["epoch"]), 0.0]
+        improved = state.best is None or score > state.best
+        if improved:
+            state.best, state.best_epoch, state.stale, state.plateau_stale = score, row["epoch"], 0, 0
+            return True
+        state.stale += 1
+        state.plateau_stale += 1
+        if config.schedule == "plateau" and state.plateau_stale >= config.patience:
+            state.plateau_factor *= config.decay_rate
+            state.plateau_stale = 0
+            console.log(f"no improvement for {config.patience} epochs: learning rate times {config.decay_rate:g}")
+        return False
+
+    def _is_stopping_early(self) -> bool:
+        patience = self.config.early_stopping
+        if patience is None or self.state.stale < patience:
+            return False
+        console.log(f"stopping early: no improvement for {patience} epochs since epoch {self.state.best_epoch}")
+        return True
+
+    def finish(self):
+        """Score the best model, from its file, and close the run."""
+        history = self.state.history
+        best = history[self.state.best_epoch - 1]
+        metrics = {
+            "epochs": len(history),
+            "best_epoch": self.state.best_epoch,
+            "training_seconds": round(sum(row["seconds"] for row in history), 3),
+            "train": {"loss": best["loss"], "accuracy": best["accuracy"]},
+        }
+        if self.validation_data is not None:
+            metrics["validation"] = evaluate(load_model(self.dir, "best"), self.validation_data)
+        runs.write_json(self.dir / runs.METRICS, metrics)
+        runs.write_curves(self.dir, history)
+        self.state.finished = True
+        self.save_checkpoint()
+
+    def _batches(self, dataset, **order) -> Iterator:
+        batches = dataset.batches(self.config.batch_size, **order)
+        return iter(self.step.strategy.experimental_distribute_dataset(batches))
+
+    def _save_model(self, name):
+        self.final.set_weights(self.step.model.get_weights())
+        save_model(self.final, self.dir / name, self.class_names)
+
+    def _interruption(self):
+        where = f"epoch {self.state.epoch + 1} of {self.config.epochs}, batch {self.state.batch} of {self.steps}"
+        if not self.keeps_files:
+            return TrainingInterrupted(
+                f"Interrupted in {where}. Nothing is kept: give fit a run_dir to be able to resume."
+            )
+        how = (
+            f"kzoo train --resume {self.dir}" if self.is_from_command_line else f"kzoo.train.resume({str(self.dir)!r})"
+        )
+        return TrainingInterrupted(f"Interrupted in {where}. Continue with: {how}")
+
+
+def _adjust(steps_at_once: int, seconds_per_step: float) -> int:
+    """How many steps to execute next; at most ten times as many, since the first ones are slow."""
+    return max(1, min(int(SECONDS_PER_EXECUTION / seconds_per_step), 10 * steps_at_once))
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event, so that the loop can save its state; the second one interrupts as usual."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def remember(number, frame):
+        interrupted.set()
+        signal.signal(signal.SIGINT, before)
+        console.log("interrupted: saving the state (again to stop at once)")
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
