@@ -85,13 +85,13 @@ def steps_per_epoch(data: Dataset | Stream, batch_size: int) -> int:
 
 def check_fit(data: Dataset | Stream, model, which: str) -> None:
     """Raise InvalidArgument unless the model takes these images and has an output for each of their classes."""
+    output_layer(model)  # raises unless there is one output of shape (batch, classes)
     wanted = tuple(model.input_shape[1:])
     if any(w not in (None, got) for w, got in zip(wanted, data.image_shape, strict=False)) or len(wanted) != 3:
         raise InvalidArgument(
             f"The model takes images of shape {wanted}. Received: {which} images of shape {tuple(data.image_shape)}. "
             "Load them with image_size=, or build the model with input_shape=."
         )
-    output_layer(model)  # raises unless there is one output of shape (batch, classes)
     classes = model.output_shape[-1]
     if isinstance(data, Stream):
         return
