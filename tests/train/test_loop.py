@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -423,3 +424,21 @@ def test_two_replicas_train_and_save_what_they_validated(fresh_python, tmp_path)
     assert accuracy == pytest.approx(history["val_accuracy"][-1], abs=1e-9)
     assert same
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["strategy"] == "mirrored"
+
+
+def test_an_image_that_changes_during_training_is_one_line(tmp_path, monkeypatch):
+    from PIL import Image
+
+    for name in ("dark", "light"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = np.full((8, 8), i + 200 * (name == "light"), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    monkeypatch.setattr("kzoo.data.catalog.available_memory", lambda: 0)  # images are decoded on the way
+    train = kzoo.data.load(tmp_path / "images")
+    broken = Path(train.where(0))
+    broken.write_bytes(b"no image any more")
+    with pytest.raises(DataError, match="An image has changed since it was checked") as caught:
+        fit(lambda: kzoo.create_model("mnist_net", input_shape=(8, 8, 1), classes=2), train)
+    assert str(broken) in str(caught.value)
+    assert "\n" not in str(caught.value)
