@@ -35,8 +35,9 @@ class TrainStep:
         self.good_steps: Any = tf.Variable(0, trainable=False) if _is_float16(config) else None
         # Kernels have a rank of at least 2; biases and normalization parameters have rank 1.
         self.decayed = [len(v.shape) > 1 for v in model.trainable_variables]
-        self.train = tf.function(self._train, reduce_retracing=True)
-        self.evaluate = tf.function(self._evaluate, reduce_retracing=True)
+        # Without AutoGraph, which does not work on every version of Python that TensorFlow runs on.
+        self.train = tf.function(self._train, reduce_retracing=True, autograph=False)
+        self.evaluate = tf.function(self._evaluate, reduce_retracing=True, autograph=False)
 
     @property
     def variables(self) -> list:
@@ -52,12 +53,15 @@ class TrainStep:
     def _train(self, batches, learning_rates):
         """Take a step on each of the next batches; returns (steps, 3): sum of losses, correct, examples."""
         steps = tf.size(learning_rates)
-        totals = tf.TensorArray(tf.float32, steps, element_shape=[3])
-        for step in tf.range(steps):
+
+        def take(step, totals):
             self.optimizer.learning_rate.assign(learning_rates[step])
             gradients, sums = self.strategy.run(self._gradients, args=next(batches))
             self._update(gradients)
-            totals = totals.write(step, self.strategy.reduce("SUM", sums, axis=None))
+            return step + 1, totals.write(step, self.strategy.reduce("SUM", sums, axis=None))
+
+        totals = tf.TensorArray(tf.float32, steps, element_shape=[3])
+        _, totals = tf.while_loop(lambda step, _: step < steps, take, (0, totals))
         return totals.stack()
 
     def _gradients(self, images, labels):
@@ -88,8 +92,12 @@ class TrainStep:
         double = tf.equal(self.good_steps, STEPS_BEFORE_DOUBLING)
         self.loss_scale.assign(tf.where(finite, tf.where(double, scale * 2, scale), tf.maximum(scale / 2, 1.0)))
         self.good_steps.assign(tf.where(double, 0, self.good_steps))
-        if finite:
+
+        def apply():
             self.strategy.run(self._apply, args=(gradients, scale))
+            return finite
+
+        tf.cond(finite, apply, lambda: finite)
 
     def _apply(self, gradients, scale):
         """Update the weights from gradients that are already summed over the replicas."""
