@@ -101,9 +101,7 @@ def _resume(directory: Path) -> dict:
     from kzoo.train import checkpoint
 
     record = runs.read_config(directory)
-    state = checkpoint.read_state(directory / runs.CHECKPOINT)
-    if state is not None and state["finished"]:
-        console.log(f"this run is finished: {state['epoch']} epochs in {directory}")
+    if checkpoint.finished_state(directory / runs.CHECKPOINT) is not None:
         return runs.read_json(directory / runs.METRICS)
     if not record.get("model"):
         raise InvalidArgument(

@@ -7,6 +7,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from kzoo import console
 from kzoo.errors import RunError
 from kzoo.files import write_bytes
 
@@ -24,6 +25,15 @@ def read_state(path: Path) -> dict | None:
         RunError: The file is damaged.
     """
     return _read(path, with_values=False)[0] if path.exists() else None
+
+
+def finished_state(path: Path) -> dict | None:
+    """The state in a checkpoint if its run is finished, after saying so; None otherwise."""
+    state = read_state(path)
+    if state is None or not state["finished"]:
+        return None
+    console.log(f"this run is finished: {state['epoch']} epochs in {path.parent}")
+    return state
 
 
 def restore(path: Path, variables: list) -> dict:

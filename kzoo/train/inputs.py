@@ -20,9 +20,6 @@ class Stream:
     Its order is the user's, so a run on it resumes at the right batch, but bit for bit only if that order repeats.
     """
 
-    class_names = None
-    fingerprint = None
-
     def __init__(self, dataset, batch_size: int | None):
         """Batch the dataset, unless it is batched."""
         _check_elements(dataset)

@@ -112,9 +112,8 @@ def resume(
     """
     run_dir = Path(run_dir).expanduser()
     record = runs.read_config(run_dir)
-    state = checkpoint.read_state(run_dir / runs.CHECKPOINT)
-    if state is not None and state["finished"]:
-        console.log(f"this run is finished: {state['epoch']} epochs in {run_dir}")
+    state = checkpoint.finished_state(run_dir / runs.CHECKPOINT)
+    if state is not None:
         return _result(run_dir, State(**state))
     with runs.lock(run_dir):
         if train_data is None:
