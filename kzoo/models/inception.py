@@ -8,7 +8,7 @@ batch normalization (Ioffe & Szegedy, 2015) instead of both.
 from functools import partial
 
 from kzoo.backend import keras
-from kzoo.layers import BatchNormalization, LocalResponseNormalization
+from kzoo.layers import BatchNormalization, Conv2D, LocalResponseNormalization
 from kzoo.models._assemble import TORCH, AuxiliaryHeads, Family, Preprocessing, assemble
 
 # Table 1: filters of each inception module. A max pooling precedes 4a and 5a.
@@ -71,10 +71,10 @@ def _module(x, filters, name, conv, batch_norm):
 def _convolution(x, filters, size, name, batch_norm, strides=1, padding="same"):
     arguments = {"strides": strides, "padding": padding, "name": name}
     if batch_norm:
-        x = keras.layers.Conv2D(filters, size, use_bias=False, **arguments)(x)
+        x = Conv2D(filters, size, use_bias=False, **arguments)(x)
         x = BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")(x)
         return keras.layers.ReLU(name=f"{name}_relu")(x)
-    return keras.layers.Conv2D(filters, size, activation="relu", **_initializers(), **arguments)(x)
+    return Conv2D(filters, size, activation="relu", **_initializers(), **arguments)(x)
 
 
 def _initializers():

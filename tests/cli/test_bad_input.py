@@ -46,7 +46,10 @@ USAGE = [
     ("predict pyproject.toml pyproject.toml", 2, "must be a .keras file"),
     ("info resnet18b", 2, "Unknown model"),
     ("list vgg0*", 2, "Unknown model pattern"),
-    ("bench speed mnist_net", 2, 'Choose from: "train-step"'),
+    ("bench speed mnist_net", 2, 'Choose from: "train-step", "infer"'),
+    ("bench infer resnet18 --against applications", 2, "keras.applications has no such model. Received: 'resnet18'"),
+    ("bench infer resnet18 --rounds 0", 2, "--rounds must be at least 1. Received: 0"),
+    ("bench infer resnet18 --precision half", 2, 'Choose from: "float32", "mixed_bfloat16", "mixed_float16"'),
 ]
 
 

@@ -199,11 +199,28 @@ def test_bench_measures_every_contender(last_json):
     arguments = ["bench", "train-step", "mnist_net", "--images", "256", "--rounds", "1", "--json"]
     assert kzoo(arguments) == 0
     rows = last_json()["rows"]
-    assert [(row["name"], row["augment"]) for row in rows] == [
-        ("plain Keras", "none"),
-        ("kzoo, its defaults", "none"),
-        ("kzoo, its defaults", "digits"),
-        ("kzoo, as Keras", "none"),
+    own = [row["precision"] for row in rows if row["name"] == "kzoo.train, its defaults"][0]
+    others = [own] if own != "float32" else []
+    assert [(row["name"], row["precision"], row["batch_size"], row["augment"]) for row in rows] == [
+        *(
+            (name, precision, 128, "none")
+            for precision in ["float32", *others]
+            for name in ("plain Keras", "kzoo, Keras's fit", "kzoo.train")
+        ),
+        ("plain Keras", "float32", 128, "none"),
+        ("kzoo.train, its defaults", own, 256, "none"),
+        ("kzoo.train, its defaults", own, 256, "digits"),
     ]
-    assert rows[0]["ratio"] == 1
-    assert rows[3]["precision"] == "float32"
+    assert {row["ratio"] for row in rows if row["name"] == "plain Keras"} == {1}
+    # TensorFlow alone takes some 300 MB; the machine has less than 4 TB.
+    assert all(3e8 < row["peak_memory_bytes"] < 4e12 for row in rows)
+
+
+def test_bench_of_inference_with_a_list_of_precisions(last_json):
+    arguments = ["bench", "infer", "resnet20_cifar", "--images", "32", "--batch-size", "16", "--rounds", "1", "--json"]
+    assert kzoo([*arguments, "--precision", "float32", "mixed_bfloat16"]) == 0
+    result = last_json()
+    assert result["against"] == "plain"
+    assert [(row["name"], row["precision"], row["batch_size"]) for row in result["rows"]] == [
+        (name, precision, 16) for precision in ("float32", "mixed_bfloat16") for name in ("plain Keras", "kzoo")
+    ]
