@@ -42,6 +42,9 @@ USAGE = [
     ("predict . pyproject.toml", 2, "Not a run directory: it has no config.json"),
     ("predict pyproject.toml pyproject.toml", 2, "must be a .keras file"),
     ("info resnet18b", 2, "Unknown model"),
+    ("info resnet18 --image-size 0", 2, "--image-size must be like"),
+    ("info vgg16 --image-size 16", 2, "vgg16 takes input_shape"),
+    ("info pyproject.toml", 2, "must be a .keras file"),
     ("list vgg0*", 2, "Unknown model pattern"),
     ("bench speed mnist_net", 2, 'Choose from: "train-step"'),
 ]
