@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kzoo import data
+from kzoo import data, describe
 from kzoo.cli import run as kzoo
 from kzoo.models.registry import list_models
 
@@ -185,6 +185,37 @@ def test_info_follows_the_input_size(last_json):
     # 5x5x3x32 + 5x5x32x64 kernels, 8x4x64 x 150 and 150 x 2 + 2 dense, 4 numbers per normalized channel
     assert info["parameters"] == 2400 + 51200 + 8 * 4 * 64 * 150 + 302 + 4 * (32 + 64 + 150)
     assert info["parameters"] - info["trainable_parameters"] == 2 * (32 + 64 + 150)
+
+
+def test_info_tells_the_stages(capfd, last_json):
+    assert kzoo(["info", "resnet18", "--image-size", "64", "--json"]) == 0
+    info = last_json()
+    assert (info["depth"], info["multiply_adds"]) == (18, describe("resnet18", (64, 64, 3)).multiply_adds)
+    assert [stage["name"] for stage in info["stages"]] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert info["stages"][-1] == {
+        "name": "conv5", "layer": "conv5_block2_out", "output_shape": [2, 2, 512], "stride": 32, "channels": 512,
+        "receptive_field": 435, "depth": 17, "parameters": 8_388_608 + 5 * 4 * 512,
+        "multiply_adds": 4 * 8_388_608,
+    }  # fmt: skip
+    assert kzoo(["info", "mnist_net"]) == 0
+    header, *stages = capfd.readouterr().out.splitlines()[1:]
+    assert header.split("\t")[:5] == ["stage", "output", "stride", "channels", "receptive field"]
+    assert [line.split("\t")[:5] for line in stages] == [
+        ["conv1", "28x28x32", "1", "32", "5"],
+        ["conv2", "14x14x64", "2", "64", "14"],
+        ["predictions", "10", "", "10", ""],
+    ]
+
+
+def test_info_as_markdown_of_a_run(digits_run, capfd):
+    assert kzoo(["info", str(digits_run), "--markdown", "--layers"]) == 0
+    printed = capfd.readouterr().out
+    assert printed.startswith("mnist_net: 524,894 parameters")
+    assert "\n\n| stage | output |" in printed
+    assert "\n\n| layer | type |" in printed
+    assert "\n| conv2 | Conv2D | 14x14x64 | 51,200 | 10.04 M |\n" in printed
+    assert kzoo(["info", str(digits_run), "--image-size", "32"]) == 2
+    assert "mnist_net is built for input_shape=(28, 28, 1)" in capfd.readouterr().err
 
 
 def test_doctor_finds_nothing_wrong_here(last_json):
