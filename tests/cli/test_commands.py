@@ -230,7 +230,7 @@ def test_bench_measures_every_contender(last_json):
     arguments = ["bench", "train-step", "mnist_net", "--images", "256", "--rounds", "1", "--json"]
     assert kzoo(arguments) == 0
     rows = last_json()["rows"]
-    own = [row["precision"] for row in rows if row["name"] == "kzoo.train, its defaults"][0]
+    own = next(row["precision"] for row in rows if row["name"] == "kzoo.train, its defaults")
     others = [own] if own != "float32" else []
     assert [(row["name"], row["precision"], row["batch_size"], row["augment"]) for row in rows] == [
         *(

@@ -38,8 +38,8 @@ def outputs_and_gradients(layer, inputs, upstream):
 @pytest.mark.parametrize("arguments", CASES, ids=str)
 def test_results_equal_keras(arguments):
     keras_layer, layer = pair(**arguments)
-    inputs = tf.random.stateless_normal((5, 9, 7, 8), [0, 1])
-    upstream = tf.random.stateless_normal(keras_layer.compute_output_shape(inputs.shape), [0, 2])
+    inputs = tf.random.stateless_normal((5, 9, 7, 8), (0, 1))
+    upstream = tf.random.stateless_normal(keras_layer.compute_output_shape(inputs.shape), (0, 2))
     expected = outputs_and_gradients(keras_layer, inputs, upstream)
     found = outputs_and_gradients(layer, inputs, upstream)
     for ours, theirs in zip(found, expected, strict=True):
