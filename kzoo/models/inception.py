@@ -123,7 +123,8 @@ BATCH_NORM = Family(
     minimum_size=15,  # leaves pool4 1 x 1
     preprocessing=TORCH,
     dropout=0.2,  # torchvision's
-    auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=True), minimum_size=15),
+    # 31 pixels leave 4a and 4d 2 x 2; Keras's adaptive pooling cannot spread a single pixel over 4 x 4.
+    auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=True), minimum_size=31),
 )
 
 

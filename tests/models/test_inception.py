@@ -207,13 +207,13 @@ def test_auxiliary_heads_train_with_plain_compile_and_fit():
 
 def test_kzoo_train_uses_the_heads_and_saves_the_model_without(tmp_path):
     def build():
-        return kzoo.create_model("inception_v1_bn", input_shape=(15, 15, 3), classes=2, auxiliary_heads=True)
+        return kzoo.create_model("inception_v1_bn", input_shape=(31, 31, 3), classes=2, auxiliary_heads=True)
 
-    data = pixels((15, 15, 3)), np.array([0, 1])
+    data = pixels((31, 31, 3)), np.array([0, 1])
     config = kzoo.train.TrainConfig(epochs=2, precision="float32")
     result = kzoo.train.fit(build, data, config=config, run_dir=tmp_path / "run")
     assert {"auxiliary_1_loss", "auxiliary_2_loss"} < set(result.history)
-    default = kzoo.create_model("inception_v1_bn", input_shape=(15, 15, 3), classes=2)
+    default = kzoo.create_model("inception_v1_bn", input_shape=(31, 31, 3), classes=2)
     saved = kzoo.load_model(tmp_path / "run")
     assert [(w.path, w.shape) for w in saved.weights] == [(w.path, w.shape) for w in default.weights]
 
@@ -236,7 +236,7 @@ def test_kzoo_train_uses_the_heads_and_saves_the_model_without(tmp_path):
         (
             "inception_v1_bn",
             {"input_shape": (None, None, 3)},
-            "inception_v1_bn with auxiliary heads takes input_shape=(height, width, channels) of at least 15 x 15 x 1. "
+            "inception_v1_bn with auxiliary heads takes input_shape=(height, width, channels) of at least 31 x 31 x 1. "
             "Received: (None, None, 3). Default: (224, 224, 3).",
         ),
     ],
