@@ -11,6 +11,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["augment", "data", "layers", "models", "train"],
     submod_attrs={
+        "models.description": ["describe"],
+        "models.endpoints": ["feature_extractor"],
         "models.inception": ["InceptionV1", "InceptionV1BN"],
         "models.mnist": ["MNISTNet"],
         "models.registry": ["create_model", "list_models"],
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from kzoo import layers as layers
     from kzoo import models as models
     from kzoo import train as train
+    from kzoo.models.description import describe as describe
+    from kzoo.models.endpoints import feature_extractor as feature_extractor
     from kzoo.models.inception import InceptionV1 as InceptionV1
     from kzoo.models.inception import InceptionV1BN as InceptionV1BN
     from kzoo.models.mnist import MNISTNet as MNISTNet

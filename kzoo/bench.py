@@ -1,112 +1,216 @@
-"""Measurements of kzoo against plain Keras, in one process and in turn, so that their ratio can be trusted."""
+"""Measurements of kzoo against Keras, in one process and in turn, so that their ratio can be trusted."""
 
+import gc
+import multiprocessing
+import resource
 import statistics
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from kzoo import console
 from kzoo.backend import keras
+from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
+from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.models import create_model
+from kzoo.models.registry import defaults
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, settle_for_data
 from kzoo.train.loop import prepare
 from kzoo.train.precision import dtype_policy, resolve
+from kzoo.train.step import create_optimizer
 from kzoo.train.trainer import State
 
-KERAS_BATCH_SIZE = 128
+# The models that keras.applications has too, with the same layers.
+APPLICATIONS = {
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    **{f"resnet{depth}": f"ResNet{depth}" for depth in (50, 101, 152)},
+    **{f"resnet{depth}_v2": f"ResNet{depth}V2" for depth in (50, 101, 152)},
+}
+# Batches and images by the size of the images: up to 64 x 64, and above.
+BATCH_SIZE = {True: 128, False: 16}
+IMAGES = {True: 16_384, False: 64}
+# The dataset that a model was made for and its size, for which kzoo's defaults are taken.
+DATASET = {"mnist_net": ("mnist", 54_000)}
 
-# The size of dataset that kzoo's defaults are taken for: the training split of MNIST.
-DATASET_SIZE = 54_000
-# The dataset that a model was made for, by whose name the augmentation is chosen.
-_DATASET = {"mnist_net": "mnist"}
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to run a model."""
+
+    name: str
+    precision: str
+    batch_size: int
+    maker: str
+    """Whose model: "kzoo", "applications" (keras.applications) or "plain" (the same, Keras's layers)."""
+    trainer: str = "keras"
+    """Whose training loop: "keras" (`Model.fit`) or "kzoo" (`kzoo.train`)."""
+    augment: str = "none"
 
 
-def train_step(model: str, images: int, rounds: int = 5) -> dict:
-    """Training throughput of a model: kzoo's defaults against plain Keras, and against it at equal settings.
+@dataclass(frozen=True)
+class Work:
+    """What all contenders do: a pass over the same random images."""
 
-    Plain Keras is the same layers with `keras.layers.BatchNormalization`, compiled and fitted with Keras's defaults on
-    the same arrays: float32, batches of 128, one step per execution. kzoo's defaults are those for a dataset of
-    MNIST's size. Each round trains an epoch of each in turn.
+    what: str
+    """"train-step" or "infer"."""
+    model: str
+    images: int
+
+
+def measure(
+    what: str,
+    model: str,
+    *,
+    against: str | None = None,
+    precisions: Sequence[str] = (),
+    batch_size: int | None = None,
+    images: int | None = None,
+    rounds: int = 5,
+) -> dict:
+    """Throughput and peak memory of a model of kzoo and of its reference, with equal settings.
+
+    The reference is the model of the same name of keras.applications where there is one, else `plain`: kzoo's model
+    with `keras.layers` for kzoo's convolution and batch normalization. It is fitted, or predicts, by Keras. kzoo's
+    model runs in the same Keras loop, and in training also in `kzoo.train`; all use the same optimizer, AdamW.
+
+    Each round runs all contenders in turn, every second round in reverse order; a contender's ratio is the median over
+    the rounds of its speed by the reference's in the same round. Without `precisions` and `batch_size`, training is
+    also compared as it is out of the box: Keras's float32 and 128 or 16 images a step, kzoo's defaults for the dataset.
 
     Args:
+        what: "train-step" or "infer".
         model: A model name.
-        images: Random images in the epoch.
-        rounds: How often each is measured, after one epoch of warm-up.
+        against: "applications" or "plain".
+        precisions: Dtype policies, each a comparison of its own; by default float32, and what kzoo takes here.
+        batch_size: Images per step; by default 128 for images up to 64 x 64, else 16.
+        images: Random images in a pass; by default 16,384 or 64.
+        rounds: How often each is measured, after one pass of warm-up.
 
     Returns:
-        `rows`: name, precision, batch size, augmentation and the median images/s of each contender, and the median over
-        the rounds of its ratio to plain Keras. `machine` and `rounds`.
+        `rows`: for each contender its fields, images per second (median), ratio to the reference of its comparison, and
+        peak memory in bytes of a process of its own that does the same. `machine`, and the arguments.
+
+    Raises:
+        InvalidArgument: keras.applications has no such model.
     """
-    generator = np.random.default_rng(0)
-    shape = create_model(model).input_shape[1:]
-    classes = create_model(model).output_shape[1]
-    x = generator.integers(0, 256, (images, *shape), np.uint8)
-    y = generator.integers(0, classes, images).astype(np.int32)
-    with tempfile.TemporaryDirectory(prefix="kzoo-bench-") as folder, ExitStack() as stack:
-
-        def kzoo_epoch(name, config):
-            run_dir = stack.enter_context(runs.new(Path(folder) / name, config))
-            return _kzoo_epoch(run_dir, model, x, y)
-
-        defaults, _ = resolve(settle_for_data(TrainConfig(), _DATASET.get(model, ""), DATASET_SIZE, shape), probe())
-        equal = TrainConfig(precision="float32", strategy="one", batch_size=KERAS_BATCH_SIZE, augment="none")
-        plain = replace(defaults, augment="none")
-        contenders = [
-            ("plain Keras", "float32", KERAS_BATCH_SIZE, "none", _keras_epoch(model, x, y)),
-            ("kzoo, its defaults", plain.precision, plain.batch_size, "none", kzoo_epoch("defaults", plain)),
-            ("kzoo, as Keras", "float32", KERAS_BATCH_SIZE, "none", kzoo_epoch("equal", equal)),
-        ]
-        if defaults.augment != "none":
-            epoch = kzoo_epoch("augmented", defaults)
-            row = ("kzoo, its defaults", defaults.precision, defaults.batch_size, defaults.augment, epoch)
-            contenders.insert(2, row)
-        rows = _measure(contenders, images, rounds)
+    (height, width, _), _ = defaults(model)
+    is_small = height * width <= 64 * 64
+    work = Work(what, model, images or IMAGES[is_small])
+    against = against or ("applications" if model in APPLICATIONS else "plain")
+    if against == "applications" and model not in APPLICATIONS:
+        raise InvalidArgument(
+            f"keras.applications has no such model. Received: {model!r}. Use --against plain, or one of: "
+            f"{', '.join(APPLICATIONS)}."
+        )
+    own = resolve(TrainConfig(), probe())[0].precision
+    wanted = tuple(dict.fromkeys(precisions)) or tuple(dict.fromkeys(("float32", own)))
+    batch = batch_size or BATCH_SIZE[is_small]
+    comparisons = [_at_equal_settings(what, against, precision, batch) for precision in wanted]
+    if what == "train-step" and not precisions and batch_size is None:
+        comparisons.append(_out_of_the_box(model, against, batch))
+    rows = [row for contenders in comparisons for row in _compare(work, contenders, rounds)]
     machine = probe()
-    return {"model": model, "rows": rows, "rounds": rounds, "machine": f"{machine.cpu}, {machine.cores} cores"}
+    return {
+        **asdict(work),
+        "against": against,
+        "rounds": rounds,
+        "rows": rows,
+        "machine": f"{machine.cpu}, {machine.cores} cores",
+    }
 
 
-def _measure(contenders, images, rounds) -> list[dict]:
-    """Run an epoch of each in turn, once to warm up and then `rounds` times."""
+def _at_equal_settings(what, against, precision, batch_size) -> list[Contender]:
+    reference = {"applications": "keras.applications", "plain": "plain Keras"}[against]
+    contenders = [
+        Contender(reference, precision, batch_size, against),
+        Contender("kzoo", precision, batch_size, "kzoo"),
+    ]
+    if what == "train-step":
+        contenders[1:] = [
+            Contender("kzoo, Keras's fit", precision, batch_size, "kzoo"),
+            Contender("kzoo.train", precision, batch_size, "kzoo", trainer="kzoo"),
+        ]
+    return contenders
+
+
+def _out_of_the_box(model, against, batch_size) -> list[Contender]:
+    """Keras's defaults, and kzoo's for the dataset that the model was made for, without and with augmentation."""
+    dataset, size = DATASET.get(model, ("", 50_000))
+    chosen = settle_for_data(resolve(TrainConfig(), probe())[0], dataset, size, defaults(model)[0])
+    reference, *_ = _at_equal_settings("infer", against, "float32", batch_size)
+    ours = Contender("kzoo.train, its defaults", chosen.precision, chosen.batch_size or batch_size, "kzoo", "kzoo")
+    augmented = [replace(ours, augment=chosen.augment)] if chosen.augment != "none" else []
+    return [reference, ours, *augmented]
+
+
+def _compare(work: Work, contenders: list[Contender], rounds: int) -> list[dict]:
+    """Measure the contenders against the first of them."""
+    memory = [_peak_memory_alone(work, contender) for contender in contenders]
     speeds: list[list[float]] = [[] for _ in contenders]
-    with console.progress("measuring", (rounds + 1) * len(contenders)) as advance:
-        for turn in range(rounds + 1):
-            for (name, *_, epoch), results in zip(contenders, speeds, strict=True):
-                start = time.perf_counter()
-                epoch()
-                if turn:
-                    results.append(images / (time.perf_counter() - start))
-                advance(1, name)
+    with ExitStack() as stack:
+        passes = [_prepare(work, contender, stack) for contender in contenders]
+        with console.progress(f"measuring {contenders[0].precision}", (rounds + 1) * len(contenders)) as advance:
+            for turn in range(rounds + 1):
+                for i in list(range(len(contenders)))[:: -1 if turn % 2 else 1]:
+                    start = time.perf_counter()
+                    passes[i]()
+                    if turn:  # the first round warms up
+                        speeds[i].append(work.images / (time.perf_counter() - start))
+                    advance(1, contenders[i].name)
+    del passes
+    gc.collect()  # the next comparison's models need the room
     return [
         {
-            "name": name,
-            "precision": precision,
-            "batch_size": batch_size,
-            "augment": augment,
-            "images_per_second": statistics.median(results),
-            "ratio": statistics.median(a / b for a, b in zip(results, speeds[0], strict=True)),
+            **asdict(contender),
+            "images_per_second": statistics.median(own),
+            "ratio": statistics.median(a / b for a, b in zip(own, speeds[0], strict=True)),
+            "peak_memory_bytes": peak,
         }
-        for (name, precision, batch_size, augment, _), results in zip(contenders, speeds, strict=True)
+        for contender, own, peak in zip(contenders, speeds, memory, strict=True)
     ]
 
 
-def _keras_epoch(name, x, y) -> Callable[[], None]:
-    with dtype_policy("float32"):
-        model = with_keras_batch_normalization(create_model(name))
-    model.compile(optimizer="adamw", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    return lambda: model.fit(x, y, batch_size=KERAS_BATCH_SIZE, epochs=1, verbose=0)
+def _prepare(work: Work, contender: Contender, stack: ExitStack) -> Callable[[], object]:
+    """Build the contender's model; returns the function that passes over the images once."""
+    shape, classes = defaults(work.model)
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 256, (work.images, *shape), np.uint8)
+    y = generator.integers(0, classes, work.images).astype(np.int32)
+    if contender.trainer == "kzoo":
+        return _kzoo_epoch(work, contender, x, y, stack)
+    with dtype_policy(contender.precision):
+        model = _build(work.model, contender.maker)
+    if work.what == "infer":
+        return lambda: model.predict(x, batch_size=contender.batch_size, verbose=0)
+    model.compile(create_optimizer(_config(contender)), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return lambda: model.fit(x, y, batch_size=contender.batch_size, epochs=1, verbose=0)
 
 
-def _kzoo_epoch(run_dir, name, x, y) -> Callable[[], None]:
+def _config(contender: Contender) -> TrainConfig:
+    return TrainConfig(
+        precision=contender.precision,  # pyright: ignore[reportArgumentType] - checked there
+        strategy="one",
+        batch_size=contender.batch_size,
+        augment=contender.augment,
+    )
+
+
+def _kzoo_epoch(work, contender, x, y, stack) -> Callable[[], None]:
     """An epoch of a real run: what `kzoo train` does between two validations."""
-    trainer = prepare(run_dir, lambda: create_model(name), (x, y))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kzoo-bench-")))
+    run_dir = stack.enter_context(runs.new(folder / "run", _config(contender)))
+    trainer = prepare(run_dir, lambda: create_model(work.model), (x, y))
 
     def epoch():
         trainer.state = State()
@@ -115,12 +219,40 @@ def _kzoo_epoch(run_dir, name, x, y) -> Callable[[], None]:
     return epoch
 
 
-def with_keras_batch_normalization(model):
-    """A copy of a kzoo model that is plain Keras throughout."""
+def _build(name: str, maker: str):
+    if maker == "applications":
+        return getattr(keras.applications, APPLICATIONS[name])(weights=None)
+    model = create_model(name)
+    return in_plain_keras(model) if maker == "plain" else model
+
+
+def in_plain_keras(model):
+    """A copy of a kzoo model with Keras's layers for those of kzoo's that stand in for them."""
+    replaced = {Conv2D: keras.layers.Conv2D, BatchNormalization: keras.layers.BatchNormalization}
 
     def plain(layer):
-        config = layer.get_config()
-        is_own = type(layer).__module__.startswith("kzoo.")
-        return (keras.layers.BatchNormalization if is_own else type(layer)).from_config(config)
+        return replaced.get(type(layer), type(layer)).from_config(layer.get_config())
 
     return keras.models.clone_model(model, clone_function=plain)
+
+
+def _peak_memory_alone(work: Work, contender: Contender) -> int:
+    """Bytes at the peak of a new process that passes twice over a few batches."""
+    few = replace(work, images=3 * contender.batch_size)
+    # Not forked: a copy of this process would begin with its memory.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_peak_memory, few, contender).result()
+
+
+def _peak_memory(work: Work, contender: Contender) -> int:
+    console.logger.setLevel("ERROR")
+    with ExitStack() as stack:
+        run = _prepare(work, contender, stack)
+        run()
+        run()
+    try:  # Linux: of this program alone, where getrusage also counts what its process was before
+        status = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,7 +1,30 @@
-"""What kzoo expects of a classifier: one output of shape (batch, classes), probabilities or logits."""
+"""What kzoo expects of a classifier: one output of shape (batch, classes), probabilities or logits.
+
+In training it may have auxiliary heads: its output is a dict then, of "predictions" and any other names.
+"""
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
+
+PREDICTIONS = "predictions"
+
+
+def auxiliary_heads(model) -> tuple[str, ...]:
+    """The names of a model's outputs besides "predictions", in a fixed order; empty for an ordinary classifier."""
+    output = getattr(model, "output", None)  # a model that is not Functional may have none
+    if not isinstance(output, dict) or PREDICTIONS not in output:
+        return ()
+    return tuple(sorted(name for name in output if name != PREDICTIONS))
+
+
+def head(model, name: str):
+    """The model that ends in one of the outputs of `model`, with the same weights."""
+    return keras.Model(model.input, model.output[name], name=model.name)
+
+
+def without_auxiliary_heads(model):
+    """The classifier alone, with the same weights: `model` itself where it has no auxiliary heads."""
+    return head(model, PREDICTIONS) if auxiliary_heads(model) else model
 
 
 def output_layer(model):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kzoo.backend import keras
-from kzoo.classifier import ends_in_softmax, output_layer
+from kzoo.classifier import ends_in_softmax, output_layer, without_auxiliary_heads
 from kzoo.data import images as decoding
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.saving import class_names_of
@@ -54,6 +54,7 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
     if isinstance(images, str | os.PathLike):
         images = [images]
     names = class_names_of(model)
+    model = without_auxiliary_heads(model)
     ranked = []
     for start in range(0, len(images), BATCH_SIZE):
         batch = _prepare(images[start : start + BATCH_SIZE], model.input_shape[1:])

@@ -22,7 +22,7 @@ app = App(
 )
 for _name, _function, _help in (
     ("list", "models:list_command", "List the models of the zoo."),
-    ("info", "models:info_command", "Show what a model is: input, classes, parameters, layers."),
+    ("info", "models:info_command", "Show what a model is: parameters, multiply-adds, depth, stages."),
     ("train", "train:command", "Train a model on a dataset, or resume a run."),
     ("evaluate", "evaluate:command", "Score a trained model on labelled images."),
     ("predict", "predict:command", "Classify images with a trained model."),

@@ -1,9 +1,12 @@
 """`kzoo list` and `kzoo info`."""
 
+from pathlib import Path
+
 from kzoo.cli._options import ImageSize, parse_image_size
 from kzoo.cli._output import Json, print_json, print_table
 from kzoo.errors import unknown
-from kzoo.models.registry import check_name, defaults, list_models
+from kzoo.models.registry import BUILDERS, defaults, list_models
+from kzoo.text import markdown_table
 
 
 def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
@@ -32,46 +35,45 @@ def info_command(
     image_size: ImageSize = None,
     channels: int | None = None,
     classes: int | None = None,
+    layers: bool = False,
+    markdown: bool = False,
     json: Json = False,
 ) -> None:
-    """Show what a model is: input, classes, parameters, layers.
+    """Show what a model is: parameters, multiply-adds, depth, and what each stage sees.
 
     Args:
-        model: A name of `kzoo list`.
+        model: A name of `kzoo list`, a run directory or a .keras file.
         channels: Channels of the images.
         classes: Number of classes.
+        layers: Show each layer too.
+        markdown: Print Markdown.
     """
-    check_name(model)
-    size = parse_image_size(image_size)
-    (height, width, default_channels), _ = defaults(model)
-    shape = (*(size or (height, width)), default_channels if channels is None else channels)
-    from kzoo import create_model
+    asked = parse_image_size(image_size)
+    described, shape = _find(model)
+    if asked or channels is not None:
+        shape = (*(asked or shape[:2]), shape[2] if channels is None else channels)
+    from kzoo import describe
 
-    built = create_model(model, input_shape=shape, classes=classes)
-    trainable = sum(w.value.shape.num_elements() for w in built.trainable_weights)
-    layers = [
-        {
-            "name": layer.name,
-            "type": type(layer).__name__,
-            "output_shape": list(layer.output.shape[1:]),
-            "parameters": layer.count_params(),
-        }
-        for layer in built.layers
-    ]
-    description = {
-        "name": model,
-        "input_shape": list(shape),
-        "classes": built.output_shape[-1],
-        "parameters": built.count_params(),
-        "trainable_parameters": trainable,
-        "layers": layers,
-    }
+    found = describe(described, shape, classes=classes)
     if json:
-        print_json(description)
+        print_json(found.to_dict())
         return
-    counts = f"{built.count_params():,} parameters, {trainable:,} of them trainable"
-    print(f"{model}: {counts}; {built.output_shape[-1]} classes")
-    print_table(
-        ("layer", "type", "output", "parameters"),
-        [(x["name"], x["type"], "x".join(map(str, x["output_shape"])), f"{x['parameters']:,}") for x in layers],
-    )
+    tables = [found.table()]
+    if layers:
+        tables.append(found.layer_table())
+    print(found.summary())
+    for titles, *rows in tables:
+        if markdown:
+            print(f"\n{markdown_table([titles, *rows])}")
+        else:
+            print_table(titles, rows)
+
+
+def _find(model: str):
+    """What to describe, a name or a loaded model, and the shape of its input."""
+    if model in BUILDERS or not Path(model).expanduser().exists():
+        return model, defaults(model)[0]
+    from kzoo.saving import load_model
+
+    loaded = load_model(model)
+    return loaded, loaded.input_shape[1:]

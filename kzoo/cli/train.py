@@ -30,6 +30,7 @@ def command(
     image_size: ImageSize = None,
     channels: int | None = None,
     dropout: float | None = None,
+    auxiliary_heads: bool = False,
     json: Json = False,
 ) -> None:
     """Train a model on a dataset, or resume a run.
@@ -43,10 +44,17 @@ def command(
         overwrite: Delete the run that is in run_dir.
         channels: Channels of the images, 1 or 3 [default: the data's].
         dropout: Dropout rate before the classifier [default: the model's].
+        auxiliary_heads: Train with the auxiliary classifiers that the model has (Inception v1); they are not saved.
     """
     if resume is not None:
         others = [model, dataset, run_dir, image_size, channels, dropout]
-        if any(value is not None for value in others) or overwrite or config != TrainConfig() or data != DataOptions():
+        if (
+            any(value is not None for value in others)
+            or overwrite
+            or auxiliary_heads
+            or config != TrainConfig()
+            or data != DataOptions()
+        ):
             raise InvalidArgument(
                 "--resume takes the run directory alone: a run keeps the configuration it began with."
             )
@@ -58,7 +66,8 @@ def command(
         )
     else:
         check_name(model)
-        record = _record(model, dataset, config, data, parse_image_size(image_size), channels, dropout)
+        arguments = {"dropout": dropout, "auxiliary_heads": auxiliary_heads}
+        record = _record(model, arguments, dataset, config, data, parse_image_size(image_size), channels)
         resolved, reasons = resolve(config, probe())
         directory = Path(run_dir or _default_run_dir(model, dataset)).expanduser()
         with runs.new(directory, resolved, overwrite=overwrite, **record):
@@ -72,13 +81,13 @@ def command(
         _print_result(directory, metrics)
 
 
-def _record(model, dataset, config, data, size, channels, dropout) -> dict:
+def _record(model, arguments, dataset, config, data, size, channels) -> dict:
     """What config.json says besides the training configuration."""
     from kzoo.data.loading import absolute
 
     return {
         "requested": {"precision": config.precision, "strategy": config.strategy},
-        "model": {"name": model, "arguments": {"dropout": dropout}},
+        "model": {"name": model, "arguments": arguments},
         "data": {
             "load": {
                 **absolute(dataset, data.data_dir),

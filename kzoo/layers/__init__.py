@@ -2,7 +2,15 @@
 
 from kzoo.layers.batch_normalization import BatchNormalization
 from kzoo.layers.channels import PadChannels, ReverseChannels
+from kzoo.layers.convolution import Conv2D
 from kzoo.layers.local_response_normalization import LocalResponseNormalization
 from kzoo.layers.random_affine import RandomAffine
 
-__all__ = ["BatchNormalization", "LocalResponseNormalization", "PadChannels", "RandomAffine", "ReverseChannels"]
+__all__ = [
+    "BatchNormalization",
+    "Conv2D",
+    "LocalResponseNormalization",
+    "PadChannels",
+    "RandomAffine",
+    "ReverseChannels",
+]

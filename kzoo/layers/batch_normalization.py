@@ -16,8 +16,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
     first replica's): after each step they are the mean over the replicas. An empty batch, which a replica meets at an
     uneven end of an epoch, leaves them as they are (in Keras they become NaN).
 
-    With `renorm`, `synchronized`, a mask, an axis other than the last, or another backend than TensorFlow, Keras's own
-    implementation computes it.
+    With `synchronized=True` the replicas normalize by the statistics of the whole batch, each image counting once,
+    however unevenly they are spread. It takes one all-reduce forward and one backward (Keras: three and two).
+
+    With `renorm`, a mask, an axis other than the last, or another backend than TensorFlow, Keras's own implementation
+    computes it.
 
     >>> import numpy as np
     >>> layer = BatchNormalization(epsilon=1e-5)
@@ -27,25 +30,29 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def add_weight(self, *args, trainable=True, **kwargs):
-        """Create a weight; the moving statistics are averaged over replicas."""
+        """Create a weight; the moving statistics are averaged over replicas, or are the same on all of them already."""
         if not trainable:
-            kwargs["aggregation"] = "mean"
+            kwargs["aggregation"] = "only_first_replica" if self.synchronized else "mean"
         return super().add_weight(*args, trainable=trainable, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         """Normalize `inputs`: by their own statistics in training, by the moving ones otherwise."""
-        elsewhere = self.renorm or self.synchronized or mask is not None
+        elsewhere = self.renorm or mask is not None
         last = self.axis in (-1, len(inputs.shape) - 1)
         half_or_single = keras.backend.standardize_dtype(inputs.dtype) in ("float32", "bfloat16", "float16")
         if tf is None or elsewhere or not last or not half_or_single:
             return super().call(inputs, training=training, mask=mask)
 
         training = bool(training and self.trainable)
-        # On vectors the two passes of tf.nn.moments cost less than the kernel, which is made for images.
-        normalize = _fused if len(inputs.shape) == 4 else _two_pass
-        outputs, mean, variance = normalize(self, inputs, training)
+        is_empty = tf.size(inputs) == 0
+        if training and self.synchronized and not tf.distribute.in_cross_replica_context():
+            outputs, mean, variance, count = _synchronized(self, inputs)
+            is_empty = count == 0
+        elif len(inputs.shape) == 4:
+            outputs, mean, variance = _fused(self, inputs, training)
+        else:  # on vectors the two passes of tf.nn.moments cost less than the kernel, which is made for images
+            outputs, mean, variance = _two_pass(self, inputs, training)
         if training:
-            is_empty = tf.size(inputs) == 0
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 old = tf.convert_to_tensor(moving)
                 updated = old * self.momentum + batch * (1.0 - self.momentum)
@@ -62,21 +69,23 @@ def _parameters(layer, channels):
 
 def _fused(layer, images, training):
     """Normalize (batch, height, width, channels) in one kernel; returns outputs and the batch's mean and variance."""
-    channels = images.shape[-1]
-    gamma, beta, mean, variance = _parameters(layer, channels)
+    outputs, mean, variance = _kernel(images, *_parameters(layer, images.shape[-1]), layer.epsilon, training)
+    # The kernel divides by count - 1 (Bessel's correction), Keras by count.
+    count = _count(images)
+    return outputs, mean, tf.math.divide_no_nan(variance * (count - 1.0), count)
+
+
+def _kernel(images, gamma, beta, mean, variance, epsilon, training):
     # The raw op, because its Python wrapper raises epsilon to at least 1.001e-5.
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=images,
-        scale=gamma,
-        offset=beta,
-        mean=mean,
-        variance=variance,
-        epsilon=layer.epsilon,
-        is_training=training,
+        x=images, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon, is_training=training
     )
-    # The kernel divides by count - 1 (Bessel's correction), Keras by count.
-    count = tf.cast(tf.size(images) // channels, variance.dtype)
-    return outputs, mean, tf.math.divide_no_nan(variance * (count - 1.0), count)
+    return outputs, mean, variance
+
+
+def _count(inputs):
+    """How many values each channel has, as float32."""
+    return tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
 
 
 def _two_pass(layer, inputs, training):
@@ -90,3 +99,64 @@ def _two_pass(layer, inputs, training):
         mean, variance = (tf.where(is_empty, m, s) for m, s in zip((mean, variance), statistics, strict=True))
     outputs = tf.nn.batch_normalization(values, mean, variance, beta, gamma, layer.epsilon)
     return tf.cast(outputs, inputs.dtype), mean, variance
+
+
+def _synchronized(layer, inputs):
+    """Normalize (..., channels) by the statistics of all replicas' inputs.
+
+    Returns outputs, and the whole batch's mean, variance and count of values in each channel.
+    """
+    channels, epsilon = inputs.shape[-1], layer.epsilon
+    gamma, beta, *_ = _parameters(layer, channels)
+
+    @tf.custom_gradient
+    def normalize(x, gamma, beta):
+        mean, variance, count = _statistics_of_all(x)
+        outputs, *_ = _kernel(x, gamma, beta, mean, variance, epsilon, False)
+
+        def gradient(upstream, *_):
+            # As if mean and variance were constants; then what is due to their being functions of x
+            # (Ioffe & Szegedy, 2015, section 3), which takes the sums over the whole batch.
+            x_gradient, gamma_gradient, beta_gradient, *_ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=upstream,
+                x=x,
+                scale=gamma,
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=tf.zeros([0]),
+                epsilon=epsilon,
+                is_training=False,
+            )
+            sums = tf.distribute.get_replica_context().all_reduce("SUM", tf.stack([gamma_gradient, beta_gradient]))
+            means = tf.math.divide_no_nan(sums, count)
+            inverse = tf.math.rsqrt(variance + epsilon)
+            normalized = (tf.cast(x, tf.float32) - mean) * inverse
+            x_gradient -= tf.cast(gamma * inverse * (means[1] + normalized * means[0]), x.dtype)
+            return x_gradient, gamma_gradient, beta_gradient
+
+        return (outputs, mean, variance, count), gradient
+
+    outputs, *statistics = normalize(tf.reshape(inputs, [-1, 1, 1, channels]), gamma, beta)
+    return tf.reshape(outputs, tf.shape(inputs)), *map(tf.stop_gradient, statistics)
+
+
+def _statistics_of_all(x):
+    """Mean and variance of each channel, and the count of its values, over the x of all replicas, in one all-reduce.
+
+    Each replica puts its own into its row of a table whose other rows are zero, so that the sum holds them all: squares
+    are summed about each replica's own mean, where E[x^2] - E[x]^2 would cancel.
+    """
+    zeros = tf.zeros([x.shape[-1]])
+    _, mean, variance = _kernel(x, zeros, zeros, zeros, zeros, 1.0, True)
+    count = _count(x)
+    # Of an empty batch the kernel's mean is NaN; of a single value its variance is, which is divided by count - 1.
+    mean = tf.where(count > 0, mean, 0.0)
+    squares = tf.where(count > 1, variance * (count - 1.0), 0.0)
+    replica = tf.distribute.get_replica_context()
+    own_row = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync)[:, None]
+    table = replica.all_reduce("SUM", own_row * tf.concat([mean, squares, [count]], 0))
+    means, squares, counts = tf.split(table, [x.shape[-1], x.shape[-1], 1], axis=1)
+    count = tf.reduce_sum(counts)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(counts * means, 0), count)
+    squares = tf.reduce_sum(squares + counts * tf.square(means - mean), 0)
+    return mean, tf.math.divide_no_nan(squares, count), count

@@ -8,7 +8,7 @@ batch normalization (Ioffe & Szegedy, 2015) instead of both.
 from functools import partial
 
 from kzoo.backend import keras
-from kzoo.layers import BatchNormalization, LocalResponseNormalization
+from kzoo.layers import BatchNormalization, Conv2D, LocalResponseNormalization
 from kzoo.models._assemble import TF, AuxiliaryHeads, Family, Preprocessing, assemble
 
 # Table 1: filters of each inception module. A max pooling precedes 4a and 5a.
@@ -71,10 +71,10 @@ def _module(x, filters, name, conv, batch_norm):
 def _convolution(x, filters, size, name, batch_norm, strides=1, padding="same"):
     arguments = {"strides": strides, "padding": padding, "name": name}
     if batch_norm:
-        x = keras.layers.Conv2D(filters, size, use_bias=False, **arguments)(x)
+        x = Conv2D(filters, size, use_bias=False, **arguments)(x)
         x = BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")(x)
         return keras.layers.ReLU(name=f"{name}_relu")(x)
-    return keras.layers.Conv2D(filters, size, activation="relu", **_initializers(), **arguments)(x)
+    return Conv2D(filters, size, activation="relu", **_initializers(), **arguments)(x)
 
 
 def _initializers():
@@ -124,7 +124,8 @@ BATCH_NORM = Family(
     # torchvision's public weights: "transform_input" undoes the usual normalization, for pixels from -1 to 1.
     preprocessing=TF,
     dropout=0.2,  # torchvision's
-    auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=True), minimum_size=15),
+    # 31 pixels leave 4a and 4d 2 x 2; Keras's adaptive pooling cannot spread a single pixel over 4 x 4.
+    auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=True), minimum_size=31),
 )
 
 

@@ -7,7 +7,7 @@ the net that brought the MNIST record to 99.79 % (Wan et al., "Regularization of
 """
 
 from kzoo.backend import keras
-from kzoo.layers import BatchNormalization
+from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.models._assemble import Family, Preprocessing, constructor
 
 FEATURE_MAPS = (32, 64)
@@ -19,7 +19,7 @@ BN_MOMENTUM = 0.9
 def features(x):
     """Two blocks of convolution, normalization, ReLU and 2x2 pooling: (h, w, c) -> (h/4, w/4, 64)."""
     for block, filters in enumerate(FEATURE_MAPS, start=1):
-        x = keras.layers.Conv2D(filters, 5, padding="same", use_bias=False, name=f"conv{block}")(x)
+        x = Conv2D(filters, 5, padding="same", use_bias=False, name=f"conv{block}")(x)
         x = BatchNormalization(momentum=BN_MOMENTUM, name=f"conv{block}_bn")(x)
         x = keras.layers.ReLU(name=f"conv{block}_relu")(x)
         x = keras.layers.MaxPooling2D(2, name=f"pool{block}")(x)

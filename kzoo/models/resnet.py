@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kzoo.backend import keras
-from kzoo.layers import BatchNormalization
+from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.models._assemble import CAFFE, TORCH, Family, Preprocessing, constructor
 
 EXPANSION = 4  # a bottleneck's last convolution has four times the filters of its stage
@@ -41,7 +41,7 @@ class Reference:
         explicit = stride > 1 and size > 1
         if explicit:
             x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-        return keras.layers.Conv2D(
+        return Conv2D(
             filters,
             size,
             strides=stride,

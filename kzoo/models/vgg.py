@@ -8,7 +8,7 @@ torchvision's, which keep the biases of the convolutions.
 from functools import partial
 
 from kzoo.backend import keras
-from kzoo.layers import BatchNormalization
+from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.models._assemble import CAFFE, TORCH, Family, assemble
 
 # Table 1: the 3x3 convolutions in each of the five blocks. A-LRN and C, which were no better, are left out.
@@ -34,8 +34,8 @@ def features(x, convolutions, batch_norm):
 def _convolution(x, filters, name, batch_norm):
     # Keras's default initialization, Glorot's, trains even the deepest of them from scratch (section 3.1).
     if not batch_norm:
-        return keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
-    x = keras.layers.Conv2D(filters, 3, padding="same", name=name)(x)
+        return Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
+    x = Conv2D(filters, 3, padding="same", name=name)(x)
     x = BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 

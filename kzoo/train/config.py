@@ -46,6 +46,8 @@ class TrainConfig:
     [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw]."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes (Szegedy et al., 2016, section 7)."""
+    auxiliary_weight: float = 0.3
+    """Weight of the loss of each auxiliary head, if the model has any (Szegedy et al., 2015, section 5)."""
     schedule: Schedule = "cosine"
     """How the learning rate decays."""
     warmup_epochs: float | None = None
@@ -144,6 +146,7 @@ _RANGES = {
     "momentum": (0, 1 - 1e-9, "a number from 0 up to, not including, 1"),
     "weight_decay": (0, 1e4, "a number of at least 0"),
     "label_smoothing": (0, 1 - 1e-9, "a number from 0 up to, not including, 1"),
+    "auxiliary_weight": (0, 1e4, "a number of at least 0"),
     "warmup_epochs": (0, 10**6, "a number of at least 0"),
     "final_learning_rate": (0, 1, "a fraction from 0 to 1"),
     "decay_rate": (1e-12, 1, "a factor above 0 and at most 1"),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kzoo import console
-from kzoo.classifier import ends_in_softmax, output_layer
+from kzoo.classifier import ends_in_softmax, output_layer, without_auxiliary_heads
 from kzoo.errors import DataError
 from kzoo.saving import class_names_of
 from kzoo.train.inputs import (
@@ -26,7 +26,8 @@ def evaluate(model, data: Any) -> dict:
     Labels are matched by name where both the model and the data know the names of their classes, never by position.
 
     Args:
-        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits.
+        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits; of one with auxiliary
+            heads, the output `predictions` is scored.
         data: What `kzoo.train.fit` takes as data.
 
     Returns:
@@ -40,6 +41,7 @@ def evaluate(model, data: Any) -> dict:
     """
     data = as_data(data, BATCH_SIZE)
     names = class_names_of(model)
+    model = without_auxiliary_heads(model)
     data = with_labels_of(data, names)
     check_fit(data, model, "evaluation")
     probabilities = ends_in_softmax(output_layer(model))

@@ -13,6 +13,7 @@ from typing import Any
 
 from kzoo import console, data
 from kzoo.backend import keras, tf
+from kzoo.classifier import without_auxiliary_heads
 from kzoo.data.loading import load_splits
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.hardware import probe, usable_only
@@ -53,6 +54,8 @@ def fit(
     Args:
         build: Makes the model: a function without arguments that returns a `keras.Model` with an output of shape
             (batch, classes), softmax or logits. It is called inside the strategy's scope and under the dtype policy.
+            With auxiliary heads the output is a dict, of which `predictions` is the classifier; what is saved and
+            returned is that one alone.
         train_data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs.
             Images (N, height, width, channels), values 0 to 255; labels (N,) int.
         validation_data: The same, or None.
@@ -176,7 +179,7 @@ def prepare(run_dir: Path, build: Callable[[], Any] | None, train_data: Any, val
     keras.utils.set_random_seed(config.seed)
     with strategy.scope(), dtype_policy(config.precision):
         model = _build(run_dir, build, train_data, validation_data)
-    final = in_float32(model)
+    final = in_float32(without_auxiliary_heads(model))
     with strategy.scope():
         weights = train_data.class_weights() if config.class_weight == "balanced" else None
         step = TrainStep(model, config, weights)
@@ -243,9 +246,10 @@ def _build(run_dir: Path, build, train_data, validation_data):
             "of the command line with kzoo train --resume."
         )
     model = build()
-    check_fit(train_data, model, "training")
+    classifier = without_auxiliary_heads(model)
+    check_fit(train_data, classifier, "training")
     if validation_data is not None:
-        check_fit(validation_data, model, "validation")
+        check_fit(validation_data, classifier, "validation")
     runs.write_json(path, keras.saving.serialize_keras_object(model))
     return model
 

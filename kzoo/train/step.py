@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kzoo.backend import keras, tf
-from kzoo.classifier import ends_in_softmax, output_layer
+from kzoo.classifier import auxiliary_heads, ends_in_softmax, head, output_layer, without_auxiliary_heads
 from kzoo.train.config import TrainConfig
 
 # Dynamic loss scaling (Micikevicius et al., 2018, section 3.2): start high, halve on overflow, double after a while.
@@ -26,6 +26,8 @@ class TrainStep:
     def __init__(self, model, config: TrainConfig, class_weights=None):
         """Take over `model`, which from here on returns logits, and make its optimizer."""
         self.model = end_in_logits(model)
+        self.classifier = without_auxiliary_heads(model)
+        self.heads = auxiliary_heads(model)
         self.config = config
         self.class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
         self.strategy = tf.distribute.get_strategy()
@@ -51,7 +53,10 @@ class TrainStep:
         return all(np.isfinite(n).all() for n in numbers if n.dtype.kind == "f")
 
     def _train(self, batches, learning_rates):
-        """Take a step on each of the next batches; returns (steps, 3): sum of losses, correct, examples."""
+        """Take a step on each of the next batches.
+
+        Returns (steps, 3 + heads): sum of losses, correct, examples, and the sum of losses of each auxiliary head.
+        """
         steps = tf.size(learning_rates)
 
         def take(step, totals):
@@ -60,7 +65,7 @@ class TrainStep:
             self._update(gradients)
             return step + 1, totals.write(step, self.strategy.reduce("SUM", sums, axis=None))
 
-        totals = tf.TensorArray(tf.float32, steps, element_shape=[3])
+        totals = tf.TensorArray(tf.float32, steps, element_shape=[3 + len(self.heads)])
         _, totals = tf.while_loop(lambda step, _: step < steps, take, (0, totals))
         return totals.stack()
 
@@ -68,18 +73,26 @@ class TrainStep:
         """One replica's part of the batch: the gradients of the whole batch, and this part's sums."""
         replica = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
-            logits = self.model(images, training=True)
-            losses = cross_entropy(labels, logits, self.config.label_smoothing)
-            if self.class_weights is not None:
-                losses *= tf.gather(self.class_weights, labels)
+            outputs = self.model(images, training=True)
+            logits = outputs["predictions"] if self.heads else outputs
+            total = self._total_loss(labels, logits)
+            auxiliary = [self._total_loss(labels, outputs[name]) for name in self.heads]
             examples = tf.cast(tf.size(labels), tf.float32)
-            loss = tf.reduce_sum(losses) / replica.all_reduce("SUM", examples)
+            # Szegedy et al., 2015, section 5: "the losses of the auxiliary classifiers were weighted by 0.3".
+            loss = (total + self.config.auxiliary_weight * sum(auxiliary)) / replica.all_reduce("SUM", examples)
             if self.model.losses:
                 loss += tf.add_n(self.model.losses) / self.strategy.num_replicas_in_sync
             scaled = loss if self.loss_scale is None else loss * self.loss_scale
         gradients = tape.gradient(scaled, [v.value for v in self.model.trainable_variables])
         gradients = replica.all_reduce("SUM", gradients)
-        return gradients, tf.stack([tf.reduce_sum(losses), _correct(labels, logits), examples])
+        return gradients, tf.stack([total, _correct(labels, logits), examples, *auxiliary])
+
+    def _total_loss(self, labels, logits):
+        """The sum of the examples' weighted losses."""
+        losses = cross_entropy(labels, logits, self.config.label_smoothing)
+        if self.class_weights is not None:
+            losses *= tf.gather(self.class_weights, labels)
+        return tf.reduce_sum(losses)
 
     def _update(self, gradients):
         if self.loss_scale is None:
@@ -117,7 +130,7 @@ class TrainStep:
         return self.strategy.reduce("SUM", self.strategy.run(self._sums, args=(images, labels)), axis=None)
 
     def _sums(self, images, labels):
-        logits = self.model(images, training=False)
+        logits = self.classifier(images, training=False)
         losses = cross_entropy(labels, logits, 0.0)
         return tf.stack([tf.reduce_sum(losses), _correct(labels, logits), tf.cast(tf.size(labels), tf.float32)])
 
@@ -158,11 +171,12 @@ def end_in_logits(model):
     """Take the softmax off the end of a classifier, in place, so that its loss is computed from logits, in float32.
 
     Raises:
-        InvalidArgument: The model does not end in one output of logits or softmax.
+        InvalidArgument: The model, or one of its auxiliary heads, does not end in one output of logits or softmax.
     """
-    layer = output_layer(model)
-    if ends_in_softmax(layer):
-        layer.activation = keras.activations.linear
+    heads = [without_auxiliary_heads(model), *(head(model, name) for name in auxiliary_heads(model))]
+    for layer in map(output_layer, heads):
+        if ends_in_softmax(layer):
+            layer.activation = keras.activations.linear
     return model
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from kzoo import augment, console
 from kzoo.backend import tf
 from kzoo.errors import TrainingDiverged, TrainingInterrupted
@@ -31,7 +33,8 @@ class State:
 
     epoch: int = 0  # epochs completed
     batch: int = 0  # batches done of the current epoch
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # loss, correct, examples of the current epoch
+    # Of the current epoch: loss, correct, examples, and the loss of each auxiliary head. Empty before its first batch.
+    sums: list[float] = field(default_factory=list)
     seconds: float = 0.0  # spent on the current epoch
     history: list[dict] = field(default_factory=list)
     best: list[float] | None = None  # validation accuracy and minus the loss of the best epoch
@@ -107,10 +110,11 @@ class Trainer:
             rates = [self._learning_rate(state.batch + i) for i in range(count)]
             sums = self.step.train(batches, tf.constant(rates, tf.float32)).numpy()
             for i, row in enumerate(sums):
-                if not math.isfinite(row[0]):
-                    self._stop_diverged(f"The loss became {row[0]}", state.batch + i, rates[i])
+                if not np.isfinite(row).all():
+                    self._stop_diverged(f"The loss became {row[~np.isfinite(row)][0]}", state.batch + i, rates[i])
             for row in sums:
-                state.sums = [total + float(value) for total, value in zip(state.sums, row, strict=True)]
+                before = state.sums or [0.0] * len(row)
+                state.sums = [total + float(value) for total, value in zip(before, row, strict=True)]
             state.batch += count
             took = time.monotonic() - started
             state.seconds += took
@@ -152,12 +156,13 @@ class Trainer:
         """Validate, then write models, checkpoint and history; killed in between, all of it is done again."""
         self._check_weights()
         state = self.state
-        loss, correct, examples = state.sums
+        loss, correct, examples, *auxiliary = state.sums
         row = {
             "epoch": state.epoch + 1,
             "learning_rate": self._learning_rate(self.steps - 1),
             "loss": loss / examples,
             "accuracy": correct / examples,
+            **{f"{name}_loss": total / examples for name, total in zip(self.step.heads, auxiliary, strict=True)},
         }
         if self.validation_data is not None:
             row["val_loss"], row["val_accuracy"] = self._validate()
@@ -168,7 +173,7 @@ class Trainer:
         row["seconds"] = round(state.seconds, 3)
         row["images_per_second"] = round(examples / state.seconds, 1)
         state.history.append(row)
-        state.epoch, state.batch, state.sums, state.seconds = state.epoch + 1, 0, [0.0, 0.0, 0.0], 0.0
+        state.epoch, state.batch, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         if self._judge(row):
             self._save_model(runs.BEST)
         self._save_model(runs.LAST)
@@ -233,7 +238,7 @@ class Trainer:
         return iter(self.step.strategy.experimental_distribute_dataset(batches))
 
     def _save_model(self, name):
-        self.final.set_weights(self.step.model.get_weights())
+        self.final.set_weights(self.step.classifier.get_weights())
         save_model(self.final, self.dir / name, self.class_names)
 
     def _interruption(self):

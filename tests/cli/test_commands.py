@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kzoo import data
+from kzoo import data, describe
 from kzoo.cli import run as kzoo
 from kzoo.models.registry import list_models
 
@@ -187,6 +187,37 @@ def test_info_follows_the_input_size(last_json):
     assert info["parameters"] - info["trainable_parameters"] == 2 * (32 + 64 + 150)
 
 
+def test_info_tells_the_stages(capfd, last_json):
+    assert kzoo(["info", "resnet18", "--image-size", "64", "--json"]) == 0
+    info = last_json()
+    assert (info["depth"], info["multiply_adds"]) == (18, describe("resnet18", (64, 64, 3)).multiply_adds)
+    assert [stage["name"] for stage in info["stages"]] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert info["stages"][-1] == {
+        "name": "conv5", "layer": "conv5_block2_out", "output_shape": [2, 2, 512], "stride": 32, "channels": 512,
+        "receptive_field": 435, "depth": 17, "parameters": 8_388_608 + 5 * 4 * 512,
+        "multiply_adds": 4 * 8_388_608,
+    }  # fmt: skip
+    assert kzoo(["info", "mnist_net"]) == 0
+    header, *stages = capfd.readouterr().out.splitlines()[1:]
+    assert header.split("\t")[:5] == ["stage", "output", "stride", "channels", "receptive field"]
+    assert [line.split("\t")[:5] for line in stages] == [
+        ["conv1", "28x28x32", "1", "32", "5"],
+        ["conv2", "14x14x64", "2", "64", "14"],
+        ["predictions", "10", "", "10", ""],
+    ]
+
+
+def test_info_as_markdown_of_a_run(digits_run, capfd):
+    assert kzoo(["info", str(digits_run), "--markdown", "--layers"]) == 0
+    printed = capfd.readouterr().out
+    assert printed.startswith("mnist_net: 524,894 parameters")
+    assert "\n\n| stage | output |" in printed
+    assert "\n\n| layer | type |" in printed
+    assert "\n| conv2 | Conv2D | 14x14x64 | 51,200 | 10.04 M |\n" in printed
+    assert kzoo(["info", str(digits_run), "--image-size", "32"]) == 2
+    assert "mnist_net is built for input_shape=(28, 28, 1)" in capfd.readouterr().err
+
+
 def test_doctor_finds_nothing_wrong_here(last_json):
     assert kzoo(["doctor", "--json"]) == 0
     facts = last_json()
@@ -199,11 +230,28 @@ def test_bench_measures_every_contender(last_json):
     arguments = ["bench", "train-step", "mnist_net", "--images", "256", "--rounds", "1", "--json"]
     assert kzoo(arguments) == 0
     rows = last_json()["rows"]
-    assert [(row["name"], row["augment"]) for row in rows] == [
-        ("plain Keras", "none"),
-        ("kzoo, its defaults", "none"),
-        ("kzoo, its defaults", "digits"),
-        ("kzoo, as Keras", "none"),
+    own = next(row["precision"] for row in rows if row["name"] == "kzoo.train, its defaults")
+    others = [own] if own != "float32" else []
+    assert [(row["name"], row["precision"], row["batch_size"], row["augment"]) for row in rows] == [
+        *(
+            (name, precision, 128, "none")
+            for precision in ["float32", *others]
+            for name in ("plain Keras", "kzoo, Keras's fit", "kzoo.train")
+        ),
+        ("plain Keras", "float32", 128, "none"),
+        ("kzoo.train, its defaults", own, 256, "none"),
+        ("kzoo.train, its defaults", own, 256, "digits"),
     ]
-    assert rows[0]["ratio"] == 1
-    assert rows[3]["precision"] == "float32"
+    assert {row["ratio"] for row in rows if row["name"] == "plain Keras"} == {1}
+    # TensorFlow alone takes some 300 MB; the machine has less than 4 TB.
+    assert all(3e8 < row["peak_memory_bytes"] < 4e12 for row in rows)
+
+
+def test_bench_of_inference_with_a_list_of_precisions(last_json):
+    arguments = ["bench", "infer", "resnet20_cifar", "--images", "32", "--batch-size", "16", "--rounds", "1", "--json"]
+    assert kzoo([*arguments, "--precision", "float32", "mixed_bfloat16"]) == 0
+    result = last_json()
+    assert result["against"] == "plain"
+    assert [(row["name"], row["precision"], row["batch_size"]) for row in result["rows"]] == [
+        (name, precision, 16) for precision in ("float32", "mixed_bfloat16") for name in ("plain Keras", "kzoo")
+    ]

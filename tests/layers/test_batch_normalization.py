@@ -93,6 +93,119 @@ def test_small_epsilon_is_not_raised():
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
 
 
+# Rank, images on the first of two replicas, dtype, mean, tolerance.
+SYNCHRONIZED_CASES = [
+    # Numbers of order 1 in float32, as on one device.
+    (4, 5, "float32", 1.0, 1e-5),
+    (2, 3, "float32", 1.0, 1e-5),
+    (4, 1, "float32", 1.0, 1e-5),
+    (4, 0, "float32", 1.0, 1e-5),
+    # E[x^2] - E[x]^2 would be off by 1e-2. The mean of numbers near 1,000 is rounded by 1e-4, a few times.
+    (4, 2, "float32", 1000.0, 1e-3),
+    # One rounding, to 8 bits, of outputs below 4 and of gradients of order 1.
+    (4, 3, "bfloat16", 1.0, 2.0**-6),
+]
+SYNCHRONIZED = """
+import sys
+import numpy as np
+from kzoo.backend import tf
+from kzoo.layers import BatchNormalization
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+
+def run(file, cut, dtype):
+    with np.load(file) as arrays:
+        inputs, upstream, weights = arrays["inputs"], arrays["upstream"], [arrays[f"weight{i}"] for i in range(4)]
+    with strategy.scope():
+        layer = BatchNormalization(synchronized=True, dtype=f"mixed_{dtype}" if dtype != "float32" else dtype)
+        layer.build(inputs.shape)
+        layer.set_weights(weights)
+
+    def part(array):
+        parts = array[:cut], array[cut:]
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: tf.cast(parts[context.replica_id_in_sync_group], dtype)
+        )
+
+    def step(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, training=True)
+            loss = tf.reduce_sum(tf.cast(outputs * upstream, tf.float32))
+        gradients = tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+        return [tf.cast(x, tf.float32) for x in (outputs, *gradients)]
+
+    train = tf.function(lambda x, upstream: strategy.run(step, (x, upstream)), autograph=False)
+    arguments = part(inputs), part(upstream)
+    outputs, x_gradient, gamma_gradient, beta_gradient = map(strategy.experimental_local_results, train(*arguments))
+    statistics = [strategy.experimental_local_results(v.value) for v in (layer.moving_mean, layer.moving_variance)]
+    operations = [op.type for op in train.get_concrete_function(*arguments).graph.get_operations()]
+    np.savez(
+        file,
+        outputs=np.concatenate(outputs),
+        x_gradient=np.concatenate(x_gradient),
+        gamma_gradient=sum(gamma_gradient),
+        beta_gradient=sum(beta_gradient),
+        **{f"statistics{i}": np.stack(v) for i, v in enumerate(statistics)},
+        reductions=operations.count("CollectiveReduceV2") // strategy.num_replicas_in_sync,
+    )
+
+for file, cut, dtype in zip(sys.argv[1::3], sys.argv[2::3], sys.argv[3::3]):
+    run(file, int(cut), dtype)
+"""
+
+
+@pytest.fixture(scope="module")
+def synchronized(fresh_python, tmp_path_factory):
+    """Of each case what Keras computes on the whole batch, and the file of what two replicas computed."""
+    folder, results, arguments = tmp_path_factory.mktemp("synchronized"), [], []
+    for rank, cut, dtype, mean, _ in SYNCHRONIZED_CASES:
+        random = np.random.default_rng(0)
+        # The images differ in mean, so that local statistics would be far off.
+        shift = np.arange(7.0).reshape(7, *[1] * (rank - 1))
+        inputs = (random.normal(mean, 1.0, (7, *SHAPES[rank])) + shift).astype("float32")
+        upstream = (random.normal(size=inputs.shape) / 7).astype("float32")
+        if dtype == "bfloat16":
+            inputs, upstream = (np.asarray(tf.cast(tf.cast(a, dtype), "float32")) for a in (inputs, upstream))
+        keras_layer, _ = pair(rank)
+        weights = keras_layer.get_weights()
+        file = folder / f"{len(results)}.npz"
+        np.savez(file, inputs=inputs, upstream=upstream, **{f"weight{i}": w for i, w in enumerate(weights)})
+        results.append((everything(keras_layer, inputs, upstream, True), file))
+        arguments += [file, cut, dtype]
+    fresh_python(SYNCHRONIZED, *arguments)
+    return results
+
+
+@pytest.mark.parametrize("case", range(len(SYNCHRONIZED_CASES)), ids=lambda i: str(SYNCHRONIZED_CASES[i]))
+def test_synchronized_replicas_equal_keras_on_the_whole_batch(case, synchronized):
+    *_, atol = SYNCHRONIZED_CASES[case]
+    expected, file = synchronized[case]
+    with np.load(file) as found:
+        names = ("outputs", "x_gradient", "gamma_gradient", "beta_gradient")
+        for name, theirs in zip(names, expected[:4], strict=True):
+            np.testing.assert_allclose(found[name], theirs, rtol=1e-5, atol=atol, err_msg=name)
+        for i, theirs in enumerate(expected[-2:]):
+            np.testing.assert_allclose(found[f"statistics{i}"], np.stack([theirs, theirs]), rtol=max(1e-5, atol / 10))
+        assert found["reductions"] == 2  # one forward, one backward
+
+
+@pytest.mark.parametrize("rank", [2, 4])
+@pytest.mark.parametrize("batch", [0, 1, 7])
+def test_synchronized_on_one_device_equals_the_whole_batch(rank, batch):
+    _, local = pair(rank)
+    _, synchronized = pair(rank, synchronized=True)
+    random = np.random.default_rng(batch)
+    inputs = random.normal(1.0, 2.0, (batch, *SHAPES[rank])).astype("float32")
+    upstream = (random.normal(size=inputs.shape) / max(batch, 1)).astype("float32")
+    found, expected = (everything(layer, inputs, upstream, True) for layer in (synchronized, local))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("rank", [2, 3, 4])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_activations_with_float32_statistics(rank, dtype):

@@ -191,13 +191,17 @@ def test_auxiliary_heads_train_with_plain_compile_and_fit():
     np.testing.assert_allclose(history["loss"][0], total, rtol=1e-5)
 
 
-def test_kzoo_train_refuses_several_outputs(tmp_path):
+def test_kzoo_train_uses_the_heads_and_saves_the_model_without(tmp_path):
     def build():
-        return kzoo.create_model("inception_v1_bn", input_shape=(15, 15, 3), classes=2, auxiliary_heads=True)
+        return kzoo.create_model("inception_v1_bn", input_shape=(31, 31, 3), classes=2, auxiliary_heads=True)
 
-    data = pixels((15, 15, 3)), np.array([0, 1])
-    with pytest.raises(InvalidArgument, match="one output of shape"):
-        kzoo.train.fit(build, data, config=kzoo.train.TrainConfig(epochs=1), run_dir=tmp_path / "run")
+    data = pixels((31, 31, 3)), np.array([0, 1])
+    config = kzoo.train.TrainConfig(epochs=2, precision="float32")
+    result = kzoo.train.fit(build, data, config=config, run_dir=tmp_path / "run")
+    assert {"auxiliary_1_loss", "auxiliary_2_loss"} < set(result.history)
+    default = kzoo.create_model("inception_v1_bn", input_shape=(31, 31, 3), classes=2)
+    saved = kzoo.load_model(tmp_path / "run")
+    assert [(w.path, w.shape) for w in saved.weights] == [(w.path, w.shape) for w in default.weights]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +222,7 @@ def test_kzoo_train_refuses_several_outputs(tmp_path):
         (
             "inception_v1_bn",
             {"input_shape": (None, None, 3)},
-            "inception_v1_bn with auxiliary heads takes input_shape=(height, width, channels) of at least 15 x 15 x 1. "
+            "inception_v1_bn with auxiliary heads takes input_shape=(height, width, channels) of at least 31 x 31 x 1. "
             "Received: (None, None, 3). Default: (224, 224, 3).",
         ),
     ],

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import kzoo
 from kzoo.backend import keras
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
+from kzoo.layers import BatchNormalization
 from kzoo.saving import class_names_of
 from kzoo.train import TrainConfig, evaluate, fit, load, resume, runs
 from kzoo.train.precision import in_float32
@@ -392,6 +394,55 @@ def test_mixed_precision_run_gives_a_float32_model(digits):
     assert keras.config.dtype_policy().name == "float32"
     copy = in_float32(result.model)
     np.testing.assert_array_equal(copy(digits[1].images[:5]), result.model(digits[1].images[:5]))
+
+
+def with_auxiliary_head():
+    """A small classifier with batch normalization and a head at its first layer."""
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.Dense(32, activation="relu")(x)
+    early = keras.layers.Dense(10, activation="softmax", name="early")(keras.layers.Dropout(0.5)(x))
+    x = BatchNormalization()(keras.layers.Dense(32, activation="relu")(x))
+    return keras.Model(inputs, {"predictions": keras.layers.Dense(10, activation="softmax")(x), "early": early})
+
+
+def test_auxiliary_heads_train_and_are_not_saved(digits, tmp_path):
+    config = TrainConfig(**FAST, epochs=3)
+    result = fit(with_auxiliary_head, *digits, config=config, run_dir=tmp_path / "run")
+    assert result.history["early_loss"][0] > result.history["early_loss"][-1]
+    assert "early_loss" in (tmp_path / "run" / "history.csv").read_text().splitlines()[0]
+    for which in ("best", "last"):
+        model = load(tmp_path / "run", which)
+        assert model.output_shape == (None, 10)
+        assert all("early" not in layer.name for layer in model.layers)
+    # The saved model is the one that was validated, and the head made a difference to its weights.
+    assert evaluate(load(tmp_path / "run", "last"), digits[1])["loss"] == pytest.approx(
+        result.history["val_loss"][-1], rel=1e-5
+    )
+    without = fit(with_auxiliary_head, *digits, config=replace(config, auxiliary_weight=0.0))
+    assert not np.allclose(result.model.get_weights()[0], without.model.get_weights()[0], atol=1e-3)
+
+
+def test_a_run_with_auxiliary_heads_resumes_to_the_same_bits(digits, tmp_path, monkeypatch):
+    config = TrainConfig(**FAST, epochs=2)
+    whole = fit(with_auxiliary_head, *digits, config=config, run_dir=tmp_path / "whole")
+    monkeypatch.setattr("kzoo.train.trainer.Trainer._judge", lambda *_: 1 / 0)  # dies at the end of the first epoch
+    with pytest.raises(ZeroDivisionError):
+        fit(with_auxiliary_head, *digits, config=replace(config, checkpoint_seconds=0), run_dir=tmp_path / "half")
+    monkeypatch.undo()
+    resumed = resume(tmp_path / "half", train_data=digits[0], validation_data=digits[1])
+    assert resumed.history["loss"] == whole.history["loss"]
+    assert resumed.history["early_loss"] == whole.history["early_loss"]
+    for a, b in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_with_auxiliary_heads_is_scored_and_used_without_them(digits):
+    model = with_auxiliary_head()
+    alone = keras.Model(model.input, model.output["predictions"])
+    assert evaluate(model, digits[1]) == evaluate(alone, digits[1])
+    images = digits[1].images[:3]
+    assert kzoo.predict(model, images, top=10) == kzoo.predict(alone, images, top=10)
 
 
 MIRRORED = """

@@ -147,6 +147,62 @@ def test_class_weights():
     assert sums[0][0] == pytest.approx(losses.sum(), rel=1e-5)
 
 
+def two_heads():
+    """The linear model with an auxiliary head that is another linear model of the same pixels."""
+    inputs = keras.Input((2, 2, 1))
+    pixels = keras.layers.Flatten()(inputs)
+    names = ("early", "predictions")
+    outputs = {name: keras.layers.Dense(CLASSES, activation="softmax", name=name)(pixels) for name in names}
+    model = keras.Model(inputs, outputs)
+    random = np.random.default_rng(2)
+    model.set_weights([random.normal(size=w.shape) for w in model.get_weights()])
+    return model
+
+
+def layer_weights(model, name):
+    return [np.asarray(w, "float64") for w in model.get_layer(name).get_weights()]
+
+
+@pytest.mark.parametrize("weight", [0.3, 0.0])
+def test_auxiliary_heads_train_with_their_weight(weight):
+    config = TrainConfig(
+        optimizer="sgd", momentum=0.0, weight_decay=0, label_smoothing=0.1, precision="float32", auxiliary_weight=weight
+    )
+    model = two_heads()
+    before = {name: layer_weights(model, name) for name in ("predictions", "early")}
+    images, labels = batch()
+    class_weights = [0.5, 3.0, 1.0]
+    step = TrainStep(model, config, class_weights)
+    loss, correct, examples, early = train(step, [(images, labels)], [0.1])[0]
+    for name, share, total in (("predictions", 1.0, loss), ("early", weight, early)):
+        expected = gradients(before[name], images, labels, 0.1, class_weights)
+        for found, old, gradient in zip(layer_weights(model, name), before[name], expected, strict=True):
+            np.testing.assert_allclose(found, old - 0.1 * share * gradient, rtol=1e-5, atol=1e-6)
+        log_likelihoods = scipy.special.log_softmax(images.reshape(6, -1) @ before[name][0] + before[name][1], axis=1)
+        losses = -(targets(labels, 0.1) * log_likelihoods).sum(axis=1) * np.array(class_weights)[labels]
+        # What is reported of a head is its own loss, not weighted.
+        assert total == pytest.approx(losses.sum(), rel=1e-5)
+    logits = images.reshape(6, -1) @ before["predictions"][0] + before["predictions"][1]
+    assert (correct, examples) == ((logits.argmax(axis=1) == labels).sum(), 6)
+
+
+def test_auxiliary_heads_are_not_evaluated():
+    model = two_heads()
+    images, labels = batch()
+    kernel, bias = layer_weights(model, "predictions")
+    loss, _, examples = TrainStep(model, TrainConfig(precision="float32")).evaluate(images, labels).numpy()
+    log_likelihoods = scipy.special.log_softmax(images.reshape(6, -1) @ kernel + bias, axis=1)
+    assert loss == pytest.approx(-log_likelihoods[np.arange(6), labels].sum(), rel=1e-5)
+    assert examples == 6
+
+
+def test_every_head_must_end_in_a_classifier():
+    inputs = keras.Input((4,))
+    outputs = {"predictions": keras.layers.Dense(3)(inputs), "early": keras.layers.Dense(3, "relu", name="e")(inputs)}
+    with pytest.raises(InvalidArgument, match="Received: 'relu' in its last layer 'e'"):
+        end_in_logits(keras.Model(inputs, outputs))
+
+
 def test_an_uneven_tail_counts_its_own_examples():
     config = TrainConfig(optimizer="sgd", precision="float32")
     model = linear_model()

@@ -1,0 +1,69 @@
+"""The graph of a Functional model: what its layers are called on, in order.
+
+Keras keeps it in attributes that begin with an underscore; nothing else in kzoo reads those.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from kzoo.backend import keras
+from kzoo.errors import InvalidArgument
+
+AUXILIARY = "auxiliary_"  # how the names of Inception v1's further classifiers begin
+
+
+def outputs(model) -> list:
+    """The symbolic outputs of a model; those of auxiliary classifiers are left out.
+
+    Raises:
+        InvalidArgument: Not a model whose graph is known.
+    """
+    try:
+        found = list(model.outputs)
+    except (AttributeError, ValueError):
+        raise InvalidArgument(
+            "The model must be a Functional or Sequential keras.Model that knows its input shape. "
+            f"Received: {type(model).__name__}."
+        ) from None
+    named = named_outputs(model)
+    return [tensor for name, tensor in named.items() if not name.startswith(AUXILIARY)] or found
+
+
+def named_outputs(model) -> dict:
+    """The symbolic outputs of a model whose output is a dict; otherwise none."""
+    try:
+        output = model.output
+    except (AttributeError, ValueError):  # a Sequential model has none
+        return {}
+    return output if isinstance(output, dict) else {}
+
+
+def nodes(tensors: Iterable, seen: set[int]) -> Iterator:
+    """The calls of layers that `tensors` depend on, each after those it depends on itself.
+
+    Calls whose id is in `seen` are left out, and what is given is added to it.
+    """
+    stack = [(_node(tensor), False) for tensor in reversed(list(tensors))]
+    while stack:
+        node, is_ready = stack.pop()
+        if is_ready:
+            yield node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((_node(tensor), False) for tensor in reversed(node.input_tensors))
+
+
+def tensors_by_layer(model) -> dict:
+    """The output of each layer of a model by the layer's name, in the order of the graph."""
+    calls = nodes(outputs(model), set())
+    return {call.operation.name: call.outputs[0] for call in calls if isinstance(call.operation, keras.layers.Layer)}
+
+
+def layer_of(tensor):
+    """The layer whose output `tensor` is."""
+    return tensor._keras_history.operation
+
+
+def _node(tensor):
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]

@@ -1,0 +1,36 @@
+"""Numbers, shapes and tables as text."""
+
+from collections.abc import Sequence
+
+
+def quantity(number: int) -> str:
+    """A large number for a reader.
+
+    >>> quantity(3_857_973_248), quantity(2_359_296), quantity(1500)
+    ('3.86 G', '2.36 M', '1,500')
+    """
+    for unit, letter in ((10**9, "G"), (10**6, "M")):
+        if number >= unit:
+            return f"{number / unit:.2f} {letter}"
+    return f"{number:,}"
+
+
+def by(shape: Sequence[int]) -> str:
+    """A shape for a reader.
+
+    >>> by((7, 7, 512))
+    '7x7x512'
+    """
+    return "x".join(map(str, shape))
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text, titles first, as a Markdown table.
+
+    >>> print(markdown_table([("a", "b"), ("1", "2")]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    titles, *rest = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([titles, "|" + "---|" * len(rows[0]), *rest])

@@ -1,0 +1,54 @@
+"""The tables of the docs are what `kzoo.describe` gives."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import kzoo
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def recipe(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def zoo_rows():
+    lines = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8").splitlines()
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines if line.startswith("| `")]
+    return {row[0].strip("`"): row for row in rows}
+
+
+# The others take longer to build.
+FAST = ("mnist_net", "vgg16", "inception_v1", "resnet18", "resnet50_v2", "resnet20_cifar", "plain20_cifar")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in kzoo.list_models()]
+)
+def test_the_zoo_has_a_row_for_every_model(name):
+    assert zoo_rows()[name] == recipe("zoo_table").row(kzoo.describe(name))
+
+
+def test_the_zoo_has_no_other_row():
+    assert sorted(zoo_rows()) == kzoo.list_models()
+
+
+def test_the_tables_of_why_depth_pays():
+    tables = recipe("depth_tables")
+    assert tables.PAGE.read_text(encoding="utf-8") == tables.page()
+    assert tables.filters().count("| one 5x5 | 25 |") == tables.filters().count("| two 3x3 | 18 |") == 1
+
+
+def test_the_readme_shows_what_info_prints():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    found = kzoo.describe("resnet50")
+    assert found.summary() in lines
+    shown = [tuple(cell.strip() for cell in line.strip("│").split("│")) for line in lines if line.startswith("│")]
+    assert shown == found.table()[1:]
