@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from kzoo import console
-from kzoo.backend import keras
+from kzoo.backend import keras, tf
+from kzoo.data.dataset import without_autotuner
 from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.layers import BatchNormalization, Conv2D
@@ -27,7 +28,6 @@ from kzoo.train import runs
 from kzoo.train.config import TrainConfig, settle_for_data
 from kzoo.train.loop import prepare
 from kzoo.train.precision import dtype_policy, resolve
-from kzoo.train.step import create_optimizer
 from kzoo.train.trainer import State
 
 # The models that keras.applications has too, with the same layers.
@@ -191,10 +191,12 @@ def _prepare(work: Work, contender: Contender, stack: ExitStack) -> Callable[[],
         return _kzoo_epoch(work, contender, x, y, stack)
     with dtype_policy(contender.precision):
         model = _build(work.model, contender.maker)
+    # Given arrays, Keras makes a pipeline with the autotuner, whose waits come and go from pass to pass.
+    batches = without_autotuner(tf.data.Dataset.from_tensor_slices((x, y)).batch(contender.batch_size).prefetch(2))
     if work.what == "infer":
-        return lambda: model.predict(x, batch_size=contender.batch_size, verbose=0)
-    model.compile(create_optimizer(_config(contender)), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return lambda: model.fit(x, y, batch_size=contender.batch_size, epochs=1, verbose=0)
+        return lambda: model.predict(batches, verbose=0)
+    model.compile(keras.optimizers.AdamW(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return lambda: model.fit(batches, epochs=1, verbose=0)
 
 
 def _config(contender: Contender) -> TrainConfig:

@@ -9,7 +9,7 @@ from functools import partial
 
 from kzoo.backend import keras
 from kzoo.layers import BatchNormalization, Conv2D, LocalResponseNormalization
-from kzoo.models._assemble import TORCH, AuxiliaryHeads, Family, Preprocessing, assemble
+from kzoo.models._assemble import TF, AuxiliaryHeads, Family, Preprocessing, assemble
 
 # Table 1: filters of each inception module. A max pooling precedes 4a and 5a.
 MODULES = {
@@ -121,7 +121,8 @@ PAPER = Family(
 BATCH_NORM = Family(
     features=partial(features, batch_norm=True),
     minimum_size=15,  # leaves pool4 1 x 1
-    preprocessing=TORCH,
+    # torchvision's public weights: "transform_input" undoes the usual normalization, for pixels from -1 to 1.
+    preprocessing=TF,
     dropout=0.2,  # torchvision's
     # 31 pixels leave 4a and 4d 2 x 2; Keras's adaptive pooling cannot spread a single pixel over 4 x 4.
     auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=True), minimum_size=31),

@@ -10,6 +10,7 @@ import numpy as np
 from kzoo.backend import tf
 from kzoo.classifier import output_layer
 from kzoo.data import Dataset, match_labels
+from kzoo.data.dataset import without_autotuner
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.train.config import default_batch_size
 
@@ -48,7 +49,7 @@ class Stream:
                 return augment(images, tf.stack([rows, tf.fill(tf.shape(rows), int(key))], axis=-1)), labels
 
             dataset = dataset.enumerate().map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        return without_autotuner(dataset.prefetch(tf.data.AUTOTUNE))
 
 
 def as_data(data: Any, batch_size: int | None) -> Dataset | Stream:

@@ -11,6 +11,7 @@ import numpy as np
 from kzoo.backend import keras, tf
 from kzoo.classifier import auxiliary_heads, ends_in_softmax, head, output_layer, without_auxiliary_heads
 from kzoo.train.config import TrainConfig
+from kzoo.train.optimizers import create_optimizer
 
 # Dynamic loss scaling (Micikevicius et al., 2018, section 3.2): start high, halve on overflow, double after a while.
 INITIAL_LOSS_SCALE = 2.0**15
@@ -150,21 +151,6 @@ def cross_entropy(labels, logits, label_smoothing):
 def _correct(labels, logits):
     hits = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
     return tf.reduce_sum(tf.cast(hits, tf.float32))
-
-
-def create_optimizer(config: TrainConfig):
-    """The Keras optimizer of a config. The learning rate is assigned at every step."""
-    rate = config.peak_learning_rate
-    if config.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=config.momentum > 0)
-    elif config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(rate)
-    else:
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.decay)
-        optimizer._use_weight_decay = lambda variable: len(variable.shape) > 1
-    # Keras sums the gradients over the replicas inside its update; the step has done that.
-    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
-    return optimizer
 
 
 def end_in_logits(model):

@@ -192,3 +192,11 @@ def test_batches_are_fast_enough_for_small_images():
             pass
         rates.append(60000 / (time.perf_counter() - start))
     assert max(rates) > 50_000  # an idle machine reaches ten times that
+
+
+def test_the_autotuner_is_off():
+    # Deleting an iterator with it can take as long as the epoch did: TensorFlow 2.21 loses the notice to its thread.
+    data = Dataset.from_arrays(np.zeros((5, 8, 8), np.uint8), [0, 1, 0, 1, 0])
+    options = data.batches(2).options()
+    assert options.autotune.enabled is False
+    assert options.deterministic is True  # the options before it are kept

@@ -1,7 +1,5 @@
 """What all builders share: the head, the preprocessing inside, precision, saving, and the messages."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -161,46 +159,6 @@ def test_bytes_and_floats_give_the_same(name):
     images = pixels(net.input_shape[1:])
     np.testing.assert_array_equal(net(images), net(images.astype("float32")))
     np.testing.assert_array_equal(net.predict(images, verbose=0), net.predict(images.astype("float32"), verbose=0))
-
-
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("name", MODELS)
-def test_pixels_and_outputs_are_float32_under_half_precision(name, policy):
-    exact = kzoo.create_model(name)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        net = kzoo.create_model(name)
-    finally:
-        keras.config.set_dtype_policy(before)
-    net.set_weights(exact.get_weights())
-    images = pixels(net.input_shape[1:])
-    outputs = net(images)
-    assert outputs.dtype == "float32"
-    assert {w.dtype for w in net.weights} == {"float32"}
-    convolutions = [layer for layer in net.layers if isinstance(layer, keras.layers.Conv2D)]
-    assert {layer.compute_dtype for layer in convolutions} == {policy.removeprefix("mixed_")}
-    # Half precision of 8 bits through four layers, on probabilities.
-    np.testing.assert_allclose(outputs, exact(images), atol=0.03)
-    assert not np.array_equal(outputs, exact(images))
-
-
-def test_saved_model_opens_in_a_fresh_process_as_its_first_call(tmp_path, model, fresh_python):
-    images = pixels((28, 28, 1))
-    model.save(tmp_path / "net.keras")  # plain Keras
-    np.save(tmp_path / "images.npy", images)
-    code = """
-import sys, json
-import kzoo
-model = kzoo.load_model(sys.argv[1])
-import numpy as np
-print(json.dumps([model.count_params(), np.asarray(model(np.load(sys.argv[2]))).tolist()]))
-"""
-    done = fresh_python(code, tmp_path / "net.keras", tmp_path / "images.npy")
-    count, outputs = json.loads(done.stdout)
-    assert count == model.count_params()
-    # Another process may split a sum over another number of threads.
-    np.testing.assert_allclose(outputs, model(images), rtol=1e-5, atol=1e-7)
 
 
 def test_trains_with_plain_compile_and_fit(digits):
