@@ -196,7 +196,7 @@ def _prepare(work: Work, contender: Contender, stack: ExitStack) -> Callable[[],
     if work.what == "infer":
         return lambda: model.predict(batches, verbose=0)
     model.compile(keras.optimizers.AdamW(), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return lambda: model.fit(batches, epochs=1, verbose=0)
+    return lambda: model.fit(batches, epochs=1, shuffle=False, verbose=0)
 
 
 def _config(contender: Contender) -> TrainConfig:

@@ -1,6 +1,5 @@
 """The tables of the docs are what `kzoo.describe` gives."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -8,15 +7,6 @@ import pytest
 import kzoo
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def recipe(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def zoo_rows():
@@ -32,16 +22,16 @@ FAST = ("mnist_net", "vgg16", "inception_v1", "resnet18", "resnet50_v2", "resnet
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in kzoo.list_models()]
 )
-def test_the_zoo_has_a_row_for_every_model(name):
-    assert zoo_rows()[name] == recipe("zoo_table").row(kzoo.describe(name))
+def test_the_zoo_has_a_row_for_every_model(name, load_recipe):
+    assert zoo_rows()[name] == load_recipe("zoo_table").row(kzoo.describe(name))
 
 
 def test_the_zoo_has_no_other_row():
     assert sorted(zoo_rows()) == kzoo.list_models()
 
 
-def test_the_tables_of_why_depth_pays():
-    tables = recipe("depth_tables")
+def test_the_tables_of_why_depth_pays(load_recipe):
+    tables = load_recipe("depth_tables")
     assert tables.PAGE.read_text(encoding="utf-8") == tables.page()
     assert tables.filters().count("| one 5x5 | 25 |") == tables.filters().count("| two 3x3 | 18 |") == 1
 

@@ -4,10 +4,13 @@ import functools
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.framework import ops  # the counts that tf.compat.v1.profiler shows
 
 import kzoo
 from kzoo.backend import keras
@@ -18,9 +21,8 @@ layers = keras.layers
 
 @functools.cache
 def described(name):
-    """The model described for images of 64 x 96, or 224 x 224 where `name` ends in @224."""
-    name, _, size = name.partition("@")
-    return kzoo.describe(name, (224, 224, 3) if size else (64, 96, 3))
+    """The model described for images of 64 x 96."""
+    return kzoo.describe(name, (64, 96, 3))
 
 
 def net(*steps, shape=(32, 40, 3)):
@@ -50,23 +52,35 @@ def test_every_model(name):
     json.dumps(found.to_dict())
 
 
-# torchvision's table of ImageNet models: billions of multiply-adds at 224 x 224.
-TORCHVISION = {
-    "resnet18": 1.814,
-    "resnet34": 3.664,
-    "resnet50_v1_5": 4.089,
-    "resnext50_32x4d": 4.230,
-    "wide_resnet50_2": 11.398,
-    "vgg11": 7.609,
-    "vgg16": 15.470,
-    "vgg19_bn": 19.632,
-    "inception_v1_bn": 1.498,
-}
+# Counted by torch.utils.flop_counter.FlopCounterMode on torchvision's models, at the models' default sizes.
+PYTORCH = json.loads((Path(__file__).parents[1] / "golden" / "goldens.json").read_text())["models"]
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
-def test_multiply_adds_are_those_that_torchvision_publishes(name):
-    assert round(described(f"{name}@224").multiply_adds / 1e9, 3) == TORCHVISION[name]
+@pytest.mark.parametrize("name", sorted(set(PYTORCH) & set(kzoo.list_models())))
+def test_multiply_adds_are_pytorchs_count(name):
+    assert kzoo.describe(name).multiply_adds == PYTORCH[name]["multiply_adds"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if re.search("101|152", name) else ())
+        for name in kzoo.list_models()
+        if name not in PYTORCH
+    ],
+)
+def test_multiply_adds_are_tensorflows_count(name):
+    model = kzoo.create_model(name)
+    graph = tf.function(model, autograph=False).get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]))).graph
+    count = ops.get_stats_for_node_def
+    # Local response normalization convolves too, over channels; it is neither a convolution nor a dense layer.
+    nodes = [
+        operation.node_def
+        for operation in graph.get_operations()
+        if operation.type in ("Conv2D", "MatMul") and "_norm" not in operation.name
+    ]
+    # A multiplication and an addition each.
+    assert kzoo.describe(name).multiply_adds == sum(count(graph, node, "flops").value for node in nodes) / 2
 
 
 def test_multiply_adds_of_the_papers():
