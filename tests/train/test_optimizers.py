@@ -1,0 +1,52 @@
+"""The one-pass optimizers do what Keras's do (test_step.py compares them with the papers')."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kzoo.backend import keras
+from kzoo.train import TrainConfig
+from kzoo.train.optimizers import create_optimizer
+
+CASES = [
+    ({"optimizer": "sgd", "momentum": 0.0}, lambda: keras.optimizers.SGD(0.1)),
+    ({"optimizer": "sgd", "momentum": 0.8}, lambda: keras.optimizers.SGD(0.1, momentum=0.8, nesterov=True)),
+    ({"optimizer": "adam"}, lambda: keras.optimizers.Adam(0.1)),
+    ({"optimizer": "adamw", "weight_decay": 0.2}, lambda: keras.optimizers.AdamW(0.1, weight_decay=0.2)),
+]
+
+
+def after_steps(optimizer):
+    """A matrix's values and the optimizer's state after five steps, in one compiled function."""
+    random = np.random.default_rng(0)
+    weight = keras.Variable(random.normal(size=(3, 4)), name="kernel")
+    optimizer.build([weight])
+    gradients = tf.constant(random.normal(size=(5, 3, 4)), tf.float32)
+
+    @tf.function(autograph=False)
+    def take(gradient):
+        optimizer.apply([gradient], [weight])
+
+    for gradient in gradients:
+        take(gradient)
+    return np.asarray(weight), {v.path.split("/", 1)[1]: np.asarray(v) for v in optimizer.variables}
+
+
+@pytest.mark.parametrize(("arguments", "reference"), CASES, ids=lambda a: str(a) if isinstance(a, dict) else "")
+def test_updates_and_state_are_keras(arguments, reference):
+    found, state = after_steps(create_optimizer(TrainConfig(learning_rate=0.1, **arguments)))
+    expected, expected_state = after_steps(reference())
+    # Five float32 updates of numbers of order 1, rounded in another order.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert list(state) == list(expected_state)
+    for name, value in state.items():
+        np.testing.assert_allclose(value, expected_state[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_decay_is_of_kernels_alone():
+    optimizer = create_optimizer(TrainConfig(optimizer="adamw", learning_rate=0.1, weight_decay=0.5))
+    kernel, bias = keras.Variable(np.ones((2, 2))), keras.Variable(np.ones(2))
+    optimizer.build([kernel, bias])
+    optimizer.apply([tf.zeros((2, 2)), tf.zeros(2)], [kernel, bias])
+    np.testing.assert_allclose(kernel, 0.95 * np.ones((2, 2)), rtol=1e-6)
+    np.testing.assert_array_equal(bias, np.ones(2))
