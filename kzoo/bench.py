@@ -88,6 +88,8 @@ def measure(
     the rounds of its speed by the reference's in the same round. Without `precisions` and `batch_size`, training is
     also compared as it is out of the box: Keras's float32 and 128 or 16 images a step, kzoo's defaults for the dataset.
 
+    Peak memory is measured in new processes, so a script that calls this needs its `if __name__ == "__main__"`.
+
     Args:
         what: "train-step" or "infer".
         model: A model name.
@@ -110,8 +112,8 @@ def measure(
     against = against or ("applications" if model in APPLICATIONS else "plain")
     if against == "applications" and model not in APPLICATIONS:
         raise InvalidArgument(
-            f"keras.applications has no such model. Received: {model!r}. Use --against plain, or one of: "
-            f"{', '.join(APPLICATIONS)}."
+            f"keras.applications has no such model. Received: {model!r}. Use against='plain' "
+            f"(--against plain), or one of: {', '.join(APPLICATIONS)}."
         )
     own = resolve(TrainConfig(), probe())[0].precision
     wanted = tuple(dict.fromkeys(precisions)) or tuple(dict.fromkeys(("float32", own)))
@@ -149,6 +151,7 @@ def _out_of_the_box(model, against, batch_size) -> list[Contender]:
     dataset, size = DATASET.get(model, ("", 50_000))
     chosen = settle_for_data(resolve(TrainConfig(), probe())[0], dataset, size, defaults(model)[0])
     reference, *_ = _at_equal_settings("infer", against, "float32", batch_size)
+    reference = replace(reference, name=f"{reference.name}, its defaults")
     ours = Contender("kzoo.train, its defaults", chosen.precision, chosen.batch_size or batch_size, "kzoo", "kzoo")
     augmented = [replace(ours, augment=chosen.augment)] if chosen.augment != "none" else []
     return [reference, ours, *augmented]

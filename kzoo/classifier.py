@@ -14,6 +14,8 @@ def auxiliary_heads(model) -> tuple[str, ...]:
     output = getattr(model, "output", None)  # a model that is not Functional may have none
     if not isinstance(output, dict) or PREDICTIONS not in output:
         return ()
+    if "val" in output:
+        raise InvalidArgument("An auxiliary head cannot be called 'val': val_loss is the validation loss. Rename it.")
     return tuple(sorted(name for name in output if name != PREDICTIONS))
 
 

@@ -92,7 +92,8 @@ def trained(run: str, train: Dataset, validation: Dataset, config: TrainConfig, 
     """Train, or go on where that was stopped; returns figures by epoch."""
     if (folder / "checkpoint.safetensors").exists():
         return resume(folder, train_data=train, validation_data=validation).history
-    return fit(lambda: net(run), train, validation, config, folder).history
+    # A run that was killed before its first checkpoint has left a folder, with nothing to keep.
+    return fit(lambda: net(run), train, validation, config, folder, overwrite=True).history
 
 
 def check_parameters() -> None:

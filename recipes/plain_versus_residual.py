@@ -86,7 +86,7 @@ class Record:
     initial_gradients: dict[str, float]  # by stage
     trained_gradients: dict[str, float]
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: float  # both since the run was last resumed
 
 
 def main() -> None:
@@ -123,7 +123,8 @@ def measured(net: str, train: Dataset, validation: Dataset, config: TrainConfig,
     if (folder / "checkpoint.safetensors").exists():
         result = resume(folder, train_data=train, validation_data=validation)
     else:
-        result = fit(lambda: kzoo.create_model(net), train, validation, config, folder)
+        # A run that was killed before its first checkpoint has left a folder, with nothing to keep.
+        result = fit(lambda: kzoo.create_model(net), train, validation, config, folder, overwrite=True)
     seconds, cpu = time.monotonic() - started, cpu_seconds() - cpu_started
     trained = load(folder, "last")
     record = Record(

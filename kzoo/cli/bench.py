@@ -28,8 +28,8 @@ def command(
     Args:
         what: train-step, training; infer, prediction.
         model: A name of `kzoo list`.
-        against: applications, the model of keras.applications; plain, the same layers with Keras's batch normalization
-            [default: applications where it has the model].
+        against: applications, the model of keras.applications; plain, the same layers with Keras's convolution and
+            batch normalization [default: applications where it has the model].
         precision: One dtype policy or several [default: float32 and what kzoo takes on this machine].
         batch_size: Images per step [default: 128 for images up to 64x64, else 16].
         images: Images that each passes over [default: 16384 for images up to 64x64, else 64].

@@ -19,6 +19,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     With `synchronized=True` the replicas normalize by the statistics of the whole batch, each image counting once,
     however unevenly they are spread. It takes one all-reduce forward and one backward (Keras: three and two).
 
+    Keras does not compile a model that holds it with XLA (`supports_jit`): XLA computes the kernel's variance as
+    E[x^2] - E[x]^2, which is NaN for activations far from zero. One's own `tf.function(jit_compile=True)` still does.
+
     With `renorm`, a mask, an axis other than the last, or another backend than TensorFlow, Keras's own implementation
     computes it.
 
@@ -28,6 +31,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
     >>> np.round(np.asarray(outputs), 3).tolist()
     [[-1.0], [1.0]]
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if tf is not None:
+            self.supports_jit = False
 
     def add_weight(self, *args, trainable=True, **kwargs):
         """Create a weight; the moving statistics are averaged over replicas, or are the same on all of them already."""

@@ -108,7 +108,8 @@ def describe(name, input_shape: Sequence[int] | None = None, *, classes: int | N
     Args:
         name: One of `kzoo.list_models()`; or a Functional or Sequential `keras.Model` of one input, such as a loaded
             run. Its stages are found by the names of its layers (`kzoo.models.endpoints.stages`); those of a
-            `kzoo.feature_extractor` are its outputs. Auxiliary classifiers, and what only they need, are left out.
+            `kzoo.feature_extractor` are its outputs. Auxiliary classifiers (outputs whose names begin with
+            `auxiliary_`), and what only they need, are left out.
         input_shape: (height, width, channels); by default the model's.
         classes: Number of classes; by default the model's.
 

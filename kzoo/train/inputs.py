@@ -18,7 +18,8 @@ from kzoo.train.config import default_batch_size
 class Stream:
     """A user's own `tf.data.Dataset` of (images, labels), read as it comes.
 
-    Its order is the user's, so a run on it resumes at the right batch, but bit for bit only if that order repeats.
+    Its order is the user's, so a run on it resumes at the right batch, but bit for bit only if that order repeats. Its
+    autotuner is turned off (`without_autotuner`).
     """
 
     def __init__(self, dataset, batch_size: int | None):

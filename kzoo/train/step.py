@@ -137,10 +137,11 @@ class TrainStep:
 
 
 def cross_entropy(labels, logits, label_smoothing):
-    """Cross-entropy of each example: labels (batch,) int, logits (batch, classes) float32 -> (batch,) float32.
+    """Cross-entropy of each example: labels (batch,) int, logits (batch, classes) of any float -> (batch,) float32.
 
     With smoothing, the target is `1 - label_smoothing` on the label plus an even spread of the rest over all classes.
     """
+    logits = tf.cast(logits, tf.float32)  # a user's last layer may follow a half-precision policy
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     if label_smoothing:
         uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)

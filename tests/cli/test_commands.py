@@ -238,11 +238,11 @@ def test_bench_measures_every_contender(last_json):
             for precision in ["float32", *others]
             for name in ("plain Keras", "kzoo, Keras's fit", "kzoo.train")
         ),
-        ("plain Keras", "float32", 128, "none"),
+        ("plain Keras, its defaults", "float32", 128, "none"),
         ("kzoo.train, its defaults", own, 256, "none"),
         ("kzoo.train, its defaults", own, 256, "digits"),
     ]
-    assert {row["ratio"] for row in rows if row["name"] == "plain Keras"} == {1}
+    assert {row["ratio"] for row in rows if row["name"].startswith("plain Keras")} == {1}
     # TensorFlow alone takes some 300 MB; the machine has less than 4 TB.
     assert all(3e8 < row["peak_memory_bytes"] < 4e12 for row in rows)
 

@@ -254,6 +254,17 @@ def test_what_the_kernel_cannot_do_is_left_to_keras(arguments, shape):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_keras_does_not_compile_it_with_xla():
+    # XLA computes the kernel's variance as E[x^2] - E[x]^2: NaN at a mean of 1,000.
+    inputs = 1000 + np.random.default_rng(0).normal(size=(16, *SHAPES[4])).astype("float32")
+    model = keras.Sequential([keras.Input(SHAPES[4]), BatchNormalization()])
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        model.compile("sgd", "mse", jit_compile=True)
+    assert model.jit_compile is False
+    model.fit(inputs, inputs, verbose=0)
+    assert np.isfinite(model.get_weights()[3]).all()
+
+
 def test_weights_have_keras_order_names_and_shapes():
     keras_layer, layer = pair(4)
     described = [[(w.name, w.shape, w.trainable) for w in one.weights] for one in (keras_layer, layer)]

@@ -423,6 +423,16 @@ def test_auxiliary_heads_train_and_are_not_saved(digits, tmp_path):
     assert not np.allclose(result.model.get_weights()[0], without.model.get_weights()[0], atol=1e-3)
 
 
+def test_a_head_cannot_take_the_name_of_the_validation_loss(digits):
+    def build():
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Flatten()(inputs)
+        return keras.Model(inputs, {"predictions": keras.layers.Dense(10)(x), "val": keras.layers.Dense(10)(x)})
+
+    with pytest.raises(InvalidArgument, match="An auxiliary head cannot be called 'val'"):
+        fit(build, digits[0], config=TrainConfig(**FAST, epochs=1))
+
+
 def test_a_run_with_auxiliary_heads_resumes_to_the_same_bits(digits, tmp_path, monkeypatch):
     config = TrainConfig(**FAST, epochs=2)
     whole = fit(with_auxiliary_head, *digits, config=config, run_dir=tmp_path / "whole")

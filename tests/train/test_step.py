@@ -132,6 +132,17 @@ def test_updates_are_the_papers(arguments):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
 
 
+def test_logits_in_half_precision_have_a_float32_loss():
+    with dtype_policy("mixed_bfloat16"):
+        model = linear_model()  # whose last layer follows the policy, as a user's may
+    before = model.get_weights()
+    images, labels = batch()
+    sums = train(TrainStep(model, TrainConfig(precision="mixed_bfloat16")), [(images, labels)], [0.0])
+    log_likelihoods = scipy.special.log_softmax(images.reshape(6, -1) @ before[0] + before[1], axis=1)
+    # The logits, of order 1, have 8 bits.
+    assert sums[0][0] == pytest.approx(-log_likelihoods[np.arange(6), labels].sum(), rel=0.02)
+
+
 def test_class_weights():
     config = TrainConfig(optimizer="sgd", momentum=0.0, weight_decay=0, precision="float32")
     model = linear_model()
