@@ -1,7 +1,7 @@
 """The optimizers: Keras's, but each variable is updated by one kernel, where Keras's Adam takes a dozen operations.
 
 On a CPU an update is bound by memory: AdamW on ResNet-50's 25.6 million parameters took 25 ms instead of 55 on 2 cores
-of an AMD EPYC. Of a network with large fully connected layers it is a good part of a step. State and results are Keras's.
+of an AMD EPYC. With large fully connected layers it is a good part of a step. State and results are Keras's.
 """
 
 from kzoo.backend import keras, tf
