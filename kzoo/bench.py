@@ -37,6 +37,8 @@ APPLICATIONS = {
     **{f"resnet{depth}": f"ResNet{depth}" for depth in (50, 101, 152)},
     **{f"resnet{depth}_v2": f"ResNet{depth}V2" for depth in (50, 101, 152)},
 }
+# What kzoo can be measured against, and how that is called.
+REFERENCES = {"applications": "keras.applications", "plain": "plain Keras"}
 # Batches and images by the size of the images: up to 64 x 64, and above.
 BATCH_SIZE = {True: 128, False: 16}
 IMAGES = {True: 16_384, False: 64}
@@ -133,25 +135,19 @@ def measure(
 
 
 def _at_equal_settings(what, against, precision, batch_size) -> list[Contender]:
-    reference = {"applications": "keras.applications", "plain": "plain Keras"}[against]
-    contenders = [
-        Contender(reference, precision, batch_size, against),
-        Contender("kzoo", precision, batch_size, "kzoo"),
-    ]
-    if what == "train-step":
-        contenders[1:] = [
-            Contender("kzoo, Keras's fit", precision, batch_size, "kzoo"),
-            Contender("kzoo.train", precision, batch_size, "kzoo", trainer="kzoo"),
-        ]
-    return contenders
+    """The reference, and kzoo's model in each loop that there is for the work."""
+    reference = Contender(REFERENCES[against], precision, batch_size, against)
+    if what == "infer":
+        return [reference, replace(reference, name="kzoo", maker="kzoo")]
+    fitted = replace(reference, name="kzoo, Keras's fit", maker="kzoo")
+    return [reference, fitted, replace(fitted, name="kzoo.train", trainer="kzoo")]
 
 
 def _out_of_the_box(model, against, batch_size) -> list[Contender]:
     """Keras's defaults, and kzoo's for the dataset that the model was made for, without and with augmentation."""
     dataset, size = DATASET.get(model, ("", 50_000))
     chosen = settle_for_data(resolve(TrainConfig(), probe())[0], dataset, size, defaults(model)[0])
-    reference, *_ = _at_equal_settings("infer", against, "float32", batch_size)
-    reference = replace(reference, name=f"{reference.name}, its defaults")
+    reference = Contender(f"{REFERENCES[against]}, its defaults", "float32", batch_size, against)
     ours = Contender("kzoo.train, its defaults", chosen.precision, chosen.batch_size or batch_size, "kzoo", "kzoo")
     augmented = [replace(ours, augment=chosen.augment)] if chosen.augment != "none" else []
     return [reference, ours, *augmented]

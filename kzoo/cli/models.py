@@ -6,7 +6,7 @@ from kzoo.cli._options import ImageSize, parse_image_size
 from kzoo.cli._output import Json, print_json, print_table
 from kzoo.errors import unknown
 from kzoo.models.registry import BUILDERS, defaults, list_models
-from kzoo.text import markdown_table
+from kzoo.text import by, markdown_table
 
 
 def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
@@ -24,7 +24,7 @@ def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
         return
     print_table(
         ("model", "input", "classes"),
-        [(m["name"], "x".join(map(str, m["input_shape"])), m["classes"]) for m in models],
+        [(m["name"], by(m["input_shape"]), m["classes"]) for m in models],
     )
 
 

@@ -12,6 +12,7 @@ from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.models.registry import check_name, defaults
+from kzoo.text import by
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
@@ -130,7 +131,7 @@ def _run(directory: Path) -> dict:
     train_data, validation_data = load_splits(["train", "validation"], **record["data"]["load"])
     console.log(
         f"{len(train_data):,} training and {len(validation_data):,} validation images of "
-        f"{'x'.join(map(str, train_data.image_shape))}, {len(train_data.class_names)} classes"
+        f"{by(train_data.image_shape)}, {len(train_data.class_names)} classes"
     )
 
     from kzoo import create_model

@@ -13,6 +13,7 @@ import numpy as np
 from kzoo import console
 from kzoo.chatter import tensorflow
 from kzoo.errors import DataError, InvalidArgument
+from kzoo.text import by
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -158,7 +159,7 @@ class Dataset:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        shape = "x".join(map(str, self.image_shape))
+        shape = by(self.image_shape)
         return f"<Dataset {self.name!r} {self.split}: {len(self)} images {shape}, {len(self.class_names)} classes>"
 
     @property

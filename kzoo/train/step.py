@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from kzoo.backend import keras, tf
-from kzoo.classifier import auxiliary_heads, ends_in_softmax, head, output_layer, without_auxiliary_heads
+from kzoo.classifier import (
+    PREDICTIONS,
+    auxiliary_heads,
+    ends_in_softmax,
+    head,
+    output_layer,
+    without_auxiliary_heads,
+)
 from kzoo.train.config import TrainConfig
 from kzoo.train.optimizers import create_optimizer
 
@@ -75,7 +82,7 @@ class TrainStep:
         replica = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
             outputs = self.model(images, training=True)
-            logits = outputs["predictions"] if self.heads else outputs
+            logits = outputs[PREDICTIONS] if self.heads else outputs
             total = self._total_loss(labels, logits)
             auxiliary = [self._total_loss(labels, outputs[name]) for name in self.heads]
             examples = tf.cast(tf.size(labels), tf.float32)
