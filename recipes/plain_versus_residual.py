@@ -48,7 +48,7 @@ from kzoo.data import Dataset
 from kzoo.files import write_bytes, write_json, write_text
 from kzoo.text import markdown_table
 from kzoo.train import TrainConfig, evaluate, fit, load, resume
-from kzoo.train.step import cross_entropy, end_in_logits
+from kzoo.train.step import cross_entropy, logits_instead
 
 MACHINE = "2 cores of an AMD EPYC with AVX512-BF16, 2026-11-21"
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -163,12 +163,11 @@ def initial(net: str, seed: int):
 def gradient_norms(model, data: Dataset, count: int = GRADIENT_IMAGES) -> dict[str, float]:
     """The size of the gradient in each stage: the L2 norm by a kernel, its root mean square over the convolutions.
 
-    Of the first `count` images' loss, in float32, with their own batch statistics, as in a training step; the model is
-    used up.
+    Of the first `count` images' loss, in float32, with their own batch statistics, as in a training step; they move
+    the model's.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    end_in_logits(model)
-    with tf.GradientTape() as tape:
+    with logits_instead(model), tf.GradientTape() as tape:
         logits = model(data.images[:count].astype(np.float32), training=True)
         loss = tf.reduce_mean(cross_entropy(data.labels[:count], logits, 0.0))
     gradients = tape.gradient(loss, [layer.kernel.value for layer in layers])

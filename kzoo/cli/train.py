@@ -1,5 +1,6 @@
 """`kzoo train`."""
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +41,8 @@ def command(
         model: A name of `kzoo list`.
         dataset: digits, a TFDS name such as mnist, a folder (root/label/* or root/{train,val,test}/label/*), or a CSV
             file with the columns path,label.
-        resume: A run directory to continue to its end, with the configuration it has.
+        resume: A run directory to continue to its end, with the configuration it has; --strategy and --devices may
+            be others.
         run_dir: Folder for everything the run writes [default: runs/MODEL-DATASET-TIME].
         overwrite: Delete the run that is in run_dir.
         channels: Channels of the images, 1 or 3 [default: the data's].
@@ -53,14 +55,15 @@ def command(
             any(value is not None for value in others)
             or overwrite
             or auxiliary_heads
-            or config != TrainConfig()
+            or replace(config, strategy="auto", devices=None) != TrainConfig()
             or data != DataOptions()
         ):
             raise InvalidArgument(
-                "--resume takes the run directory alone: a run keeps the configuration it began with."
+                "--resume takes the run directory, and --strategy and --devices where they change: a run keeps the "
+                "rest of the configuration it began with."
             )
         directory = Path(resume).expanduser()
-        metrics = _resume(directory)
+        metrics = _resume(directory, config)
     elif model is None or dataset is None:
         raise InvalidArgument(
             "kzoo train takes a MODEL and a DATASET, or --resume RUN. Try: kzoo train mnist_net digits"
@@ -106,9 +109,9 @@ def _default_run_dir(model: str, dataset: str) -> str:
     return f"runs/{model}-{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _resume(directory: Path) -> dict:
+def _resume(directory: Path, config: TrainConfig) -> dict:
     """Continue a run, or say that there is nothing to continue; returns its metrics."""
-    from kzoo.train import checkpoint
+    from kzoo.train import checkpoint, loop
 
     record = runs.read_config(directory)
     if checkpoint.finished_state(directory / runs.CHECKPOINT) is not None:
@@ -119,6 +122,7 @@ def _resume(directory: Path) -> dict:
             f"Continue it in Python: kzoo.train.resume({str(directory)!r})."
         )
     with runs.lock(directory):
+        loop.move(directory, None if config.strategy == "auto" else config.strategy, config.devices)
         return _run(directory)
 
 

@@ -38,9 +38,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self.supports_jit = False
 
     def add_weight(self, *args, trainable=True, **kwargs):
-        """Create a weight; the moving statistics are averaged over replicas, or are the same on all of them already."""
+        """Create a weight; the moving statistics are averaged over the replicas at each assignment."""
         if not trainable:
-            kwargs["aggregation"] = "only_first_replica" if self.synchronized else "mean"
+            kwargs["aggregation"] = "mean"
         return super().add_weight(*args, trainable=trainable, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
@@ -53,7 +53,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
         training = bool(training and self.trainable)
         is_empty = tf.size(inputs) == 0
-        if training and self.synchronized and not tf.distribute.in_cross_replica_context():
+        synchronized = self.synchronized and not tf.distribute.in_cross_replica_context()
+        if training and synchronized:
             outputs, mean, variance, count = _synchronized(self, inputs)
             is_empty = count == 0
         elif len(inputs.shape) == 4:
@@ -63,8 +64,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if training:
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 old = tf.convert_to_tensor(moving)
-                updated = old * self.momentum + batch * (1.0 - self.momentum)
-                moving.assign(tf.where(is_empty, old, updated))
+                updated = tf.where(is_empty, old, old * self.momentum + batch * (1.0 - self.momentum))
+                if synchronized:  # the same on all replicas: nothing to average
+                    tf.raw_ops.AssignVariableOp(resource=moving.value.handle, value=updated)
+                else:
+                    moving.assign(updated)
         return outputs
 
 

@@ -33,7 +33,7 @@ class TrainConfig:
     epochs: int = 15
     """Passes over the training images."""
     batch_size: int | None = None
-    """Images per step, over all replicas together [default: 32 to 256, by the number and size of the images]."""
+    """Images per batch, over all replicas together [default: 32 to 256, by the number and size of the images]."""
     optimizer: Optimizer = "adamw"
     """sgd (with Nesterov momentum), adam or adamw."""
     learning_rate: float | None = None
@@ -41,6 +41,8 @@ class TrainConfig:
     256; in proportion to the batch size for sgd and to its square root for the others]."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
+    epsilon: float = 1e-7
+    """What adam and adamw add to the root of the second moment, so as not to divide by zero."""
     weight_decay: float | None = None
     """Decay of kernels, never of biases and normalization parameters: decoupled in adamw, an L2 term in sgd and adam
     [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw]."""
@@ -66,6 +68,10 @@ class TrainConfig:
     """Stop after this many epochs without improvement on the validation data [default: never]."""
     clip_norm: float | None = None
     """Largest global norm of the gradients [default: no clipping]."""
+    gradient_accumulation_steps: int = 1
+    """Batches whose gradients make one step: as a batch so many times as large, in the memory of one."""
+    ema_momentum: float | None = None
+    """Validate and save a moving average of the weights with this momentum, for example 0.999 [default: none]."""
     class_weight: ClassWeight = "none"
     """balanced weights each example by the inverse frequency of its class."""
     augment: str = "auto"
@@ -78,6 +84,11 @@ class TrainConfig:
     """one device, or mirrored over several; auto mirrors where several GPUs are there."""
     devices: str | None = None
     """cpu:N makes N logical CPU devices; gpu:N takes the first N GPUs [default: all there are]."""
+    sync_batch_norm: bool = False
+    """Normalize by the statistics of the batches of all replicas together, not of each replica's part."""
+    steps_per_execution: int | None = None
+    """Steps that TensorFlow takes in one call; results do not depend on it [default: as many as take half a second,
+    measured while running]."""
     checkpoint_seconds: float = 60.0
     """Longest time between two checkpoints within an epoch; each epoch ends with one."""
 
@@ -99,6 +110,8 @@ class TrainConfig:
                 raise unknown(name, getattr(self, name), valid.__args__)
         if self.augment != "auto":
             augmentation.check_name(self.augment)
+        if not isinstance(self.sync_batch_norm, bool):
+            raise InvalidArgument(f"sync_batch_norm must be true or false. Received: {self.sync_batch_norm!r}.")
         _check_ranges(self)
         # Lists come from JSON and from the command line; Keras takes an integer 1 for another thing than 1.0.
         object.__setattr__(self, "decay_epochs", tuple(map(float, self.decay_epochs)))
@@ -108,14 +121,15 @@ class TrainConfig:
 
     @property
     def peak_learning_rate(self) -> float:
-        """The highest learning rate: the given one, or the optimizer's default for the batch size.
+        """The highest learning rate: the given one, or the optimizer's default for the images in a step.
 
         A larger batch has a less noisy gradient and takes a larger step: in proportion with sgd (Goyal et al., 2017,
         section 2.1), by the square root with optimizers that divide by the gradient's size (Malladi et al., 2022).
         """
         if self.learning_rate is not None:
             return self.learning_rate
-        ratio = (self.batch_size or REFERENCE_BATCH_SIZE) / REFERENCE_BATCH_SIZE
+        batch_size = (self.batch_size or REFERENCE_BATCH_SIZE) * self.gradient_accumulation_steps
+        ratio = batch_size / REFERENCE_BATCH_SIZE
         return LEARNING_RATES[self.optimizer] * (ratio if self.optimizer == "sgd" else ratio**0.5)
 
     @property
@@ -144,6 +158,7 @@ _RANGES = {
     "batch_size": (1, 10**7, "a whole number of at least 1"),
     "learning_rate": (1e-12, 1e4, "a number above 0"),
     "momentum": (0, 1 - 1e-9, "a number from 0 up to, not including, 1"),
+    "epsilon": (1e-30, 1e4, "a number above 0"),
     "weight_decay": (0, 1e4, "a number of at least 0"),
     "label_smoothing": (0, 1 - 1e-9, "a number from 0 up to, not including, 1"),
     "auxiliary_weight": (0, 1e4, "a number of at least 0"),
@@ -154,6 +169,9 @@ _RANGES = {
     "patience": (1, 10**6, "a whole number of at least 1"),
     "early_stopping": (1, 10**6, "a whole number of at least 1"),
     "clip_norm": (1e-12, 1e12, "a number above 0"),
+    "gradient_accumulation_steps": (1, 10**6, "a whole number of at least 1"),
+    "ema_momentum": (1e-9, 1 - 1e-9, "a number between 0 and 1"),
+    "steps_per_execution": (1, 10**6, "a whole number of at least 1"),
     "seed": (0, 2**32 - 1, "a whole number from 0 to 4294967295"),
     "checkpoint_seconds": (0, 10**9, "a number of at least 0"),
 }

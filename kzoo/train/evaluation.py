@@ -10,10 +10,10 @@ from kzoo.errors import DataError
 from kzoo.saving import class_names_of
 from kzoo.train.inputs import (
     as_data,
+    batches_per_epoch,
     check_fit,
     class_names_of_data,
     data_errors,
-    steps_per_epoch,
     with_labels_of,
 )
 
@@ -46,7 +46,7 @@ def evaluate(model, data: Any) -> dict:
     check_fit(data, model, "evaluation")
     probabilities = ends_in_softmax(output_layer(model))
     labels, log_likelihoods = [], []
-    with data_errors(), console.progress("evaluating", steps_per_epoch(data, BATCH_SIZE)) as advance:
+    with data_errors(), console.progress("evaluating", batches_per_epoch(data, BATCH_SIZE)) as advance:
         for images, batch_labels in data.batches(BATCH_SIZE):
             outputs = np.asarray(model.predict_on_batch(images), np.float64)
             labels.append(batch_labels.numpy())

@@ -77,7 +77,7 @@ def as_data(data: Any, batch_size: int | None) -> Dataset | Stream:
     )
 
 
-def steps_per_epoch(data: Dataset | Stream, batch_size: int) -> int:
+def batches_per_epoch(data: Dataset | Stream, batch_size: int) -> int:
     """Batches in an epoch; the last may be smaller."""
     return data.steps if isinstance(data, Stream) else -(-len(data) // batch_size)
 

@@ -6,7 +6,7 @@ killed and resumed ends in the same bits as one that was not.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from kzoo.errors import InvalidArgument, RunError
 from kzoo.hardware import probe, usable_only
 from kzoo.saving import load_model
 from kzoo.train import checkpoint, runs
-from kzoo.train.config import TrainConfig, settle_for_data
+from kzoo.train.config import Strategy, TrainConfig, settle_for_data
 from kzoo.train.inputs import Stream, as_data, check_fit, class_names_of_data, data_errors, with_labels_of
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
 from kzoo.train.step import TrainStep
-from kzoo.train.strategy import create_strategy
+from kzoo.train.strategy import check_made_in_scope, create_strategy, synchronize_batch_norm
 from kzoo.train.trainer import State, Trainer
 
 
@@ -48,6 +48,7 @@ def fit(
     run_dir: str | Path | None = None,
     *,
     overwrite: bool = False,
+    callbacks: Sequence[Any] = (),
 ) -> Result:
     """Train a classifier.
 
@@ -62,6 +63,9 @@ def fit(
         config: How to train.
         run_dir: An empty or new folder for config, history, checkpoints, models and metrics; None keeps no files.
         overwrite: Whether a run that is in `run_dir` may be deleted.
+        callbacks: Of `keras.callbacks`. Their `model` is the one in training, in the training precision. One that sets
+            `model.optimizer.learning_rate` takes it over from the schedule from there on. The hooks of a batch are
+            called once for each execution of several steps, as in Keras.
 
     Raises:
         InvalidArgument: Arguments that do not fit together.
@@ -86,10 +90,10 @@ def fit(
     if run_dir is None:
         with tempfile.TemporaryDirectory(prefix="kzoo-") as folder:
             with runs.new(folder, config, requested=requested, keep=False):
-                result = run(Path(folder), build, train_data, validation_data)
+                result = run(Path(folder), build, train_data, validation_data, callbacks)
             return replace(result, run_dir=None)
     with runs.new(run_dir, config, overwrite=overwrite, requested=requested) as folder:
-        return run(folder, build, train_data, validation_data)
+        return run(folder, build, train_data, validation_data, callbacks)
 
 
 def resume(
@@ -98,16 +102,24 @@ def resume(
     build: Callable[[], Any] | None = None,
     train_data: Any = None,
     validation_data: Any = None,
+    strategy: Strategy | None = None,
+    devices: str | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Result:
     """Continue a run to its end; on a CPU, to the same bits as if it had never stopped.
 
-    That holds on the same machine with the same versions and number of cores, for kzoo's datasets and for arrays.
+    That holds on the same machine with the same versions, number of cores and devices, for kzoo's datasets and for
+    arrays. On other devices it is the same run, but for rounding, dropout, and batch normalization that is not
+    synchronized: each step still takes the images that it would have taken.
 
     Args:
         run_dir: The run directory. A finished run is not trained again; its result is loaded.
         build: Needed only if the run was stopped before its first step.
         train_data: Needed only if the run was given arrays or a `tf.data.Dataset`: the same again.
         validation_data: Likewise.
+        strategy: What to continue with, instead of the run's own strategy and devices.
+        devices: Likewise.
+        callbacks: As in `fit`; what state they have is not in the run directory.
 
     Raises:
         InvalidArgument: Not a run directory, or an argument that is needed is missing.
@@ -121,7 +133,19 @@ def resume(
     with runs.lock(run_dir):
         if train_data is None:
             train_data, validation_data = load_data(record)
-        return run(run_dir, build, train_data, validation_data)
+        move(run_dir, strategy, devices)
+        return run(run_dir, build, train_data, validation_data, callbacks)
+
+
+def move(run_dir: Path, strategy: Strategy | None, devices: str | None) -> None:
+    """Write into config.json that the run goes on with another strategy or on other devices, where one is given."""
+    if strategy is None and devices is None:
+        return
+    config = replace(runs.read_config(run_dir)["train"], strategy=strategy or "auto", devices=devices)
+    config, reasons = resolve(config, probe())
+    for reason in reasons:
+        console.log(reason)
+    runs.update_config(run_dir, train=runs.to_dict(config))
 
 
 def load(run_dir: str | Path, which: str = "best"):
@@ -151,16 +175,28 @@ def load_data(record: dict) -> tuple[data.Dataset, data.Dataset | None]:
     return data.load(**train["load"], split=train["split"]), data.load(**validation["load"], split=validation["split"])
 
 
-def run(run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validation_data: Any = None) -> Result:
+def run(
+    run_dir: Path,
+    build: Callable[[], Any] | None,
+    train_data: Any,
+    validation_data: Any = None,
+    callbacks: Sequence[Any] = (),
+) -> Result:
     """Train what config.json in `run_dir` says from where it stands; the caller holds the run's lock."""
-    trainer = prepare(run_dir, build, train_data, validation_data)
+    trainer = prepare(run_dir, build, train_data, validation_data, callbacks)
     with data_errors():
         trainer.train()
         trainer.finish()
     return _result(run_dir, trainer.state)
 
 
-def prepare(run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validation_data: Any = None) -> Trainer:
+def prepare(
+    run_dir: Path,
+    build: Callable[[], Any] | None,
+    train_data: Any,
+    validation_data: Any = None,
+    callbacks: Sequence[Any] = (),
+) -> Trainer:
     """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
     if tf is None:
         raise InvalidArgument(
@@ -179,11 +215,14 @@ def prepare(run_dir: Path, build: Callable[[], Any] | None, train_data: Any, val
     keras.utils.set_random_seed(config.seed)
     with strategy.scope(), dtype_policy(config.precision):
         model = _build(run_dir, build, train_data, validation_data)
+    check_made_in_scope(model, strategy)
     final = in_float32(without_auxiliary_heads(model))
+    if config.sync_batch_norm:
+        synchronize_batch_norm(model)
     with strategy.scope():
         weights = train_data.class_weights() if config.class_weight == "balanced" else None
         step = TrainStep(model, config, weights)
-    trainer = Trainer(run_dir, config, step, final, train_data, validation_data)
+    trainer = Trainer(run_dir, config, step, final, train_data, validation_data, callbacks)
     trainer.restore(record)
     return trainer
 

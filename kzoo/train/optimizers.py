@@ -18,14 +18,35 @@ def create_optimizer(config: TrainConfig):
         optimizer = SGD(rate, momentum=config.momentum, nesterov=config.momentum > 0)
     else:
         decay = config.decay if config.optimizer == "adamw" else None
-        optimizer = Adam(rate, weight_decay=decay, name=config.optimizer)
+        optimizer = Adam(rate, epsilon=config.epsilon, weight_decay=decay, name=config.optimizer)
         optimizer._use_weight_decay = lambda variable: len(variable.shape) > 1
     # Keras sums the gradients over the replicas inside its update; the step has done that.
     optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
     return optimizer
 
 
-class SGD(keras.optimizers.SGD):
+class _LearningRateNoted(keras.optimizers.Optimizer):
+    """An optimizer that knows whether somebody, a callback of Keras say, has set its learning rate."""
+
+    learning_rate_was_set = False
+
+    @property
+    def learning_rate(self):
+        """The learning rate of the coming step, as a variable."""
+        return super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
+        self.learning_rate_was_set = True
+
+    def begin_learning_rate(self, value):
+        """Assign the schedule's rate, which does not count as set."""
+        self._learning_rate.assign(value)
+        self.learning_rate_was_set = False
+
+
+class SGD(_LearningRateNoted, keras.optimizers.SGD):
     """Sutskever et al., 2013, section 2: momentum, in Nesterov's form."""
 
     def update_step(self, gradient, variable, learning_rate):
@@ -44,7 +65,7 @@ class SGD(keras.optimizers.SGD):
         )
 
 
-class Adam(keras.optimizers.Adam):
+class Adam(_LearningRateNoted, keras.optimizers.Adam):
     """Adam; with `weight_decay`, AdamW: the decoupled decay of Loshchilov & Hutter, 2019, comes first.
 
     Kingma & Ba, 2015, section 2, its last paragraph: epsilon is added to the uncorrected root ("epsilon hat").

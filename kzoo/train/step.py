@@ -1,9 +1,15 @@
 """The training step: one function, the same on one device and on many.
 
-The loss is the mean over the examples of the global batch; gradients are summed over the replicas once; then come, in
-this order, the finite check (float16), unscaling, weight decay, clipping by global norm, and the update.
+The loss is the mean over the examples of a step, on whatever replicas they are. In this order come: the gradients of
+each batch, added up where a step takes several (accumulation); their sum over the replicas, once; the finite check
+(float16); unscaling; weight decay; clipping by global norm; the update; the moving average of the weights.
+
+Accumulation comes first so that a step on four batches is the step on one batch four times as large, loss scaling and
+clipping included.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +25,7 @@ from kzoo.classifier import (
 )
 from kzoo.train.config import TrainConfig
 from kzoo.train.optimizers import create_optimizer
+from kzoo.train.strategy import assign_here, average_statistics, statistics
 
 # Dynamic loss scaling (Micikevicius et al., 2018, section 3.2): start high, halve on overflow, double after a while.
 INITIAL_LOSS_SCALE = 2.0**15
@@ -32,68 +39,129 @@ class TrainStep:
     """
 
     def __init__(self, model, config: TrainConfig, class_weights=None):
-        """Take over `model`, which from here on returns logits, and make its optimizer."""
-        self.model = end_in_logits(model)
+        """Take over `model` and make its optimizer.
+
+        Raises:
+            InvalidArgument: The model, or one of its auxiliary heads, does not end in one output of logits or softmax.
+        """
+        self.model = model
         self.classifier = without_auxiliary_heads(model)
         self.heads = auxiliary_heads(model)
+        _softmax_layers(model)
         self.config = config
         self.class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
         self.strategy = tf.distribute.get_strategy()
         self.optimizer = create_optimizer(config)
         self.optimizer.build(model.trainable_variables)
-        self.loss_scale: Any = tf.Variable(INITIAL_LOSS_SCALE, trainable=False) if _is_float16(config) else None
-        self.good_steps: Any = tf.Variable(0, trainable=False) if _is_float16(config) else None
+        model.optimizer = self.optimizer  # where Keras's callbacks look for it
+        self.average = None if config.ema_momentum is None else _twin(self.classifier)
+        # By what the layers compute in, whatever the configuration says: a layer may have a policy of its own.
+        scales = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
+        self.loss_scale: Any = tf.Variable(INITIAL_LOSS_SCALE, trainable=False) if scales else None
+        self.good_steps: Any = tf.Variable(0, trainable=False) if scales else None
         # Kernels have a rank of at least 2; biases and normalization parameters have rank 1.
         self.decayed = [len(v.shape) > 1 for v in model.trainable_variables]
-        # Without AutoGraph, which does not work on every version of Python that TensorFlow runs on.
-        self.train = tf.function(self._train, reduce_retracing=True, autograph=False)
-        self.evaluate = tf.function(self._evaluate, reduce_retracing=True, autograph=False)
+        self.train, self.evaluate = _compiled(self._train), _compiled(self._evaluate)
+
+    @property
+    def judged(self):
+        """The classifier that is validated and saved: the one in training, or the average of its weights."""
+        return self.classifier if self.average is None else self.average
 
     @property
     def variables(self) -> list:
         """Every variable that a step changes, in a fixed order."""
-        own = [v for v in (self.loss_scale, self.good_steps) if v is not None]
-        return [*self.model.variables, *self.optimizer.variables, *own]
+        averages = [] if self.average is None else self.average.weights
+        scaling = [v for v in (self.loss_scale, self.good_steps) if v is not None]
+        return [*self.model.variables, *self.optimizer.variables, *averages, *scaling]
 
     def is_finite(self) -> bool:
         """Whether every number of the state is finite."""
         numbers = [np.asarray(v) for v in self.variables]
         return all(np.isfinite(n).all() for n in numbers if n.dtype.kind == "f")
 
-    def _train(self, batches, learning_rates):
-        """Take a step on each of the next batches.
+    def _train(self, batches, learning_rates, counts):
+        """Take a step for each learning rate, on the next `counts[i]` batches.
 
-        Returns (steps, 3 + heads): sum of losses, correct, examples, and the sum of losses of each auxiliary head.
+        Args:
+            batches: An iterator over (images, labels, weight of each example), as `strategy.share_out` makes it.
+            learning_rates: float32 (steps,).
+            counts: int32 (steps,); all ones unless gradients are accumulated.
+
+        Returns:
+            float32 (steps, 4 + heads): sum of losses, correct, examples, whether the step was skipped because of an
+            overflow (then the first three are 0), and the sum of losses of each auxiliary head.
         """
-        steps = tf.size(learning_rates)
 
         def take(step, totals):
             self.optimizer.learning_rate.assign(learning_rates[step])
-            gradients, sums = self.strategy.run(self._gradients, args=next(batches))
-            self._update(gradients)
-            return step + 1, totals.write(step, self.strategy.reduce("SUM", sums, axis=None))
+            return step + 1, totals.write(step, self._step(batches, counts[step]))
 
-        totals = tf.TensorArray(tf.float32, steps, element_shape=[3 + len(self.heads)])
-        _, totals = tf.while_loop(lambda step, _: step < steps, take, (0, totals))
+        steps = tf.size(learning_rates)
+        totals = tf.TensorArray(tf.float32, steps, element_shape=[4 + len(self.heads)])
+        with logits_instead(self.model):
+            _, totals = tf.while_loop(lambda step, _: step < steps, take, (0, totals))
         return totals.stack()
 
-    def _gradients(self, images, labels):
-        """One replica's part of the batch: the gradients of the whole batch, and this part's sums."""
+    def _step(self, batches, count):
+        before = None if self.loss_scale is None else self.strategy.run(self._read_statistics)
+        if self.config.gradient_accumulation_steps == 1:
+            gradients, sums = self.strategy.run(self._part, args=next(batches))
+            gradients = self.strategy.run(self._reduce, args=(gradients,))
+        else:
+            gradients, sums = self._accumulate(batches, count)
+        if self.loss_scale is None:
+            self.strategy.run(self._apply, args=(gradients, 1.0))
+            return self.strategy.reduce("SUM", sums, axis=None)
+        return self._update_if_finite(gradients, self.strategy.reduce("SUM", sums, axis=None), before)
+
+    def _part(self, images, labels, weight):
+        """One replica's part of a batch: its share of the gradients of the batch's mean loss, and its sums."""
         replica = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
             outputs = self.model(images, training=True)
             logits = outputs[PREDICTIONS] if self.heads else outputs
-            total = self._total_loss(labels, logits)
-            auxiliary = [self._total_loss(labels, outputs[name]) for name in self.heads]
-            examples = tf.cast(tf.size(labels), tf.float32)
+            total = weight * self._total_loss(labels, logits)
+            auxiliary = [weight * self._total_loss(labels, outputs[name]) for name in self.heads]
+            examples = weight * tf.cast(tf.size(labels), tf.float32)
             # Szegedy et al., 2015, section 5: "the losses of the auxiliary classifiers were weighted by 0.3".
             loss = (total + self.config.auxiliary_weight * sum(auxiliary)) / replica.all_reduce("SUM", examples)
             if self.model.losses:
                 loss += tf.add_n(self.model.losses) / self.strategy.num_replicas_in_sync
             scaled = loss if self.loss_scale is None else loss * self.loss_scale
-        gradients = tape.gradient(scaled, [v.value for v in self.model.trainable_variables])
-        gradients = replica.all_reduce("SUM", gradients)
-        return gradients, tf.stack([total, _correct(labels, logits), examples, *auxiliary])
+        weights = [v.value for v in self.model.trainable_variables]
+        gradients = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        average_statistics(self.model)
+        return gradients, tf.stack([total, weight * _correct(labels, logits), examples, 0.0, *auxiliary])
+
+    def _accumulate(self, batches, count):
+        """The gradients of the mean loss of the next `count` batches together, and each replica's sums."""
+
+        def zeros():
+            weights = self.model.trainable_variables
+            return [tf.zeros(v.shape) for v in weights], tf.zeros([4 + len(self.heads)])
+
+        def examples_of(sums):
+            return tf.distribute.get_replica_context().all_reduce("SUM", sums[2])
+
+        def add(gradients, sums, *batch):
+            more, more_sums = self._part(*batch)
+            examples = examples_of(more_sums)
+            return [g + examples * m for g, m in zip(gradients, more, strict=True)], sums + more_sums
+
+        def mean(gradients, sums):
+            examples = examples_of(sums)
+            return [g / examples for g in self._reduce(gradients)]
+
+        def body(done, gradients, sums):
+            return done + 1, *self.strategy.run(add, args=(gradients, sums, *next(batches)))
+
+        start = (0, *self.strategy.run(zeros))
+        _, gradients, sums = tf.while_loop(lambda done, *_: done < count, body, start)
+        return self.strategy.run(mean, args=(gradients, sums)), sums
+
+    def _reduce(self, gradients):
+        return tf.distribute.get_replica_context().all_reduce("SUM", gradients)
 
     def _total_loss(self, labels, logits):
         """The sum of the examples' weighted losses."""
@@ -102,10 +170,8 @@ class TrainStep:
             losses *= tf.gather(self.class_weights, labels)
         return tf.reduce_sum(losses)
 
-    def _update(self, gradients):
-        if self.loss_scale is None:
-            self.strategy.run(self._apply, args=(gradients, 1.0))
-            return
+    def _update_if_finite(self, gradients, sums, statistics_before):
+        """Update, or skip the step and halve the loss scale: on all replicas alike, by the sum of their gradients."""
         first_replica = [self.strategy.experimental_local_results(g)[0] for g in gradients]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in first_replica])
         scale = tf.identity(self.loss_scale)
@@ -116,9 +182,23 @@ class TrainStep:
 
         def apply():
             self.strategy.run(self._apply, args=(gradients, scale))
-            return finite
+            return sums
 
-        tf.cond(finite, apply, lambda: finite)
+        def skip():
+            # The forward pass has moved the statistics, perhaps to infinity.
+            self.strategy.run(self._write_statistics, args=(statistics_before,))
+            # Without a scale that could still be halved it is no overflow but divergence, and must be seen.
+            skipped = tf.tensor_scatter_nd_update(tf.zeros_like(sums), [[3]], [1.0])
+            return tf.where(scale > 1.0, skipped, tf.fill(tf.shape(sums), np.nan))
+
+        return tf.cond(finite, apply, skip)
+
+    def _read_statistics(self):
+        return [tf.identity(v.value) for v in statistics(self.model)]
+
+    def _write_statistics(self, values):
+        for variable, value in zip(statistics(self.model), values, strict=True):
+            assign_here(variable, value)
 
     def _apply(self, gradients, scale):
         """Update the weights from gradients that are already summed over the replicas."""
@@ -132,15 +212,40 @@ class TrainStep:
         if self.config.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm)
         self.optimizer.apply(gradients, variables)
+        if self.average is not None:
+            self._move_average(self.average.weights)
 
-    def _evaluate(self, images, labels):
+    def _move_average(self, averages):
+        """Move the average towards the weights, normalization statistics included, as timm's ModelEma does.
+
+        In the first steps faster than `ema_momentum` says, by the rule of TensorFlow's ExponentialMovingAverage: it
+        would hold on to the initial weights for as many steps as it averages over.
+        """
+        steps = tf.cast(self.optimizer.iterations.value, tf.float32)
+        momentum = tf.minimum(self.config.ema_momentum, (1 + steps) / (10 + steps))
+        for average, weight in zip(averages, self.classifier.weights, strict=True):
+            old = tf.identity(average.value)
+            assign_here(average, old + (1 - momentum) * (tf.identity(weight.value) - old))
+
+    def _evaluate(self, images, labels, weight):
         """One global batch: (3,), the sum of losses, correct, examples."""
-        return self.strategy.reduce("SUM", self.strategy.run(self._sums, args=(images, labels)), axis=None)
+        with logits_instead(self.judged):
+            sums = self.strategy.run(self._sums, args=(images, labels, weight))
+        return self.strategy.reduce("SUM", sums, axis=None)
 
-    def _sums(self, images, labels):
-        logits = self.classifier(images, training=False)
+    def _sums(self, images, labels, weight):
+        logits = self.judged(images, training=False)
         losses = cross_entropy(labels, logits, 0.0)
-        return tf.stack([tf.reduce_sum(losses), _correct(labels, logits), tf.cast(tf.size(labels), tf.float32)])
+        examples = tf.cast(tf.size(labels), tf.float32)
+        return weight * tf.stack([tf.reduce_sum(losses), _correct(labels, logits), examples])
+
+
+def _compiled(function):
+    # Without AutoGraph, which does not work on every version of Python that TensorFlow runs on.
+    compiled = tf.function(function, reduce_retracing=True, autograph=False)
+    # Each run of a process traces this code anew, as it should: TensorFlow warns of the fifth as if it were a mistake.
+    compiled._omit_frequent_tracing_warning = True
+    return compiled
 
 
 def cross_entropy(labels, logits, label_smoothing):
@@ -161,18 +266,32 @@ def _correct(labels, logits):
     return tf.reduce_sum(tf.cast(hits, tf.float32))
 
 
-def end_in_logits(model):
-    """Take the softmax off the end of a classifier, in place, so that its loss is computed from logits, in float32.
+@contextmanager
+def logits_instead(model) -> Iterator[None]:
+    """Within it, a classifier and its auxiliary heads give logits: the loss is computed from those, in float32.
+
+    The model stays the same object, and outside of this it is as the user built it.
 
     Raises:
         InvalidArgument: The model, or one of its auxiliary heads, does not end in one output of logits or softmax.
     """
+    layers = _softmax_layers(model)
+    for layer in layers:
+        layer.activation = keras.activations.linear
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.activation = keras.activations.softmax
+
+
+def _softmax_layers(model) -> list:
     heads = [without_auxiliary_heads(model), *(head(model, name) for name in auxiliary_heads(model))]
-    for layer in map(output_layer, heads):
-        if ends_in_softmax(layer):
-            layer.activation = keras.activations.linear
-    return model
+    return [layer for layer in map(output_layer, heads) if ends_in_softmax(layer)]
 
 
-def _is_float16(config: TrainConfig) -> bool:
-    return config.precision == "mixed_float16"
+def _twin(model):
+    """A copy of a model with the same weights, in the same precision."""
+    twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    twin.set_weights(model.get_weights())
+    return twin

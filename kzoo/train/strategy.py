@@ -1,8 +1,14 @@
-"""From a resolved config to a `tf.distribute.Strategy`."""
+"""From a resolved config to a `tf.distribute.Strategy`, and what it takes for its replicas to act as one device."""
 
-from kzoo.backend import tf
-from kzoo.errors import KzooError
+from collections.abc import Iterator
+
+from kzoo.backend import keras, tf
+from kzoo.errors import InvalidArgument, KzooError
+from kzoo.layers import BatchNormalization
 from kzoo.train.config import TrainConfig
+
+# Added to the seed of each further replica's random layers: a prime beyond the seeds that Keras draws (below 1e9).
+SEED_STRIDE = 1_000_000_007
 
 
 def create_strategy(config: TrainConfig, kind: str, count: int):
@@ -30,3 +36,101 @@ def _make_logical_cpus(count: int) -> None:
                 f"TensorFlow has started with fewer than {count} logical CPU devices and cannot add any. "
                 f"Received: devices='cpu:{count}'. Train before anything else in this process runs TensorFlow."
             ) from None
+
+
+def check_made_in_scope(model, strategy) -> None:
+    """Raise InvalidArgument unless the model's variables are the strategy's.
+
+    TensorFlow would fail with an empty AssertionError in the middle of the first step.
+    """
+    if not all(strategy.extended.variable_created_in_scope(v.value) for v in model.variables):
+        raise InvalidArgument(
+            f"build must make a new model, for {strategy.num_replicas_in_sync} replicas. Received: the model "
+            f"{model.name!r}, made before. Create it inside the function: build=lambda: create_model(...)."
+        )
+
+
+def synchronize_batch_norm(model) -> None:
+    """Have every BatchNormalization of the model normalize by the statistics of all replicas' images.
+
+    Raises:
+        InvalidArgument: One of them is Keras's, which would compute the variance as E[x^2] - E[x]^2.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, BatchNormalization):
+            layer.synchronized = True
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            raise InvalidArgument(
+                "sync_batch_norm works with kzoo.layers.BatchNormalization, which has Keras's arguments, weights and "
+                f"results. Received: a keras.layers.BatchNormalization, {layer.name!r}. Build the model with kzoo's."
+            )
+
+
+def share_out(batches, strategy) -> Iterator:
+    """Iterate over global batches as the replicas take them: (images, labels, weight of each example).
+
+    Args:
+        batches: A `tf.data.Dataset` of (images, labels).
+        strategy: Each of its N replicas gets a run of a batch's rows, of as near the same length as can be, with
+            weight 1. A batch of fewer rows than replicas goes whole to each of them, with weight 1/N: an empty part
+            has no batch statistics, and TensorFlow's convolutions fail on it.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return iter(batches.map(lambda images, labels: (images, labels, 1.0)))
+
+    def parts(images, labels):
+        rows = tf.size(labels, tf.int64)
+        whole = rows < replicas
+
+        def part(replica):
+            start = tf.where(whole, tf.zeros_like(rows), replica * rows // replicas)
+            stop = tf.where(whole, rows, (replica + 1) * rows // replicas)
+            return images[start:stop], labels[start:stop], tf.where(whole, 1.0 / replicas, 1.0)
+
+        return tf.data.Dataset.range(replicas).map(part)
+
+    return iter(strategy.distribute_datasets_from_function(lambda _: batches.flat_map(parts)))
+
+
+def give_each_replica_its_own_seeds(model) -> None:
+    """Make dropout and other random layers draw differently on each replica; Keras's replicas draw the same.
+
+    A function of the first replica's seeds, which are what a checkpoint holds: repeat it after each restore.
+    """
+    strategy = tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return
+    weights = {id(v) for v in model.weights}
+    seeds = [v for v in model.variables if id(v) not in weights]
+
+    def shift():
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
+        for seed in seeds:
+            assign_here(seed, seed.value + tf.stack([replica * SEED_STRIDE, 0]))
+
+    tf.function(lambda: strategy.run(shift), autograph=False)()
+
+
+def statistics(model) -> list:
+    """The variables that a forward pass in training changes, such as moving means; seeds of random layers are not."""
+    return [v for v in model.non_trainable_variables if tf.as_dtype(v.dtype).is_floating]
+
+
+def average_statistics(model) -> None:
+    """Inside a replica: make the statistics that every replica keeps for itself their mean.
+
+    Those of Keras's BatchNormalization drift apart, and what is saved are the first replica's. kzoo's needs no help.
+    """
+    replica = tf.distribute.get_replica_context()
+    drifting = [v for v in statistics(model) if v.aggregation == "none"]
+    if replica.num_replicas_in_sync == 1 or not drifting:
+        return
+    values = replica.all_reduce("MEAN", [tf.identity(v.value) for v in drifting])
+    for variable, value in zip(drifting, values, strict=True):
+        assign_here(variable, value)
+
+
+def assign_here(variable, value) -> None:
+    """Inside a replica: assign to this replica's copy of a Keras variable, without a word to the others."""
+    tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=value)

@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from kzoo import augment, console
-from kzoo.backend import tf
+from kzoo.backend import keras, tf
 from kzoo.errors import TrainingDiverged, TrainingInterrupted
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig
 from kzoo.train.evaluation import evaluate
-from kzoo.train.inputs import class_names_of_data, steps_per_epoch
+from kzoo.train.inputs import batches_per_epoch, class_names_of_data
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
+from kzoo.train.strategy import give_each_replica_its_own_seeds, share_out
 
 # Steps are executed several at a time, so that Python does not slow down a small network; as many as take about this
 # long, so that progress, Ctrl-C and checkpoints are prompt. Where the borders lie does not change the numbers.
@@ -32,8 +33,9 @@ class State:
     """Where a run stands, besides its variables: plain data, saved with every checkpoint."""
 
     epoch: int = 0  # epochs completed
-    batch: int = 0  # batches done of the current epoch
-    # Of the current epoch: loss, correct, examples, and the loss of each auxiliary head. Empty before its first batch.
+    step: int = 0  # steps done of the current epoch
+    # Of the current epoch: loss, correct, examples, skipped steps, and the loss of each auxiliary head. Empty before
+    # its first step.
     sums: list[float] = field(default_factory=list)
     seconds: float = 0.0  # spent on the current epoch
     history: list[dict] = field(default_factory=list)
@@ -42,39 +44,50 @@ class State:
     stale: int = 0  # epochs since the best
     plateau_stale: int = 0  # epochs since the best or the last decay by plateau
     plateau_factor: float = 1.0
+    callback_rate: float | None = None  # the learning rate that a callback has set, instead of the schedule's
+    stopped: bool = False  # by a callback
     finished: bool = False
 
 
 class Trainer:
     """One run in progress; `kzoo.train.loop.prepare` makes it."""
 
-    def __init__(self, run_dir, config, step, final, train_data, validation_data):
+    def __init__(self, run_dir, config, step, final, train_data, validation_data, callbacks=()):
         self.dir: Path = run_dir
         self.config: TrainConfig = config
         self.step: TrainStep = step
         self.final = final  # the float32 twin of the model in training: what is saved
         self.train_data, self.validation_data = train_data, validation_data
         self.class_names = class_names_of_data(train_data)
-        self.steps = steps_per_epoch(train_data, config.batch_size)
+        self.batches = batches_per_epoch(train_data, config.batch_size)
+        self.steps = -(-self.batches // config.gradient_accumulation_steps)
         self.augment = augment.policy(config.augment)
         self.state = State()
         self.saved_at = time.monotonic()
-        self.steps_at_once = 1
+        self.steps_at_once = config.steps_per_execution or 1
+        self.step.model.stop_training = False
+        self.callbacks = keras.callbacks.CallbackList(
+            list(callbacks), model=self.step.model, epochs=config.epochs, steps=self.steps, verbose=0
+        )
 
     def restore(self, record):
         """Take up the checkpoint, or make the first."""
         self.keeps_files = record.get("keep", True)
         self.is_from_command_line = "model" in record
         path = self.dir / runs.CHECKPOINT
-        if not path.exists():
+        if path.exists():
+            self.state = State(**checkpoint.restore(path, self.step.variables))
+            console.log(f"resuming {self.dir} in {self._position()}")
+            for change in runs.differing_versions(record):
+                console.warn(f"not the versions this run began with, so its bits may differ: {change}")
+        else:
             self.save_checkpoint()
             runs.forget_replaced(self.dir)
-            return
-        self.state = State(**checkpoint.restore(path, self.step.variables))
-        done = f"epoch {self.state.epoch + 1} of {self.config.epochs}, batch {self.state.batch} of {self.steps}"
-        console.log(f"resuming {self.dir} in {done}")
-        for change in runs.differing_versions(record):
-            console.warn(f"not the versions this run began with, so its bits may differ: {change}")
+        with self.step.strategy.scope():
+            give_each_replica_its_own_seeds(self.step.model)
+
+    def _position(self):
+        return f"epoch {self.state.epoch + 1} of {self.config.epochs}, step {self.state.step} of {self.steps}"
 
     def save_checkpoint(self):
         """Write the whole state."""
@@ -86,12 +99,14 @@ class Trainer:
         state, config = self.state, self.config
         total = config.epochs * self.steps
         with _deferred_interrupt() as interrupted, console.progress("training", total) as advance:
-            advance(state.epoch * self.steps + state.batch, "")
+            advance(state.epoch * self.steps + state.step, "")
+            self.callbacks.on_train_begin()
             while state.epoch < config.epochs and not self._is_stopping_early():
                 self.train_epoch(interrupted, advance)
                 self._end_epoch()
                 if interrupted.is_set() and state.epoch < config.epochs:
                     raise self._interruption()
+            self.callbacks.on_train_end()
 
     def train_epoch(self, interrupted, advance):
         """Train to the end of the current epoch; `interrupted` is an event, `advance` tells of progress."""
@@ -101,26 +116,23 @@ class Trainer:
             shuffle=True,
             seed=config.seed,
             epoch=state.epoch,
-            start_batch=state.batch,
+            start_batch=state.step * config.gradient_accumulation_steps,
             augment=self.augment,
         )
-        while state.batch < self.steps:
+        if state.step == 0:
+            self._call_back("on_epoch_begin", state.epoch)
+        while state.step < self.steps and not state.stopped:
             started = time.monotonic()
-            count = min(self.steps_at_once, self.steps - state.batch)
-            rates = [self._learning_rate(state.batch + i) for i in range(count)]
-            sums = self.step.train(batches, tf.constant(rates, tf.float32)).numpy()
-            for i, row in enumerate(sums):
-                if not np.isfinite(row).all():
-                    self._stop_diverged(f"The loss became {row[~np.isfinite(row)][0]}", state.batch + i, rates[i])
-            for row in sums:
-                before = state.sums or [0.0] * len(row)
-                state.sums = [total + float(value) for total, value in zip(before, row, strict=True)]
-            state.batch += count
+            count = min(self.steps_at_once, self.steps - state.step)
+            self._call_back("on_train_batch_begin", state.step)
+            self._execute(batches, range(state.step, state.step + count))
+            self._call_back("on_train_batch_end", state.step - 1, self._running_means())
             took = time.monotonic() - started
             state.seconds += took
-            self.steps_at_once = _adjust(self.steps_at_once, took / count)
-            advance(count, f"epoch {state.epoch + 1}/{config.epochs} loss {state.sums[0] / state.sums[2]:.4f}")
-            if state.batch < self.steps:
+            if config.steps_per_execution is None:
+                self.steps_at_once = _adjust(self.steps_at_once, took / count)
+            advance(count, f"epoch {state.epoch + 1}/{config.epochs} loss {self._running_means()['loss']:.4f}")
+            if state.step < self.steps:
                 if interrupted.is_set():
                     self._check_weights()
                     self.save_checkpoint()
@@ -129,17 +141,56 @@ class Trainer:
                     self._check_weights()
                     self.save_checkpoint()
 
-    def _learning_rate(self, batch):
-        return self.state.plateau_factor * learning_rate(self.config, self.state.epoch + batch / self.steps)
+    def _execute(self, batches, steps: range):
+        """Take steps in one call, and add up what they give."""
+        state, every = self.state, self.config.gradient_accumulation_steps
+        rates = [self._learning_rate(step) for step in steps]
+        counts = [min(every, self.batches - step * every) for step in steps]  # the last one of an epoch may have fewer
+        sums = self.step.train(batches, tf.constant(rates, tf.float32), tf.constant(counts, tf.int32)).numpy()
+        for step, rate, row in zip(steps, rates, sums, strict=True):
+            if not np.isfinite(row).all():
+                self._stop_diverged(f"The loss became {row[~np.isfinite(row)][0]}", step, rate)
+            before = state.sums or [0.0] * len(row)
+            state.sums = [total + float(value) for total, value in zip(before, row, strict=True)]
+        state.step += len(steps)
 
-    def _stop_diverged(self, what, batch, rate):
+    def _running_means(self) -> dict[str, float]:
+        """Loss and accuracy of the current epoch so far."""
+        loss, correct, examples, _, *auxiliary = self.state.sums
+        examples = max(examples, 1.0)  # none, if float16 overflowed in every step
+        return {
+            "loss": loss / examples,
+            "accuracy": correct / examples,
+            **{f"{name}_loss": total / examples for name, total in zip(self.step.heads, auxiliary, strict=True)},
+        }
+
+    def _learning_rate(self, step):
+        if self.state.callback_rate is not None:
+            return self.state.callback_rate
+        return self.state.plateau_factor * learning_rate(self.config, self.state.epoch + step / self.steps)
+
+    def _call_back(self, hook, *arguments):
+        """Call the user's callbacks, which find the coming step's learning rate in the optimizer and may set another.
+
+        What they set holds from there on, instead of the schedule.
+        """
+        optimizer, state = self.step.optimizer, self.state
+        if not self.callbacks.callbacks:
+            return
+        optimizer.begin_learning_rate(self._learning_rate(min(state.step, self.steps - 1)))
+        getattr(self.callbacks, hook)(*arguments)
+        if optimizer.learning_rate_was_set:
+            state.callback_rate = float(optimizer.learning_rate.numpy())
+        state.stopped = bool(self.step.model.stop_training)
+
+    def _stop_diverged(self, what, step, rate):
         """Go back to the newest checkpoint, whose weights are finite, and stop."""
         good = State(**checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables))
         self._save_model(runs.LAST)
         raise TrainingDiverged(
-            f"{what} at step {batch + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
+            f"{what} at step {step + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
             + (
-                f"The last good model (epoch {good.epoch + 1}, step {good.batch}) is {self.dir / runs.LAST}. "
+                f"The last good model (epoch {good.epoch + 1}, step {good.step}) is {self.dir / runs.LAST}. "
                 if self.keeps_files
                 else ""
             )
@@ -149,31 +200,28 @@ class Trainer:
     def _check_weights(self):
         """Before they are saved: a step with a finite loss can still leave weights that are not."""
         if not self.step.is_finite():
-            last = self.state.batch - 1
+            last = self.state.step - 1
             self._stop_diverged("The weights became NaN or infinite", last, self._learning_rate(last))
 
     def _end_epoch(self):
         """Validate, then write models, checkpoint and history; killed in between, all of it is done again."""
         self._check_weights()
         state = self.state
-        loss, correct, examples, *auxiliary = state.sums
-        row = {
-            "epoch": state.epoch + 1,
-            "learning_rate": self._learning_rate(self.steps - 1),
-            "loss": loss / examples,
-            "accuracy": correct / examples,
-            **{f"{name}_loss": total / examples for name, total in zip(self.step.heads, auxiliary, strict=True)},
-        }
+        rate = self._learning_rate(state.step - 1)
+        row = {"epoch": state.epoch + 1, "learning_rate": rate, **self._running_means()}
         if self.validation_data is not None:
             row["val_loss"], row["val_accuracy"] = self._validate()
             if not math.isfinite(row["val_loss"]):
                 self._stop_diverged(
                     f"The validation loss became {row['val_loss']}", self.steps - 1, row["learning_rate"]
                 )
+        if self.step.loss_scale is not None:
+            self._report_overflow(row)
         row["seconds"] = round(state.seconds, 3)
-        row["images_per_second"] = round(examples / state.seconds, 1)
+        row["images_per_second"] = round(state.sums[2] / state.seconds, 1)
+        self._call_back("on_epoch_end", state.epoch, dict(row))
         state.history.append(row)
-        state.epoch, state.batch, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
+        state.epoch, state.step, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         if self._judge(row):
             self._save_model(runs.BEST)
         self._save_model(runs.LAST)
@@ -185,13 +233,22 @@ class Trainer:
         speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s"
         console.log(f"epoch {row['epoch']}/{self.config.epochs}  {'  '.join(shown)}  {speed}")
 
+    def _report_overflow(self, row):
+        skipped, scale = int(self.state.sums[3]), float(self.step.loss_scale.numpy())
+        row["skipped_steps"], row["loss_scale"] = skipped, scale
+        if skipped:
+            console.log(f"float16 overflowed in {skipped} of {self.steps} steps, which were skipped; scale {scale:g}")
+
     def _validate(self):
         """Loss and accuracy on the validation data, in the training precision."""
+        self.callbacks.on_test_begin()
         totals = [0.0, 0.0, 0.0]
-        for images, labels in self._batches(self.validation_data):
-            sums = self.step.evaluate(images, labels).numpy()
+        for batch in self._batches(self.validation_data):
+            sums = self.step.evaluate(*batch).numpy()
             totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
-        return totals[0] / totals[2], totals[1] / totals[2]
+        loss, accuracy = totals[0] / totals[2], totals[1] / totals[2]
+        self.callbacks.on_test_end({"loss": loss, "accuracy": accuracy})
+        return loss, accuracy
 
     def _judge(self, row) -> bool:
         """Whether this epoch is the best so far: by validation accuracy, then by validation loss."""
@@ -210,6 +267,9 @@ class Trainer:
         return False
 
     def _is_stopping_early(self) -> bool:
+        if self.state.stopped:
+            console.log(f"a callback stopped the training after epoch {self.state.epoch}")
+            return True
         patience = self.config.early_stopping
         if patience is None or self.state.stale < patience:
             return False
@@ -234,15 +294,14 @@ class Trainer:
         self.save_checkpoint()
 
     def _batches(self, dataset, **order) -> Iterator:
-        batches = dataset.batches(self.config.batch_size, **order)
-        return iter(self.step.strategy.experimental_distribute_dataset(batches))
+        return share_out(dataset.batches(self.config.batch_size, **order), self.step.strategy)
 
     def _save_model(self, name):
-        self.final.set_weights(self.step.classifier.get_weights())
+        self.final.set_weights(self.step.judged.get_weights())
         save_model(self.final, self.dir / name, self.class_names)
 
     def _interruption(self):
-        where = f"epoch {self.state.epoch + 1} of {self.config.epochs}, batch {self.state.batch} of {self.steps}"
+        where = self._position()
         if not self.keeps_files:
             return TrainingInterrupted(
                 f"Interrupted in {where}. Nothing is kept: give fit a run_dir to be able to resume."

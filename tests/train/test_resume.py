@@ -97,10 +97,10 @@ def kill_and_finish(run_dir, config, environment, kills, inside, rng, longest_de
 
 
 def _position(run_dir):
-    """(epoch, batch) that the checkpoint holds."""
+    """(epoch, step) that the checkpoint holds."""
     with safetensors.safe_open(run_dir / runs.CHECKPOINT, framework="numpy") as file:
         state = json.loads(file.metadata()["state"])
-    return state["epoch"], state["batch"]
+    return state["epoch"], state["step"]
 
 
 def content(run_dir):
@@ -153,14 +153,14 @@ def test_interrupted_once_and_killed_three_times(tmp_path, child_environment):
     trainer.wait_for_training(None)
     time.sleep(0.3)
     status, output = trainer.stop(signal.SIGINT)  # Ctrl-C
-    epoch, batch = _position(run_dir)
+    epoch, step = _position(run_dir)
     assert status == 130
     assert output.strip() == (
-        f"Interrupted in epoch {epoch + 1} of 9, batch {batch} of 60. "
+        f"Interrupted in epoch {epoch + 1} of 9, step {step} of 60. "
         f"Continue with: kzoo.train.resume({str(run_dir)!r})"
     )
     assert "Traceback" not in Path(f"{run_dir}.log").read_text()
-    assert 0 < epoch * 60 + batch < 9 * 60
+    assert 0 < epoch * 60 + step < 9 * 60
 
     moments = kill_and_finish(
         run_dir, config, child_environment, kills=3, inside=1, rng=np.random.default_rng(1), longest_delay=0.6
@@ -181,5 +181,5 @@ def test_killed_at_many_moments(precision, kills, inside, tmp_path, child_enviro
     assert sum(written for _, written in moments) >= inside
     # They fell at different places, within epochs too.
     assert len({position for position, _ in moments}) > kills // 2
-    assert any(batch for (_, batch), _ in moments)
+    assert any(step for (_, step), _ in moments)
     assert_same_run(tmp_path / "run", reference.content)

@@ -1,6 +1,4 @@
-"""The training step against NumPy, and two replicas against one device."""
-
-import json
+"""The training step against NumPy, on one device; test_replicas.py has it on two."""
 
 import numpy as np
 import pytest
@@ -12,7 +10,8 @@ from kzoo.errors import InvalidArgument
 from kzoo.layers import BatchNormalization
 from kzoo.train import TrainConfig
 from kzoo.train.precision import dtype_policy
-from kzoo.train.step import STEPS_BEFORE_DOUBLING, TrainStep, cross_entropy, end_in_logits
+from kzoo.train.step import STEPS_BEFORE_DOUBLING, TrainStep, cross_entropy, logits_instead
+from kzoo.train.strategy import share_out
 
 CLASSES, PIXELS = 3, 4
 
@@ -35,11 +34,13 @@ def batch(size=6, seed=0):
 def feed(*batches):
     """An iterator over batches whose sizes may differ."""
     spec = (tf.TensorSpec((None, *batches[0][0].shape[1:]), tf.float32), tf.TensorSpec((None,), tf.int32))
-    return iter(tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec))
+    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
+    return share_out(data, tf.distribute.get_strategy())
 
 
-def train(step, batches, rates):
-    return step.train(feed(*batches), tf.constant(rates, tf.float32)).numpy()
+def train(step, batches, rates, counts=None):
+    """Sums of each step: loss, correct, examples, skipped, losses of auxiliary heads."""
+    return step.train(feed(*batches), tf.constant(rates, tf.float32), tf.constant(counts or [1] * len(rates))).numpy()
 
 
 def targets(labels, smoothing=0.0):
@@ -121,11 +122,11 @@ def test_updates_are_the_papers(arguments):
     reference = Reference(model.get_weights(), config)
     batches, rates = [batch(6, seed) for seed in range(3)], [0.1, 0.05, 0.02]
     sums = train(TrainStep(model, config), batches, rates)
-    for (images, labels), rate, (loss, correct, examples) in zip(batches, rates, sums, strict=True):
+    for (images, labels), rate, (loss, correct, examples, skipped) in zip(batches, rates, sums, strict=True):
         logits = images.reshape(6, -1) @ reference.weights[0] + reference.weights[1]
         expected = -(targets(labels, config.label_smoothing) * scipy.special.log_softmax(logits, axis=1)).sum()
         assert loss == pytest.approx(expected, rel=1e-5)
-        assert (correct, examples) == ((logits.argmax(axis=1) == labels).sum(), 6)
+        assert (correct, examples, skipped) == ((logits.argmax(axis=1) == labels).sum(), 6, 0)
         reference.update(gradients(reference.weights, images, labels, config.label_smoothing), rate)
     for found, expected in zip(model.get_weights(), reference.weights, strict=True):
         # Three float32 steps on weights of order 1; Adam divides gradients of order 0.1 by their size.
@@ -184,7 +185,7 @@ def test_auxiliary_heads_train_with_their_weight(weight):
     images, labels = batch()
     class_weights = [0.5, 3.0, 1.0]
     step = TrainStep(model, config, class_weights)
-    loss, correct, examples, early = train(step, [(images, labels)], [0.1])[0]
+    loss, correct, examples, _, early = train(step, [(images, labels)], [0.1])[0]
     for name, share, total in (("predictions", 1.0, loss), ("early", weight, early)):
         expected = gradients(before[name], images, labels, 0.1, class_weights)
         for found, old, gradient in zip(layer_weights(model, name), before[name], expected, strict=True):
@@ -201,7 +202,7 @@ def test_auxiliary_heads_are_not_evaluated():
     model = two_heads()
     images, labels = batch()
     kernel, bias = layer_weights(model, "predictions")
-    loss, _, examples = TrainStep(model, TrainConfig(precision="float32")).evaluate(images, labels).numpy()
+    loss, _, examples = TrainStep(model, TrainConfig(precision="float32")).evaluate(images, labels, 1.0).numpy()
     log_likelihoods = scipy.special.log_softmax(images.reshape(6, -1) @ kernel + bias, axis=1)
     assert loss == pytest.approx(-log_likelihoods[np.arange(6), labels].sum(), rel=1e-5)
     assert examples == 6
@@ -211,7 +212,7 @@ def test_every_head_must_end_in_a_classifier():
     inputs = keras.Input((4,))
     outputs = {"predictions": keras.layers.Dense(3)(inputs), "early": keras.layers.Dense(3, "relu", name="e")(inputs)}
     with pytest.raises(InvalidArgument, match="Received: 'relu' in its last layer 'e'"):
-        end_in_logits(keras.Model(inputs, outputs))
+        TrainStep(keras.Model(inputs, outputs), TrainConfig())
 
 
 def test_an_uneven_tail_counts_its_own_examples():
@@ -235,7 +236,7 @@ def test_how_many_steps_at_once_does_not_change_the_bits():
         step = TrainStep(model, TrainConfig(precision="float32"))
         source, done = feed(*batches), 0
         for size in sizes:
-            step.train(source, tf.constant(rates[done : done + size], tf.float32))
+            step.train(source, tf.constant(rates[done : done + size], tf.float32), tf.ones([size], tf.int32))
             done += size
         ends.append([v.numpy().tobytes() for v in step.variables])
     assert ends[0] == ends[1] == ends[2]
@@ -331,21 +332,26 @@ def test_float16_scaling_cancels():
         np.testing.assert_allclose(one, other, atol=0.1 * 0.5 * 2**-9)
 
 
-def test_softmax_is_taken_off_in_place():
+def test_logits_instead_of_softmax():
     images, _ = batch()
     model = linear_model()
     probabilities = np.asarray(model(images))
-    logits = np.asarray(end_in_logits(model)(images))
+    with logits_instead(model):
+        logits = np.asarray(model(images))
+        with logits_instead(model):
+            assert np.array_equal(model(images), logits)
     np.testing.assert_allclose(scipy.special.softmax(logits, axis=1), probabilities, rtol=1e-5)
-    assert np.array_equal(end_in_logits(model)(images), logits)
+    assert np.array_equal(model(images), probabilities)
 
 
-def test_softmax_of_a_model_within_the_model():
+def test_logits_instead_of_the_softmax_of_a_model_within_the_model():
     images, _ = batch()
     inner = linear_model()
     outer = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Rescaling(1.0), inner])
     probabilities = np.asarray(outer(images))
-    np.testing.assert_allclose(scipy.special.softmax(end_in_logits(outer)(images), axis=1), probabilities, rtol=1e-5)
+    with logits_instead(outer):
+        logits = outer(images)
+    np.testing.assert_allclose(scipy.special.softmax(logits, axis=1), probabilities, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -373,94 +379,3 @@ def test_finite_or_not():
     for bad in (np.nan, np.inf):
         model.layers[-1].bias.assign([0.0, bad, 0.0])
         assert not step.is_finite()
-
-
-REPLICAS = """
-import json
-import numpy as np
-from kzoo.backend import keras, tf
-from kzoo.layers import BatchNormalization
-from kzoo.train import TrainConfig
-from kzoo.train.precision import dtype_policy
-from kzoo.train.step import TrainStep
-from kzoo.train.strategy import create_strategy
-
-mirrored = create_strategy(TrainConfig(strategy="mirrored"), "cpu", 2)
-assert mirrored.num_replicas_in_sync == 2
-random = np.random.default_rng(0)
-sizes = [16, 16, 7, 2, 1]
-batches = [
-    (random.normal(size=(n, 6, 6, 1)).astype("float32"), random.integers(0, 3, n).astype("int32")) for n in sizes
-]
-
-
-def build(normalized=False):
-    layers = [] if normalized else [keras.layers.Conv2D(4, 3, activation="relu")]
-    layers += [keras.layers.Flatten(), keras.layers.Dense(5)] + ([BatchNormalization()] if normalized else [])
-    head = keras.layers.Dense(3, activation="softmax", dtype="float32")
-    model = keras.Sequential([keras.Input((6, 6, 1), dtype="float32"), *layers, head])
-    weights = np.random.default_rng(1)
-    model.set_weights([weights.uniform(0.1, 0.5, w.shape) for w in model.get_weights()])
-    return model
-
-
-# oneDNN's convolution gives an empty batch the wrong shape: no batch of 1 for two replicas.
-def train(strategy, config, batches=batches[:4], class_weights=None, **arguments):
-    with strategy.scope(), dtype_policy(config.precision):
-        model = build(**arguments)
-        step = TrainStep(model, config, class_weights)
-    spec = (tf.TensorSpec((None, 6, 6, 1), tf.float32), tf.TensorSpec((None,), tf.int32))
-    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    source = iter(strategy.experimental_distribute_dataset(data.with_options(options)))
-    sums = step.train(source, tf.constant([0.1] * len(batches))).numpy()
-    return step, sums
-
-
-found = {}
-for name, arguments, weights in [
-    ("sgd clipped", {"optimizer": "sgd", "clip_norm": 0.1}, None),
-    ("adamw", {"optimizer": "adamw"}, [0.5, 2.0, 1.0]),
-    ("adam with decay, smoothed", {"optimizer": "adam", "weight_decay": 0.01, "label_smoothing": 0.1}, None),
-]:
-    config = TrainConfig(**arguments, precision="float32")
-    ends = [train(strategy, config, class_weights=weights) for strategy in (tf.distribute.get_strategy(), mirrored)]
-    (one, one_sums), (two, two_sums) = ends
-    differences = [
-        np.abs(a - b).max() / np.abs(a).max() for a, b in zip(one.model.get_weights(), two.model.get_weights())
-    ]
-    moved = max(np.abs(a - b).max() for a, b in zip(one.model.get_weights(), build().get_weights()))
-    found[name] = [float(max(differences)), float(np.abs(one_sums - two_sums).max() / one_sums.max()), float(moved)]
-
-# At the last batch the second replica has nothing.
-step, _ = train(mirrored, TrainConfig(precision="float32"), batches, normalized=True)
-found["normalized is finite"] = step.is_finite()
-for variable in step.model.variables:
-    copies = [v.numpy() for v in mirrored.experimental_local_results(variable.value)]
-    assert np.array_equal(copies[0], copies[1]), variable.path
-
-# Huge pixels on the second replica alone: its float16 gradients overflow.
-images, labels = batches[0]
-images = images.copy()
-images[8:] *= 1e4
-config = TrainConfig(precision="mixed_float16")
-step, _ = train(mirrored, config, [(images, labels)])
-before = build()
-found["overflow on one replica"] = [
-    all(np.array_equal(a, b) for a, b in zip(step.model.get_weights(), before.get_weights())),
-    float(step.loss_scale.numpy()),
-]
-print(json.dumps(found))
-"""
-
-
-def test_two_replicas(fresh_python):
-    found = json.loads(fresh_python(REPLICAS).stdout.splitlines()[-1])
-    for name in ("sgd clipped", "adamw", "adam with decay, smoothed"):
-        weights, sums, moved = found[name]
-        assert weights < 1e-5, name
-        assert sums < 1e-5, name
-        assert moved > 0.01, name
-    assert found["normalized is finite"]
-    assert found["overflow on one replica"] == [True, 2.0**14]
