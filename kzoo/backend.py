@@ -17,3 +17,11 @@ if TYPE_CHECKING:
     # Neither has type stubs; what a type checker infers of them is wrong more often than right.
     keras: Any = None
     tf: Any = None
+
+
+def compiled(function):
+    """A `tf.function`, without AutoGraph, which does not work on every version of Python that TensorFlow runs on."""
+    graph = tf.function(function, reduce_retracing=True, autograph=False)
+    # Each run of a process traces the same code anew, as it should: TensorFlow takes the fifth time for a mistake.
+    graph._omit_frequent_tracing_warning = True
+    return graph

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from kzoo import console
+from kzoo.backend import compiled, tf
 from kzoo.classifier import ends_in_softmax, output_layer, without_auxiliary_heads
 from kzoo.errors import DataError
 from kzoo.saving import class_names_of
@@ -45,10 +46,12 @@ def evaluate(model, data: Any) -> dict:
     data = with_labels_of(data, names)
     check_fit(data, model, "evaluation")
     probabilities = ends_in_softmax(output_layer(model))
+    # Not Keras's predict: made in the scope of a strategy, a model predicts once for each replica.
+    predict = model.predict_on_batch if tf is None else compiled(lambda images: model(images, training=False))
     labels, log_likelihoods = [], []
     with data_errors(), console.progress("evaluating", batches_per_epoch(data, BATCH_SIZE)) as advance:
         for images, batch_labels in data.batches(BATCH_SIZE):
-            outputs = np.asarray(model.predict_on_batch(images), np.float64)
+            outputs = np.asarray(predict(images), np.float64)
             labels.append(batch_labels.numpy())
             log_likelihoods.append(_log(outputs) if probabilities else _log_softmax(outputs))
             advance(1)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kzoo.backend import keras, tf
+from kzoo.backend import compiled, keras, tf
 from kzoo.classifier import (
     PREDICTIONS,
     auxiliary_heads,
@@ -61,7 +61,7 @@ class TrainStep:
         self.good_steps: Any = tf.Variable(0, trainable=False) if scales else None
         # Kernels have a rank of at least 2; biases and normalization parameters have rank 1.
         self.decayed = [len(v.shape) > 1 for v in model.trainable_variables]
-        self.train, self.evaluate = _compiled(self._train), _compiled(self._evaluate)
+        self.train, self.evaluate = compiled(self._train), compiled(self._evaluate)
 
     @property
     def judged(self):
@@ -238,14 +238,6 @@ class TrainStep:
         losses = cross_entropy(labels, logits, 0.0)
         examples = tf.cast(tf.size(labels), tf.float32)
         return weight * tf.stack([tf.reduce_sum(losses), _correct(labels, logits), examples])
-
-
-def _compiled(function):
-    # Without AutoGraph, which does not work on every version of Python that TensorFlow runs on.
-    compiled = tf.function(function, reduce_retracing=True, autograph=False)
-    # Each run of a process traces this code anew, as it should: TensorFlow warns of the fifth as if it were a mistake.
-    compiled._omit_frequent_tracing_warning = True
-    return compiled
 
 
 def cross_entropy(labels, logits, label_smoothing):

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
-from kzoo.backend import keras, tf
+from kzoo.backend import compiled, keras, tf
 from kzoo.errors import InvalidArgument, KzooError
 from kzoo.layers import BatchNormalization
 from kzoo.train.config import TrainConfig
 
 # Added to the seed of each further replica's random layers: a prime beyond the seeds that Keras draws (below 1e9).
 SEED_STRIDE = 1_000_000_007
+# Numbers set aside for the collective operations of a strategy: one for each set of devices that it reduces over.
+COLLECTIVE_KEYS = 1000
 
 
 def create_strategy(config: TrainConfig, kind: str, count: int):
@@ -23,7 +25,21 @@ def create_strategy(config: TrainConfig, kind: str, count: int):
     if kind == "cpu":
         _make_logical_cpus(count)
     names = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices(kind.upper())]
-    return tf.distribute.MirroredStrategy(names[:count])
+    return _mirrored(names[:count])
+
+
+def _mirrored(devices: list[str]):
+    """A MirroredStrategy whose collective operations have numbers of their own.
+
+    Each strategy numbers its operations from the same start, and TensorFlow takes one of the same number for the same:
+    after a run of another model in the process it fails with "Shape mismatch in the collective instance". So the base
+    is moved before and after, as TensorFlow's own tests do.
+    """
+    kind = tf.distribute.MirroredStrategy
+    kind._collective_key_base += COLLECTIVE_KEYS
+    strategy = kind(devices)
+    kind._collective_key_base += COLLECTIVE_KEYS
+    return strategy
 
 
 def _make_logical_cpus(count: int) -> None:
@@ -109,7 +125,7 @@ def give_each_replica_its_own_seeds(model) -> None:
         for seed in seeds:
             assign_here(seed, seed.value + tf.stack([replica * SEED_STRIDE, 0]))
 
-    tf.function(lambda: strategy.run(shift), autograph=False)()
+    compiled(lambda: strategy.run(shift))()
 
 
 def statistics(model) -> list:

@@ -41,9 +41,9 @@ CONFIG = {
 class Trainer:
     """A process that trains, or resumes, a run."""
 
-    def __init__(self, run_dir, config, environment):
+    def __init__(self, run_dir, config, environment, model="mnist_net", *strategy):
         self.dir = run_dir
-        command = [sys.executable, WORKER, run_dir, json.dumps(config)]
+        command = [sys.executable, WORKER, run_dir, json.dumps(config), model, *strategy]
         self.log = open(f"{run_dir}.log", "ab")  # noqa: SIM115 - finish closes it
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, env=environment, text=True)
 
@@ -135,8 +135,8 @@ def assert_same_run(run_dir, reference):
 class NeverKilled:
     """A run of the same configuration that is left alone, beside the others."""
 
-    def __init__(self, folder, config, environment):
-        self.trainer = Trainer(folder / "reference", config, environment)
+    def __init__(self, folder, config, environment, model="mnist_net"):
+        self.trainer = Trainer(folder / "reference", config, environment, model)
 
     @functools.cached_property
     def content(self):
@@ -156,8 +156,7 @@ def test_interrupted_once_and_killed_three_times(tmp_path, child_environment):
     epoch, step = _position(run_dir)
     assert status == 130
     assert output.strip() == (
-        f"Interrupted in epoch {epoch + 1} of 9, step {step} of 60. "
-        f"Continue with: kzoo.train.resume({str(run_dir)!r})"
+        f"Interrupted in epoch {epoch + 1} of 9, step {step} of 60. Continue with: kzoo.train.resume({str(run_dir)!r})"
     )
     assert "Traceback" not in Path(f"{run_dir}.log").read_text()
     assert 0 < epoch * 60 + step < 9 * 60
@@ -167,6 +166,41 @@ def test_interrupted_once_and_killed_three_times(tmp_path, child_environment):
     )
     assert sum(written for _, written in moments) >= 1
     assert_same_run(run_dir, reference.content)
+
+
+REPLICAS = {"strategy": "mirrored", "devices": "cpu:2", "batch_size": 33, "epochs": 4}  # a tail of 20 images
+
+
+def test_killed_on_two_replicas(tmp_path, child_environment):
+    config = {**CONFIG, **REPLICAS}
+    reference = NeverKilled(tmp_path, config, child_environment)
+    kill_and_finish(
+        tmp_path / "run", config, child_environment, kills=2, inside=1, rng=np.random.default_rng(3), longest_delay=0.3
+    )
+    assert_same_run(tmp_path / "run", reference.content)
+
+
+def test_begun_on_two_replicas_and_ended_on_one(tmp_path, child_environment):
+    """No image is repeated or left out: the weights would differ by far more than rounding."""
+    config = {**CONFIG, **REPLICAS, "schedule": "cosine", "optimizer": "sgd", "steps_per_execution": 7}
+    on_one = {**config, "strategy": "one", "devices": None}
+    reference = NeverKilled(tmp_path, on_one, child_environment, "linear")
+    run_dir = tmp_path / "run"
+    trainer = Trainer(run_dir, config, child_environment, "linear")
+    trainer.wait_for_training(None)
+    while _position(run_dir) < (1, 14):
+        time.sleep(0.005)
+    status, _ = trainer.stop(signal.SIGKILL)
+    _, step = _position(run_dir)
+    assert status == -signal.SIGKILL
+    assert 0 < step < 44, "it was to be killed within an epoch"
+    status, _ = Trainer(run_dir, config, child_environment, "linear", "one").finish()
+    assert status == 0, Path(f"{run_dir}.log").read_text()[-3000:]
+    assert runs.read_config(run_dir)["train"].strategy == "one"
+    _ = reference.content  # waits for it
+    found, expected = (load(run, "last").get_weights() for run in (run_dir, reference.trainer.dir))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())  # rounding, over 176 steps
 
 
 @pytest.mark.slow

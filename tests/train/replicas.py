@@ -1,0 +1,285 @@
+"""Work for a process with two logical CPUs: replicas.py CASE prints what it found, as JSON; see test_replicas.py."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from kzoo.backend import keras, tf
+from kzoo.errors import InvalidArgument
+from kzoo.layers import BatchNormalization, Conv2D
+from kzoo.train import TrainConfig, evaluate, fit, load
+from kzoo.train.precision import dtype_policy
+from kzoo.train.step import TrainStep
+from kzoo.train.strategy import (
+    create_strategy,
+    give_each_replica_its_own_seeds,
+    share_out,
+    synchronize_batch_norm,
+)
+
+CLASSES = 5
+ONE = tf.distribute.get_strategy()
+MIRRORED = create_strategy(TrainConfig(strategy="mirrored"), "cpu", 2)
+assert MIRRORED.num_replicas_in_sync == 2
+
+
+def build(normalization=BatchNormalization, dropout=0.0):
+    """Two convolutions without biases before their normalization, and fixed weights."""
+    outputs = inputs = keras.Input((8, 8, 1), dtype="float32")
+    for filters in (4, 8):
+        outputs = Conv2D(filters, 3, padding="same", use_bias=False)(outputs)
+        outputs = normalization(momentum=0.9)(outputs)
+        outputs = keras.layers.Activation("relu")(outputs)
+        outputs = keras.layers.MaxPooling2D()(outputs)
+    outputs = keras.layers.Flatten()(outputs)
+    outputs = keras.layers.Dropout(dropout, seed=7)(outputs)
+    outputs = keras.layers.Dense(CLASSES, activation="softmax", dtype="float32")(outputs)
+    model = keras.Model(inputs, outputs)
+    random = np.random.default_rng(1)
+    model.set_weights([random.uniform(0.1, 0.6, w.shape) for w in model.get_weights()])
+    return model
+
+
+def examples(count, seed=0):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(count, 8, 8, 1)).astype("float32"), random.integers(0, CLASSES, count).astype("int32")
+
+
+def pixels(count, seed=0):
+    images, labels = examples(count, seed)
+    return np.clip(images * 40 + 128, 0, 255), labels
+
+
+def make_step(strategy, config, class_weights=None, synchronized=True, **arguments):
+    with strategy.scope(), dtype_policy(config.precision):
+        model = build(**arguments)
+        if synchronized:
+            synchronize_batch_norm(model)
+        step = TrainStep(model, config, class_weights)
+        give_each_replica_its_own_seeds(model)
+    return step
+
+
+def feed(strategy, batches):
+    spec = (tf.TensorSpec((None, 8, 8, 1), tf.float32), tf.TensorSpec((None,), tf.int32))
+    return share_out(tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec), strategy)
+
+
+def take(step, batches, rate=0.02):
+    """Train on the batches, five steps in a call; returns each step's sums."""
+    every = step.config.gradient_accumulation_steps
+    counts = [min(every, len(batches) - start) for start in range(0, len(batches), every)]
+    source, sums = feed(step.strategy, batches), []
+    for start in range(0, len(counts), 5):
+        some = counts[start : start + 5]
+        sums.append(step.train(source, tf.constant([rate] * len(some)), tf.constant(some, tf.int32)).numpy())
+    return np.concatenate(sums)
+
+
+def difference(found, expected):
+    """The greatest difference in any variable, by that variable's greatest value."""
+    pairs = [(a.numpy(), b.numpy()) for a, b in zip(found, expected, strict=True)]
+    return float(max(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30) for a, b in pairs))
+
+
+def copies(variable):
+    """The values of a mirrored variable on each replica."""
+    return [v.numpy() for v in MIRRORED.experimental_local_results(variable.value)]
+
+
+PARITY = {
+    f"{optimizer}, clip_norm {clip}, {every} batches a step": {
+        "optimizer": optimizer,
+        "clip_norm": clip,
+        "gradient_accumulation_steps": every,
+        "epsilon": 1e-3,
+    }
+    for optimizer in ("sgd", "adamw")
+    for clip in (None, 0.5)
+    for every in (1, 4)
+} | {
+    "adam, decayed, smoothed": {"optimizer": "adam", "epsilon": 1e-3, "weight_decay": 0.01, "label_smoothing": 0.1},
+    "sgd, averaged": {"optimizer": "sgd", "ema_momentum": 0.9},
+}
+
+
+def parity():
+    return {name: _parity(TrainConfig(**arguments, precision="float32")) for name, arguments in PARITY.items()}
+
+
+def _parity(config):
+    """Fifty batches on one device and on two, with uneven tails, and with one image for two replicas."""
+    sizes = ([16] * 11 + [7]) * 4 + [2, 1]
+    batches = [examples(size, seed) for seed, size in enumerate(sizes)]
+    class_weights = [0.5, 2.0, 1.0, 1.0, 1.5]
+    one, two = (make_step(strategy, config, class_weights) for strategy in (ONE, MIRRORED))
+    one_sums, two_sums = take(one, batches), take(two, batches)
+    start = build()
+    return {
+        "variables": difference(two.variables, one.variables),
+        "sums": float(np.abs(one_sums - two_sums).max() / one_sums.max()),
+        "moved": difference(one.model.weights, start.weights),
+        "steps": len(one_sums),
+        "copies agree": all(np.array_equal(*copies(v)) for v in two.model.weights),
+    }
+
+
+def statistics():
+    """Replicas that see halves of other brightness: what their moving means become, after one step."""
+    images, labels = examples(8)
+    images[:4] += 5.0
+    found = {}
+    for normalization in (BatchNormalization, keras.layers.BatchNormalization):
+        step = make_step(MIRRORED, TrainConfig(precision="float32"), synchronized=False, normalization=normalization)
+        before = build(normalization)
+        activations = before.layers[1](images).numpy()
+        moving = next(v for v in step.model.weights if v.path.endswith("moving_mean"))
+        expected = 0.9 * moving.numpy() + 0.1 * activations.mean(axis=(0, 1, 2))
+        take(step, [(images, labels)])
+        found[normalization.__module__.split(".")[0]] = {
+            "copies agree": all(np.array_equal(*copies(v)) for v in step.model.weights),
+            "error": float(np.abs(moving.numpy() - expected).max()),
+        }
+    return found
+
+
+def dropout():
+    """What a layer of a model drops on each replica, in two calls, and again from the start."""
+
+    def masks():
+        with MIRRORED.scope():
+            model = build(dropout=0.5)
+            give_each_replica_its_own_seeds(model)
+        layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Dropout))
+        draw = tf.function(lambda: MIRRORED.run(lambda: layer(tf.ones([1, 16]), training=True)), autograph=False)
+        return [[part.numpy().ravel().tolist() for part in MIRRORED.experimental_local_results(draw())] for _ in "12"]
+
+    return [masks(), masks()]
+
+
+def overflow():
+    """Under mixed_float16 an infinite pixel on each replica in turn, then a good batch."""
+    found = []
+    for replica in (0, 1):
+        step = make_step(MIRRORED, TrainConfig(precision="mixed_float16"), synchronized=False)
+        images, labels = examples(8)
+        good = images.copy()
+        images[4 * replica] = np.inf
+        before = [w.copy() for w in step.model.get_weights()]
+        skipped = take(step, [(images, labels)])
+        unchanged = all(np.array_equal(a, b) for a, b in zip(before, step.model.get_weights(), strict=True))
+        scale = float(step.loss_scale.numpy())
+        went_on = take(step, [(good, labels)] * 2)
+        found.append({
+            "skipped": skipped.tolist(),
+            "unchanged": unchanged,
+            "scale": scale,
+            "went on": went_on[:, 2:].tolist(),
+            "updates": int(step.optimizer.iterations.numpy()),
+            "finite": step.is_finite(),
+            "moved": difference(step.model.weights, build().weights) > 1e-3,
+        })  # fmt: skip
+    return found
+
+
+def one_layer_in_float16():
+    """A model whose policy is float32, with one layer in float16: its loss is scaled all the same."""
+    with MIRRORED.scope():
+        inputs = keras.Input((8, 8, 1))
+        hidden = keras.layers.Dense(4, dtype="mixed_float16")(keras.layers.Flatten()(inputs))
+        model = keras.Model(inputs, keras.layers.Dense(CLASSES, dtype="float32")(hidden))
+        step = TrainStep(model, TrainConfig(precision="float32"))
+    images, labels = examples(8)
+    images[7] = 1e6  # beyond float16
+    return {"sums": take(step, [(images, labels)]).tolist(), "scale": float(step.loss_scale.numpy())}
+
+
+def whole_run():
+    """`fit` on two replicas: what it validated, evaluated in here, and the run for a process that knows no replicas."""
+    folder = Path(tempfile.mkdtemp())
+    config = TrainConfig(epochs=2, batch_size=9, precision="float32", strategy="mirrored", devices="cpu:2")
+    data, validation = pixels(64, seed=3), pixels(33, seed=4)
+    result = fit(lambda: build(dropout=0.3), data, validation, config, folder / "run")
+    inside = result.history
+    with MIRRORED.scope():
+        in_scope = evaluate(load(folder / "run"), validation)
+    outside = evaluate(result.model, validation)
+    best = result.metrics["best_epoch"] - 1
+    return {
+        "validated": [inside["val_loss"][best], inside["val_accuracy"][best]],
+        "in scope": [in_scope["loss"], in_scope["accuracy"]],
+        "outside": [outside["loss"], outside["accuracy"]],
+        "run": str(folder / "run"),
+    }
+
+
+def made_before():
+    """A model that was made before the strategy's scope."""
+    model = build()
+    config = TrainConfig(epochs=1, precision="float32", strategy="mirrored", devices="cpu:2")
+    try:
+        fit(lambda: model, pixels(16), config=config)
+    except InvalidArgument as error:
+        return str(error)
+    return None
+
+
+def keras_normalization():
+    """Synchronizing the statistics of Keras's own layer."""
+    config = TrainConfig(epochs=1, precision="float32", strategy="mirrored", devices="cpu:2", sync_batch_norm=True)
+    try:
+        fit(lambda: build(keras.layers.BatchNormalization), pixels(16), config=config)
+    except InvalidArgument as error:
+        return str(error)
+    return None
+
+
+def reductions():
+    """The number of values that a training step reduces over the replicas."""
+    step = make_step(
+        MIRRORED, TrainConfig(optimizer="adamw", clip_norm=1.0, precision="float32"), normalization=Nothing
+    )
+    graph = step.train.get_concrete_function(
+        feed(MIRRORED, [examples(4)]), tf.constant([0.1]), tf.constant([1], tf.int32)
+    ).graph
+    graphs = [graph, *_functions(graph)]
+    reduced = [op for g in graphs for op in g.get_operations() if op.type.startswith("CollectiveReduce")]
+    values = sum(int(np.prod(op.inputs[0].shape.as_list() or [1])) for op in reduced)
+    return {"values": values // 2, "parameters": step.model.count_params(), "operations": len(reduced) // 2}
+
+
+class Nothing(keras.layers.Layer):
+    """In the place of a normalization."""
+
+    def __init__(self, momentum):
+        super().__init__()
+
+    def call(self, inputs):
+        return inputs
+
+
+def _functions(graph):
+    return [function.graph for function in graph._functions.values() if hasattr(function, "graph")]
+
+
+def gradients_are_reduced_once():
+    """A gradient of 1 that both replicas give to the optimizer, at a rate of 1: the step has summed it already."""
+    from kzoo.train.optimizers import create_optimizer
+
+    found = {}
+    for name in ("sgd", "adam", "adamw"):
+        with MIRRORED.scope():
+            weight = keras.Variable(np.zeros((2, 2)), name="kernel")
+            config = TrainConfig(optimizer=name, learning_rate=1.0, momentum=0.0, weight_decay=0.0, epsilon=1.0)
+            optimizer = create_optimizer(config)
+            optimizer.build([weight])
+        tf.function(lambda: MIRRORED.run(lambda: optimizer.apply([tf.ones((2, 2))], [weight])))()  # noqa: B023
+        found[name] = [float(part[0, 0]) for part in copies(weight)]
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: globals()[name]() for name in sys.argv[1:]}))
