@@ -1,5 +1,7 @@
 """The training step against NumPy, on one device; test_replicas.py has it on two."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.special
@@ -242,6 +244,72 @@ def test_how_many_steps_at_once_does_not_change_the_bits():
     assert ends[0] == ends[1] == ends[2]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"optimizer": "sgd", "clip_norm": 0.05}, {"optimizer": "adamw", "label_smoothing": 0.1}],
+    ids=["sgd clipped", "adamw"],
+)
+def test_accumulated_batches_are_one_large_batch(arguments):
+    config = TrainConfig(**arguments, precision="float32")
+    parts = [batch(6, 0), batch(6, 1), batch(2, 2), batch(6, 3), batch(1, 4)]
+    whole = [tuple(np.concatenate(halves) for halves in zip(*parts[:3], strict=True)),
+             tuple(np.concatenate(halves) for halves in zip(*parts[3:], strict=True))]  # fmt: skip
+    ends = []
+    for every, batches, counts in ((3, parts, [3, 2]), (1, whole, [1, 1])):
+        step = TrainStep(linear_model(), replace(config, gradient_accumulation_steps=every), [0.5, 2.0, 1.0])
+        sums = train(step, batches, [0.1, 0.1], counts)
+        assert sums[:, 2].tolist() == [14, 7]
+        ends.append((sums, [v.numpy() for v in step.variables]))
+    (one, one_variables), (other, other_variables) = ends
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    for a, b in zip(one_variables, other_variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_average_of_the_weights():
+    config = TrainConfig(optimizer="sgd", ema_momentum=0.3, precision="float32")
+    step = TrainStep(linear_model(), config)
+    expected = [w.astype("float64") for w in step.model.get_weights()]
+    for number in range(1, 6):
+        train(step, [batch(6, number)], [0.1])
+        momentum = min(0.3, (1 + number) / (10 + number))  # 0.18, 0.25, then 0.3
+        expected = [momentum * e + (1 - momentum) * w for e, w in zip(expected, step.model.get_weights(), strict=True)]
+    for found, average, weight in zip(step.judged.get_weights(), expected, step.model.get_weights(), strict=True):
+        np.testing.assert_allclose(found, average, rtol=1e-5, atol=1e-6)
+        assert np.abs(found - weight).max() > 1e-3
+    images, labels = batch()
+    kernel, bias = step.judged.get_weights()
+    log_likelihoods = scipy.special.log_softmax(images.reshape(6, -1) @ kernel + bias, axis=1)
+    loss = step.evaluate(images, labels, 1.0).numpy()[0]
+    assert loss == pytest.approx(-log_likelihoods[np.arange(6), labels].sum(), rel=1e-5)
+
+
+def test_average_holds_the_statistics_of_normalizations_too():
+    model = keras.Sequential(
+        [keras.Input((2, 2, 1)), BatchNormalization(), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    step = TrainStep(model, TrainConfig(ema_momentum=0.9, precision="float32"))
+    images, labels = batch()
+    train(step, [(images + 100, labels)], [0.1])
+    moving = model.layers[0].moving_mean.numpy()
+    # After the first step 2 / 11 of the start, which is 0.
+    np.testing.assert_allclose(step.judged.layers[0].moving_mean.numpy(), moving * 9 / 11, rtol=1e-5)
+    assert moving > 0.9
+
+
+def test_weights_without_a_gradient_stay():
+    """A layer whose output is thrown away."""
+    inputs = keras.Input((2, 2, 1))
+    rows = keras.layers.Flatten()(inputs)
+    unused = keras.layers.Dense(3, name="unused")(rows)
+    outputs = keras.layers.Dense(3)(rows) + keras.ops.stop_gradient(unused)
+    model = keras.Model(inputs, keras.layers.Dense(3)(outputs))
+    before = model.get_layer("unused").get_weights()
+    step = TrainStep(model, TrainConfig(optimizer="adam", precision="float32"))
+    train(step, [batch()], [0.1])
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_layer("unused").get_weights(), strict=True))
+
+
 @pytest.mark.parametrize(("optimizer", "factor"), [("sgd", 1.9), ("adamw", 1.0)])
 def test_weight_decay_never_touches_biases_and_normalization(optimizer, factor):
     def after_one_step(decay):
@@ -298,6 +366,37 @@ def test_float16_overflow_skips_the_step_and_halves_the_scale():
         np.testing.assert_array_equal(one, other)
     assert step.optimizer.iterations.numpy() == 0
     assert (step.loss_scale.numpy(), step.good_steps.numpy()) == (2.0**59, 0)
+
+
+def test_float16_overflow_leaves_the_statistics_of_normalizations():
+    with dtype_policy("mixed_float16"):
+        layers = [keras.layers.Flatten(dtype="float32"), BatchNormalization(), keras.layers.Dense(3, dtype="float32")]
+        model = keras.Sequential([keras.Input((2, 2, 1), dtype="float32"), *layers])
+    step = TrainStep(model, TrainConfig(precision="mixed_float16"))
+    before = [v.numpy() for v in model.weights]
+    images, labels = batch()
+    images[2] = np.inf
+    sums = train(step, [(images, labels)], [0.1])
+    assert sums.tolist() == [[0, 0, 0, 1]]
+    assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, model.weights, strict=True))
+
+
+def test_float16_that_overflows_at_no_scale_has_diverged():
+    _, step = float16_step()
+    images, labels = batch()
+    images[0] = np.nan
+    sums = train(step, [(images, labels)] * 17, [0.1] * 17)
+    assert sums[:15, 3].tolist() == [1] * 15  # from 2^15 to 2^0
+    assert np.isnan(sums[15:]).all()
+    assert step.loss_scale.numpy() == 1
+
+
+def test_loss_is_scaled_by_what_layers_compute_in():
+    model = keras.Sequential(
+        [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3, dtype="mixed_float16")]
+    )
+    assert TrainStep(model, TrainConfig(precision="float32")).loss_scale is not None
+    assert TrainStep(linear_model(), TrainConfig(precision="mixed_float16")).loss_scale is None
 
 
 def test_float16_recovers_from_overflow():
