@@ -42,6 +42,8 @@ REFERENCES = {"applications": "keras.applications", "plain": "plain Keras"}
 # Batches and images by the size of the images: up to 64 x 64, and above.
 BATCH_SIZE = {True: 128, False: 16}
 IMAGES = {True: 16_384, False: 64}
+# What a CPU without kernels for float16 gets to do in it, since that is hundreds of times as slow.
+FEW_IMAGES = {True: 8, False: 1}
 # The dataset that a model was made for and its size, for which kzoo's defaults are taken.
 DATASET = {"mnist_net": ("mnist", 54_000)}
 
@@ -58,6 +60,8 @@ class Contender:
     trainer: str = "keras"
     """Whose training loop: "keras" (`Model.fit`) or "kzoo" (`kzoo.train`)."""
     augment: str = "none"
+    steps_per_execution: int | None = None
+    """Of kzoo's loop; None is as many as it takes by itself."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,79 @@ def measure(
     }
 
 
+def measure_precisions(
+    model: str,
+    *,
+    precisions: Sequence[str] = ("float32", "mixed_bfloat16", "mixed_float16"),
+    batch_size: int | None = None,
+    images: int | None = None,
+    rounds: int = 5,
+) -> dict:
+    """Training speed and memory of a model of kzoo under several dtype policies, in turn; the first is the reference.
+
+    On a CPU mixed_float16 is measured by itself, on a few images, since no CPU kernels compute it.
+
+    Args:
+        model: A model name.
+        precisions: Dtype policies.
+        batch_size: As for `measure`.
+        images: As for `measure`.
+        rounds: As for `measure`.
+
+    Returns:
+        `rows` as `measure` does, with the bytes of `footprint`; `machine`, and the arguments.
+    """
+    (height, width, _), _ = defaults(model)
+    is_small = height * width <= 64 * 64
+    work = Work("train-step", model, images or IMAGES[is_small])
+    batch = batch_size or BATCH_SIZE[is_small]
+    machine = probe()
+    slow = [p for p in precisions if p == "mixed_float16" and not machine.gpus and len(precisions) > 1]
+    contenders = [Contender("kzoo.train", p, batch, "kzoo", "kzoo") for p in precisions if p not in slow]
+    rows = _compare(work, contenders, rounds)
+    for precision in slow:
+        few = FEW_IMAGES[is_small]
+        [row] = _compare(replace(work, images=few), [Contender("kzoo.train", precision, few, "kzoo", "kzoo")], 1)
+        rows.append({**row, "ratio": row["images_per_second"] / rows[0]["images_per_second"]})
+    return {
+        **asdict(work),
+        "rounds": rounds,
+        "rows": [{**row, **footprint(model, row["precision"])} for row in rows],
+        "machine": f"{machine.cpu}, {machine.cores} cores",
+    }
+
+
+def footprint(name: str, precision: str) -> dict[str, int]:
+    """What training moves through memory under a dtype policy, in bytes, by the shapes and dtypes of a model's layers.
+
+    Returns:
+        `weight_bytes`, the variables; `computed_weight_bytes`, the same in the dtypes that the layers compute in;
+        `gradient_bytes`, as the optimizer gets them; `activation_bytes`, the outputs of all layers for one image.
+
+    >>> float32, half = (footprint("mnist_net", p) for p in ("float32", "mixed_bfloat16"))
+    >>> float32["weight_bytes"] == half["weight_bytes"], half["activation_bytes"] / float32["activation_bytes"] < 0.53
+    (True, True)
+    """
+    with dtype_policy(precision):
+        model = create_model(name)
+
+    def of(variables, dtype=None):
+        return sum(v.value.shape.num_elements() * tf.as_dtype(dtype or v.dtype).size for v in variables)
+
+    return {
+        "weight_bytes": of(model.weights),
+        "computed_weight_bytes": sum(
+            # Its parameters and statistics stay in float32.
+            of(layer.weights, "float32" if isinstance(layer, BatchNormalization) else layer.compute_dtype)
+            for layer in model.layers
+        ),
+        "gradient_bytes": of(model.trainable_weights),
+        "activation_bytes": sum(
+            int(np.prod(layer.output.shape[1:])) * tf.as_dtype(layer.output.dtype).size for layer in model.layers
+        ),
+    }
+
+
 def _at_equal_settings(what, against, precision, batch_size) -> list[Contender]:
     """The reference, and kzoo's model in each loop that there is for the work."""
     reference = Contender(REFERENCES[against], precision, batch_size, against)
@@ -156,19 +233,7 @@ def _out_of_the_box(model, against, batch_size) -> list[Contender]:
 def _compare(work: Work, contenders: list[Contender], rounds: int) -> list[dict]:
     """Measure the contenders against the first of them."""
     memory = [_peak_memory_alone(work, contender) for contender in contenders]
-    speeds: list[list[float]] = [[] for _ in contenders]
-    with ExitStack() as stack:
-        passes = [_prepare(work, contender, stack) for contender in contenders]
-        with console.progress(f"measuring {contenders[0].precision}", (rounds + 1) * len(contenders)) as advance:
-            for turn in range(rounds + 1):
-                for i in list(range(len(contenders)))[:: -1 if turn % 2 else 1]:
-                    start = time.perf_counter()
-                    passes[i]()
-                    if turn:  # the first round warms up
-                        speeds[i].append(work.images / (time.perf_counter() - start))
-                    advance(1, contenders[i].name)
-    del passes
-    gc.collect()  # the next comparison's models need the room
+    speeds = measure_speeds(work, contenders, rounds)
     return [
         {
             **asdict(contender),
@@ -178,6 +243,24 @@ def _compare(work: Work, contenders: list[Contender], rounds: int) -> list[dict]
         }
         for contender, own, peak in zip(contenders, speeds, memory, strict=True)
     ]
+
+
+def measure_speeds(work: Work, contenders: Sequence[Contender], rounds: int) -> list[list[float]]:
+    """Images per second of each contender in each round: all in turn, in every second round in reverse order."""
+    speeds: list[list[float]] = [[] for _ in contenders]
+    with ExitStack() as stack:
+        passes = [_prepare(work, contender, stack) for contender in contenders]
+        with console.progress("measuring", (rounds + 1) * len(contenders)) as advance:
+            for turn in range(rounds + 1):
+                for i in list(range(len(contenders)))[:: -1 if turn % 2 else 1]:
+                    start = time.perf_counter()
+                    passes[i]()
+                    if turn:  # the first round warms up
+                        speeds[i].append(work.images / (time.perf_counter() - start))
+                    advance(1, f"{contenders[i].name}, {contenders[i].precision}")
+    del passes
+    gc.collect()  # the next comparison's models need the room
+    return speeds
 
 
 def _prepare(work: Work, contender: Contender, stack: ExitStack) -> Callable[[], object]:
@@ -204,6 +287,7 @@ def _config(contender: Contender) -> TrainConfig:
         strategy="one",
         batch_size=contender.batch_size,
         augment=contender.augment,
+        steps_per_execution=contender.steps_per_execution,
     )
 
 

@@ -15,6 +15,16 @@ def quantity(number: int) -> str:
     return f"{number:,}"
 
 
+def megabytes(size: int) -> str:
+    """A number of bytes for a reader, in units of 10^6.
+
+    >>> megabytes(102_546_848), megabytes(3_420_000), megabytes(51_200)
+    ('103 MB', '3.42 MB', '0.05 MB')
+    """
+    digits = 0 if size >= 10**8 else 1 if size >= 10**7 else 2
+    return f"{size / 10**6:.{digits}f} MB"
+
+
 def by(shape: Sequence[int]) -> str:
     """A shape for a reader.
 

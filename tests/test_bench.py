@@ -1,10 +1,14 @@
 """The contenders of the benchmark are what they are called."""
 
 import numpy as np
+import pytest
 
 import kzoo
-from kzoo.backend import keras
-from kzoo.bench import APPLICATIONS, in_plain_keras
+from kzoo.backend import keras, tf
+from kzoo.bench import APPLICATIONS, footprint, in_plain_keras, measure_precisions
+from kzoo.hardware import probe
+from kzoo.layers import BatchNormalization
+from kzoo.train.precision import dtype_policy
 
 
 def test_plain_keras_is_the_same_net_without_layers_of_kzoo():
@@ -21,3 +25,43 @@ def test_every_counterpart_exists_in_keras_applications():
     for name, counterpart in APPLICATIONS.items():
         assert name in kzoo.list_models()
         assert callable(getattr(keras.applications, counterpart))
+
+
+def test_footprint_by_hand():
+    found = footprint("mnist_net", "float32"), footprint("mnist_net", "mixed_bfloat16")
+    model = kzoo.create_model("mnist_net")
+    assert [f["weight_bytes"] for f in found] == [4 * model.count_params()] * 2
+    trainable = sum(int(np.prod(v.shape)) for v in model.trainable_weights)
+    assert [f["gradient_bytes"] for f in found] == [4 * trainable] * 2
+    # In half precision all but the pixels, the preprocessing and the classifier's 10 outputs.
+    pixels, single = 28 * 28, found[0]["activation_bytes"] // 4
+    whole = 2 * pixels + 10
+    assert found[1]["activation_bytes"] == 2 * (single - whole) + 4 * whole
+    normalized = sum(layer.count_params() for layer in model.layers if isinstance(layer, BatchNormalization))
+    classifier = model.get_layer("predictions").count_params()
+    kept = normalized + classifier
+    assert found[1]["computed_weight_bytes"] == 2 * (model.count_params() - kept) + 4 * kept
+
+
+def test_gradients_come_in_float32_whatever_the_precision():
+    with dtype_policy("mixed_bfloat16"):
+        model = kzoo.create_model("mnist_net")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(np.zeros((2, 28, 28, 1), "float32")))
+    gradients = tape.gradient(loss, [v.value for v in model.trainable_weights])
+    assert {g.dtype.name for g in gradients} == {"float32"}
+
+
+@pytest.fixture(scope="module")
+def precisions():
+    return measure_precisions("mnist_net", precisions=("float32", "mixed_float16"), images=256, rounds=1)
+
+
+def test_float16_on_a_cpu_is_measured_on_a_few_images(precisions):
+    first, second = precisions["rows"]
+    assert (first["precision"], first["batch_size"], first["ratio"]) == ("float32", 128, 1.0)
+    if not probe().gpus:
+        assert (second["precision"], second["batch_size"]) == ("mixed_float16", 8)
+        assert second["ratio"] == pytest.approx(second["images_per_second"] / first["images_per_second"])
+    # TensorFlow alone takes hundreds of megabytes.
+    assert all(2**28 < row["peak_memory_bytes"] < 2**33 for row in precisions["rows"])

@@ -7,12 +7,13 @@ from cyclopts import Parameter
 from kzoo.cli._output import Json, print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name
+from kzoo.text import megabytes
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
 def command(
-    what: Literal["train-step", "infer"],
+    what: Literal["train-step", "infer", "precision"],
     model: str,
     /,
     *,
@@ -23,14 +24,16 @@ def command(
     rounds: int = 5,
     json: Json = False,
 ) -> None:
-    """Measure kzoo against Keras on this machine: images per second in turn in one process, and peak memory.
+    """Measure kzoo on this machine: images per second, all in turn in one process, and peak memory.
 
     Args:
-        what: train-step, training; infer, prediction.
+        what: train-step, training against Keras; infer, prediction against Keras; precision, training under each dtype
+            policy, with the bytes of weights, gradients and activations.
         model: A name of `kzoo list`.
         against: applications, the model of keras.applications; plain, the same layers with Keras's convolution and
             batch normalization [default: applications where it has the model].
-        precision: One dtype policy or several [default: float32 and what kzoo takes on this machine].
+        precision: One dtype policy or several [default: float32 and what kzoo takes on this machine; all three for
+            precision].
         batch_size: Images per step [default: 128 for images up to 64x64, else 16].
         images: Images that each passes over [default: 16384 for images up to 64x64, else 64].
         rounds: How often each is measured; the median is shown.
@@ -39,22 +42,57 @@ def command(
     for flag, value in (("--batch-size", batch_size), ("--images", images), ("--rounds", rounds)):
         if value is not None and value < 1:
             raise InvalidArgument(f"{flag} must be at least 1. Received: {value}.")
+    sizes = {"batch_size": batch_size, "images": images, "rounds": rounds}
+    if what == "precision":
+        _precisions(model, against, precision, sizes, json)
+        return
     from kzoo.bench import measure
 
-    result = measure(
-        what, model, against=against, precisions=precision, batch_size=batch_size, images=images, rounds=rounds
-    )
+    result = measure(what, model, against=against, precisions=precision, **sizes)
     if json:
         print_json(result)
         return
     columns = (f"{what} {model}", "precision", "batch", "augmentation", "images/s", "ratio", "peak memory")
-    rows = []
-    for r in result["rows"]:
-        speed, memory = (
-            f"{r['images_per_second']:,.{0 if r['images_per_second'] >= 100 else 1}f}",
-            r["peak_memory_bytes"],
-        )
-        numbers = (speed, f"{r['ratio']:.2f}", f"{memory / 2**30:.2f} GiB")
-        rows.append((r["name"], r["precision"], r["batch_size"], r["augment"], *numbers))
-    print_table(columns, rows)
-    print(f"median of {rounds} rounds of {result['images']:,} images each, in turn; {result['machine']}")
+    print_table(
+        columns,
+        [(r["name"], r["precision"], r["batch_size"], r["augment"], *_speed_and_memory(r)) for r in result["rows"]],
+    )
+    _print_conditions(result)
+
+
+def _precisions(model, against, precision, sizes, json) -> None:
+    if against is not None:
+        raise InvalidArgument(f"precision compares kzoo with itself. Received: --against {against}. Leave it out.")
+    from kzoo.bench import measure_precisions
+
+    result = measure_precisions(model, **({"precisions": precision} if precision else {}), **sizes)
+    if json:
+        print_json(result)
+        return
+    columns = (
+        f"training {model}", "batch", "images/s", "ratio", "peak memory", "weights", "as computed with", "gradients",
+        "activations per image",
+    )  # fmt: skip
+    kinds = ("weight", "computed_weight", "gradient", "activation")
+    print_table(
+        columns,
+        [
+            (r["precision"], r["batch_size"], *_speed_and_memory(r), *(megabytes(r[f"{k}_bytes"]) for k in kinds))
+            for r in result["rows"]
+        ],
+    )
+    _print_conditions(result)
+    if any(r["precision"] == "mixed_float16" and r["ratio"] < 0.1 for r in result["rows"]):
+        print("mixed_float16 was measured on its one batch: this processor has no kernels for it. Use mixed_bfloat16.")
+
+
+def _speed_and_memory(row) -> tuple[str, str, str]:
+    speed = row["images_per_second"]
+    digits = 0 if speed >= 100 else 1
+    # A ratio near 0 tells nothing in two decimals.
+    ratio = f"{row['ratio']:.2f}" if row["ratio"] >= 0.1 else f"{row['ratio']:.2g}"
+    return f"{speed:,.{digits}f}", ratio, f"{row['peak_memory_bytes'] / 2**30:.2f} GiB"
+
+
+def _print_conditions(result) -> None:
+    print(f"median of {result['rounds']} rounds of {result['images']:,} images each, in turn; {result['machine']}")

@@ -219,7 +219,8 @@ class Trainer:
             self._report_overflow(row)
         row["seconds"] = round(state.seconds, 3)
         row["images_per_second"] = round(state.sums[2] / state.seconds, 1)
-        self._call_back("on_epoch_end", state.epoch, dict(row))
+        # "epoch" has an argument of its own.
+        self._call_back("on_epoch_end", state.epoch, {name: row[name] for name in row if name != "epoch"})
         state.history.append(row)
         state.epoch, state.step, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         if self._judge(row):

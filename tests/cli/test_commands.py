@@ -171,6 +171,18 @@ def test_resume_starts_a_run_that_has_no_checkpoint_yet(digits_run, tmp_path, la
     assert (path / "best.keras").exists()
 
 
+def test_resume_on_other_devices(digits_run, tmp_path, last_json):
+    path = tmp_path / "begun"
+    path.mkdir()
+    config = json.loads((digits_run / "config.json").read_text())
+    config["train"] |= {"strategy": "mirrored", "devices": "cpu:2", "epochs": 1}
+    (path / "config.json").write_text(json.dumps(config))
+    assert kzoo(["train", "--resume", str(path), "--strategy", "one", "--json"]) == 0
+    assert last_json()["epochs"] == 1
+    now = json.loads((path / "config.json").read_text())["train"]
+    assert (now["strategy"], now["devices"]) == ("one", None)
+
+
 def test_list(last_json):
     assert kzoo(["list", "--json"]) == 0
     models = last_json()["models"]

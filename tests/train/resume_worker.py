@@ -6,6 +6,7 @@ MODEL is a name, or "linear". With STRATEGY the run is resumed under that one, i
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from kzoo import create_model, data
 from kzoo.backend import keras
@@ -25,7 +26,7 @@ def build():
 
 def main():
     run_dir, config = Path(sys.argv[1]), TrainConfig(**json.loads(sys.argv[2]))
-    strategy = sys.argv[4] if len(sys.argv) > 4 else None
+    strategy: Any = sys.argv[4] if len(sys.argv) > 4 else None
     train, validation = (data.load("digits", split, image_size=20) for split in ("train", "validation"))
     try:
         if (run_dir / "config.json").exists():

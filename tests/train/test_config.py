@@ -31,6 +31,10 @@ BELOW_ONE = "a number from 0 up to, not including, 1"
         ("patience", [0, 1.5, None], WHOLE),
         ("early_stopping", [0, 1.5], WHOLE),
         ("clip_norm", [0, -1, math.nan], POSITIVE),
+        ("epsilon", [0, -1, math.nan, None], POSITIVE),
+        ("gradient_accumulation_steps", [0, 1.5, None, True], WHOLE),
+        ("ema_momentum", [0, 1, -1, math.nan, True], "a number between 0 and 1"),
+        ("steps_per_execution", [0, 2.5, True], WHOLE),
         ("seed", [-1, 2**32, 0.5, None], "a whole number from 0 to 4294967295"),
         ("checkpoint_seconds", [-1, None, math.nan], NOT_NEGATIVE),
     ],
@@ -71,6 +75,17 @@ def test_choices(name, valid):
     for choice in valid.split(", "):
         arguments = {name: choice}
         assert getattr(TrainConfig(**arguments), name) == choice
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_synchronized_or_not(value):
+    with pytest.raises(InvalidArgument, match=f"sync_batch_norm must be true or false. Received: {value!r}."):
+        TrainConfig(sync_batch_norm=value)
+
+
+def test_learning_rate_follows_the_images_in_a_step():
+    one = TrainConfig(batch_size=256).peak_learning_rate
+    assert TrainConfig(batch_size=64, gradient_accumulation_steps=4).peak_learning_rate == one
 
 
 def test_augmentation_is_checked():

@@ -503,3 +503,72 @@ def test_an_image_that_changes_during_training_is_one_line(tmp_path, monkeypatch
         fit(lambda: kzoo.create_model("mnist_net", input_shape=(8, 8, 1), classes=2), train)
     assert str(broken) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_saved(digits, tmp_path):
+    config = TrainConfig(**FAST, epochs=2, schedule="constant", learning_rate=0.05)
+    averaged = replace(config, ema_momentum=0.99)
+    result = fit(small, *digits, config=averaged, run_dir=tmp_path / "averaged")
+    plain = fit(small, *digits, config=config, run_dir=tmp_path / "plain")
+    assert np.abs(result.model.get_weights()[0] - plain.model.get_weights()[0]).max() > 0.01
+    last = load(tmp_path / "averaged", "last")
+    # It is the average, by the validation of the run and by that of its file.
+    assert evaluate(last, digits[1])["loss"] == pytest.approx(result.history["val_loss"][-1], rel=1e-5)
+    # Training itself is not changed by it.
+    assert result.history["loss"] == plain.history["loss"]
+
+
+def test_a_run_with_accumulation_and_averages_resumes_to_the_same_bits(digits, tmp_path, monkeypatch):
+    config = TrainConfig(**FAST, epochs=2, gradient_accumulation_steps=4, ema_momentum=0.99)
+    whole = fit(small, *digits, config=config, run_dir=tmp_path / "whole")
+    checkpoints = []
+
+    def die(trainer, *_):
+        checkpoints.append(trainer.state.step)
+        if len(checkpoints) > 4:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("kzoo.train.trainer.Trainer._check_weights", die)  # before each checkpoint
+    with pytest.raises(ZeroDivisionError):
+        half = replace(config, checkpoint_seconds=0, steps_per_execution=1)
+        fit(small, *digits, config=half, run_dir=tmp_path / "half")
+    monkeypatch.undo()
+    assert checkpoints == [1, 2, 3, 4, 5]
+    resumed = resume(tmp_path / "half")
+    assert resumed.history["loss"] == whole.history["loss"]
+    for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_steps_of_several_batches(digits):
+    """1,439 images in 23 batches of 64, four a step: six steps, the last of three batches."""
+    result = fit(small, digits[0], config=TrainConfig(**FAST, epochs=1, gradient_accumulation_steps=4))
+    large = fit(small, digits[0], config=TrainConfig(**{**FAST, "batch_size": 256}, epochs=1))
+    for one, other in zip(result.model.get_weights(), large.model.get_weights(), strict=True):
+        # The same steps, the same learning rates, summed in another order.
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_float16_overflows_are_counted(digits, capsys, tmp_path):
+    bright = (np.full((8, 8, 8, 1), 255, "uint8"), np.arange(8) % 2)
+
+    def build():
+        # Beyond float16 before the scale is low enough.
+        layers = [keras.layers.Flatten(), keras.layers.Dense(4, kernel_initializer="ones", dtype="mixed_float16")]
+        return keras.Sequential([keras.Input((8, 8, 1)), *layers, keras.layers.Dense(2, dtype="float32")])
+
+    config = TrainConfig(**{**FAST, "batch_size": 2}, epochs=2, learning_rate=1e-6)
+    result = fit(build, bright, config=config, run_dir=tmp_path / "run")
+    skipped, scales = result.history["skipped_steps"], result.history["loss_scale"]
+    assert skipped[0] > 0
+    assert scales[0] == 2.0 ** (15 - skipped[0])
+    assert (
+        f"float16 overflowed in {skipped[0]} of 4 steps, which were skipped; scale {scales[0]:g}"
+        in capsys.readouterr().err
+    )
+    assert (
+        (tmp_path / "run" / "history.csv")
+        .read_text()
+        .splitlines()[0]
+        .endswith("skipped_steps,loss_scale,seconds,images_per_second")
+    )
