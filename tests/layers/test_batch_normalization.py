@@ -316,3 +316,22 @@ def test_moving_statistics_agree_on_two_replicas(fresh_python):
     lines = fresh_python(REPLICAS).stdout.splitlines()
     # From 0 and 1, with momentum 0.5, replicas that see only 1s and only 5s: 0.5 and 2.5, of mean 1.5.
     assert lines == ["[1.5, 1.5]", "[0.5, 0.5]"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_images_are_normalized_by_one_kernel_in_their_own_dtype(dtype):
+    layer = BatchNormalization(dtype="mixed_bfloat16" if dtype == "bfloat16" else dtype)
+    layer.build((None, 4, 4, 3))
+
+    @tf.function(autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.cast(layer(x, training=True), tf.float32))
+        return tape.gradient(loss, x)
+
+    graph = gradient.get_concrete_function(tf.TensorSpec((2, 4, 4, 3), dtype)).graph
+    kernels = [op for op in graph.get_operations() if op.type.startswith("FusedBatchNorm")]
+    assert sorted(op.type for op in kernels) == ["FusedBatchNormGradV3", "FusedBatchNormV3"]
+    for op in kernels:
+        assert (op.get_attr("T").name, op.get_attr("U").name) == (dtype, "float32")  # images; statistics
