@@ -6,6 +6,7 @@ external, virtual, compressed (a filter may be code of a plug-in) or unwritten d
 
 import math
 from pathlib import Path
+from typing import Any
 
 import h5py
 import ml_dtypes
@@ -22,7 +23,7 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
     """
     with h5py.File(path, "r") as file:
         reader = _Reader(file, path.stat().st_size)
-        root = file
+        root: Any = file
         if "layer_names" not in file.attrs and "model_weights" in file:
             root = reader.child(file, "model_weights")
         if "layer_names" not in root.attrs:
@@ -75,7 +76,7 @@ class _Reader:
         self.size = size
         self.seen: set[int] = set()
 
-    def child(self, group, name: str):
+    def child(self, group, name: str) -> Any:
         """What `name`, a path, leads to from `group`."""
         for part in name.split("/"):
             if not isinstance(group, h5py.Group) or part in ("", ".") or part not in group:
@@ -92,7 +93,7 @@ class _Reader:
         declared = group.attrs.get_id(attribute)
         if len(declared.shape) != 1 or declared.shape[0] * declared.dtype.itemsize > self.size:
             raise ValueError(f"its {attribute} are no list of names")
-        values = group.attrs[attribute]
+        values: Any = group.attrs[attribute]
         names = [value.decode() if isinstance(value, bytes) else value for value in values]
         if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
             raise ValueError(f"its {attribute} are no list of different names")

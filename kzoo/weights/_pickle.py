@@ -13,7 +13,7 @@ from typing import Any
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the word "bfloat16"
 
-MOST_OPERATIONS = 2_000_000  # ResNet-152 with its optimizer's state takes 0.1 million
+MOST_OPERATIONS = 500_000  # ResNet-152 with its optimizer's state takes 0.1 million
 MOST_DIMENSIONS = 32
 
 DTYPES = {  # the element type of each class of storage, as NumPy calls it
