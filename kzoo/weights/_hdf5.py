@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import ml_dtypes
 import numpy as np
-from h5py import h5d, h5o
+from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue] - compiled
 
 DEEPEST = 16  # groups within groups
 

@@ -8,7 +8,6 @@ from kzoo.errors import InvalidArgument, WeightsError, unknown
 from kzoo.weights.names import CLASSIFIERS, SOURCES
 from kzoo.weights.names import tensors as tensors_of
 
-AUXILIARY_HEADS = r"aux[12]\..*"
 # keras.applications' files have the names that their layers had when they were trained (keras-applications 1.0.8,
 # resnet_common.py; Keras 1's for VGG): Keras loads them by order.
 KERAS_CLASSIFIER = r"^probs/"
@@ -127,7 +126,7 @@ def _check_names(given, expected, layers, model, source, head):
     if not head:
         left_out.append(publisher.head)
     if not set(CLASSIFIERS[1:]) & set(layers):
-        left_out.append(AUXILIARY_HEADS)
+        left_out.append(publisher.auxiliary)
     known = set(expected)
     missing = [name for name in expected if name not in given]
     extra = [name for name in given if name not in known and not any(re.fullmatch(p, name) for p in left_out)]

@@ -56,8 +56,9 @@ class Source:
     """Who published weights: the models, and what is particular to the files.
 
     `modules` says what each layer is called, given the model's name and its layers that have weights, in order.
-    `kernel` gives (shape in the file, unfolded, axes) of a kernel of Keras's shape. `head` matches the tensors of which
-    a model without its top has no use, `ignored` those that are no weights.
+    `kernel` gives (shape in the file, unfolded, axes) of a kernel of Keras's shape. Three patterns match the names of all
+    that is ever left out: tensors that are no weights, those of auxiliary heads, of which a model without has no use,
+    and those of the head, of which a model without its top or with other classes has none.
     """
 
     models: tuple[str, ...]
@@ -66,6 +67,7 @@ class Source:
     variables: dict[str, str]
     separator: str
     head: str
+    auxiliary: str = ""
     ignored: str = ""
 
     def has(self, model: str) -> bool:
@@ -247,6 +249,7 @@ SOURCES = {
         PYTORCH,
         ".",
         head=r"(fc|classifier\.\d|aux[12]\..*)\..*",
+        auxiliary=r"aux[12]\..*",
         ignored=_COUNTERS,
     ),
     "akamaster": Source(

@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false, reportAssignmentType=false
 """Write weights files as PyTorch and Keras do, without PyTorch, from what make_listings.py listed."""
 
 import io
@@ -6,6 +7,7 @@ import lzma
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -136,7 +138,7 @@ def stream(tree, key=lambda number: str(94020243121552 + number)):
     return b"".join(content)
 
 
-def save(path, name, value, rename=str):
+def save(path, name, value, rename: Callable[[str], str] = str):
     """Write the file of listing `name`, its arrays from `value(tensor's name, shape, dtype)`.
 
     `rename` changes what variables are called in Keras's older files.

@@ -1,10 +1,12 @@
 """Conversion: all of a file into all of a model, or nothing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import kzoo
-from kzoo.errors import InvalidArgument, WeightsError
+from kzoo.errors import InvalidArgument, KzooError, WeightsError
 from kzoo.weights import formats
 from kzoo.weights.convert import adapt_input_channels, convert
 from kzoo.weights.names import SOURCES, tensors
@@ -23,7 +25,7 @@ def full():
     return drawn(kzoo.create_model(NAME), "akamaster")
 
 
-def refused(given, model, source="akamaster", error=WeightsError, **options):
+def refused(given, model, source="akamaster", error: type[KzooError] = WeightsError, **options):
     """The message with which nothing is loaded."""
     before = model.get_weights()
     with pytest.raises(error) as caught:
@@ -142,21 +144,21 @@ def test_the_classifier_stays_where_it_is_left_out(full):
 @pytest.mark.parametrize(("name", "source"), [("vgg11", "torchvision"), ("vgg11", "timm"), ("vgg16", "keras")])
 def test_the_top_of_vgg(name, source):
     """Other classes keep fc1 and fc2; without a top the file's are left out."""
-    options = {"input_shape": (32, 32, 3), "dropout": 0.1}
+    options: dict[str, Any] = {"input_shape": (32, 32, 3)}
     given = drawn(kzoo.create_model(name, classes=3, **options), source)
     model = kzoo.create_model(name, classes=5, **options)
     convert(given, model, source, head=False)
     (bias,) = (x for n, x in given.items() if "fc1" in n or "classifier.0" in n if x.ndim == 1)
     np.testing.assert_array_equal(model.get_layer("fc1").bias, bias)
     assert model.get_layer("predictions").bias.numpy().tolist() == [0.0] * 5
-    convert(given, kzoo.create_model(name, include_top=False, **{**options, "dropout": None}), source, head=False)
+    convert(given, kzoo.create_model(name, include_top=False, **options), source, head=False)
     larger = kzoo.create_model(name, classes=3, input_shape=(64, 32, 3))
     assert "has another shape" in refused(given, larger, source)
 
 
 @pytest.mark.parametrize("classes", [1000, 4])
 def test_auxiliary_heads(classes):
-    options = {"input_shape": (96, 96, 3)}
+    options: dict[str, Any] = {"input_shape": (96, 96, 3)}
     given = drawn(kzoo.create_model("inception_v1_bn", auxiliary_heads=True, **options), "torchvision")
     heads = kzoo.create_model("inception_v1_bn", classes=classes, auxiliary_heads=True, **options)
     convert(given, heads, "torchvision", head=classes == 1000)

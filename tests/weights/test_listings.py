@@ -4,6 +4,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import files
 import numpy as np
@@ -125,7 +126,7 @@ def test_equals_keras_applications(name, tmp_path):
     application, top = application.removesuffix("-notop"), not application.endswith("-notop")
     vgg = application.startswith("VGG")
     shape = (224, 224, 3) if vgg and top else (64, 96, 3)
-    options = {"classifier_activation": None} if top else {}
+    options: dict[str, Any] = {"classifier_activation": None} if top else {}
     reference = getattr(keras.applications, application)(weights=None, include_top=top, input_shape=shape, **options)
     for weight in reference.weights:
         layer, kind = weight.path.split("/")
