@@ -22,7 +22,7 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
     Names are "layer/variable", the last part of the stored name without ":0", in the order of the file.
     """
     with h5py.File(path, "r") as file:
-        reader = _Reader(file, path.stat().st_size)
+        reader = _Reader(path.stat().st_size)
         root: Any = file
         if "layer_names" not in file.attrs and "model_weights" in file:
             root = reader.child(file, "model_weights")
@@ -50,7 +50,7 @@ def read_keras3(path: Path) -> dict[str, np.ndarray]:
     path in the file added: "dropout/seed_generator/0", "optimizer/0".
     """
     with h5py.File(path, "r") as file:
-        reader = _Reader(file, path.stat().st_size)
+        reader = _Reader(path.stat().st_size)
         if "layers" not in file:
             raise ValueError("it has no layers: it is not of Keras 3's kind")
         tensors = {}
@@ -69,11 +69,10 @@ def read_keras3(path: Path) -> dict[str, np.ndarray]:
 
 
 class _Reader:
-    """Ways into one open file that lead nowhere else, and nowhere twice."""
+    """Ways into one open file of `size` bytes that lead nowhere else, and into no group twice."""
 
-    def __init__(self, file: h5py.File, size: int):
-        self.file = file
-        self.size = size
+    def __init__(self, size: int):
+        self.size = self.unread = size
         self.seen: set[int] = set()
 
     def child(self, group, name: str) -> Any:
@@ -101,7 +100,10 @@ class _Reader:
 
     def groups(self, group, parts: tuple[str, ...] = ()):
         """Walk through all groups."""
-        self.visit(group, "/".join(parts))
+        address = h5o.get_info(group.id).addr
+        if address in self.seen:
+            raise ValueError(f"its {'/'.join(parts)!r:.100} has two names")
+        self.seen.add(address)
         yield parts, group
         for name in group:
             child = self.child(group, name)
@@ -118,13 +120,6 @@ class _Reader:
             raise ValueError(f"it does not say what its layer {entry!r:.100} is called")
         return name
 
-    def visit(self, item, name: str) -> None:
-        """Refuse what was read before under another name: a small file could ask for much memory so."""
-        address = h5o.get_info(item.id).addr
-        if address in self.seen:
-            raise ValueError(f"its {name!r:.100} has two names")
-        self.seen.add(address)
-
     def array(self, dataset, name: str) -> np.ndarray:
         """The numbers of a dataset that lies in the file as they are."""
         if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
@@ -134,12 +129,14 @@ class _Reader:
             dtype = np.dtype(ml_dtypes.bfloat16)
         elif dtype.kind not in "fiub":
             raise ValueError(f"its {name!r:.100} is no array of numbers")
-        self.visit(dataset, name)
         plain = dataset.id.get_create_plist().get_layout() == h5d.CONTIGUOUS
         if not plain or dataset.external or dataset.is_virtual:
             raise ValueError(f"its {name!r:.100} is compressed, in parts, or in another file")
         start, size = dataset.id.get_offset(), math.prod(dataset.shape) * dataset.dtype.itemsize
         if start is None or dataset.id.get_storage_size() != size or start + size > self.size:
             raise ValueError(f"it does not hold the numbers of its {name!r:.100}")
+        self.unread -= size
+        if self.unread < 0:
+            raise ValueError("its arrays together are larger than the file")
         array = np.asarray(dataset[()])
         return array.view(dtype) if array.dtype.kind == "V" else array.astype(dtype, copy=False)

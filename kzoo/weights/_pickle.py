@@ -3,7 +3,7 @@
 The standard library reads the pickle's operations one by one (`pickletools`); those that a dict of tensors needs are
 carried out here on plain containers, and any other is refused. A global is looked up in a table of names. Operations
 are counted, since each may take a hundred bytes of memory for one of the file, and dict keys may only be strings and
-whole numbers: hashing nested tuples can take forever.
+whole numbers: hashing nested tuples can take forever, and of very large numbers many can have the same hash.
 """
 
 import math
@@ -15,6 +15,7 @@ import ml_dtypes  # noqa: F401 - teaches NumPy the word "bfloat16"
 
 MOST_OPERATIONS = 500_000  # ResNet-152 with its optimizer's state takes 0.1 million
 MOST_DIMENSIONS = 32
+LARGEST_KEY = 2**60
 
 DTYPES = {  # the element type of each class of storage, as NumPy calls it
     "torch FloatStorage": "float32",
@@ -122,9 +123,8 @@ def _combine(operation: str, stack: list, marks: list) -> None:
     elif operation == "REDUCE":
         function, arguments = _cut(stack, len(stack) - 2)
         stack.append(_reduce(function, arguments))
-    elif (
-        operation == "BUILD"
-    ):  # of an OrderedDict, whose attributes (`_metadata`: versions of modules) say nothing here
+    elif operation == "BUILD":
+        # Sets attributes. An OrderedDict's (`_metadata`: the versions of modules) say nothing here.
         mapping, _ = _cut(stack, len(stack) - 2)
         if type(mapping) is not dict:
             raise ValueError("its pickle sets attributes; nothing in it was run")
@@ -155,6 +155,8 @@ def _set(mapping, pairs):
     for key, value in pairs:
         if type(key) not in (str, int):
             raise ValueError(f"its pickle has a dict whose key is a {type(key).__name__}")
+        if type(key) is int and abs(key) > LARGEST_KEY:
+            raise ValueError("its pickle has a dict whose key is a large number")
         mapping[key] = value
 
 

@@ -56,9 +56,9 @@ class Source:
     """Who published weights: the models, and what is particular to the files.
 
     `modules` says what each layer is called, given the model's name and its layers that have weights, in order.
-    `kernel` gives (shape in the file, unfolded, axes) of a kernel of Keras's shape. Three patterns match the names of all
-    that is ever left out: tensors that are no weights, those of auxiliary heads, of which a model without has no use,
-    and those of the head, of which a model without its top or with other classes has none.
+    `kernel` gives (shape in the file, unfolded, axes) of a kernel of Keras's shape. Three patterns match the names of
+    all that is ever left out: `ignored` is no weights, `auxiliary` of use only to a model with auxiliary heads, `head`
+    only to one with a top and the same classes.
     """
 
     models: tuple[str, ...]

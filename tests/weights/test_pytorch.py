@@ -188,6 +188,9 @@ def test_small_pickles_that_would_take_forever(tmp_path):
     doubled = b"\x80\x02)" + b"q\x00h\x00\x86" * 200
     with pytest.raises(ValueError, match="key is a tuple"):
         _pickle.load(io.BytesIO(b"\x80\x02}" + doubled[2:] + b"K\x01s."))
+    prime = 2**61 - 1  # whose multiples all have the hash 0
+    with pytest.raises(ValueError, match="key is a large number"):
+        _pickle.load(io.BytesIO(pickle.dumps({prime * i: i for i in range(1, 9)}, protocol=2)))
     with zipfile.ZipFile(tmp_path / "file", "w") as archive:
         archive.writestr("weights/data.pkl", b"\x80\x02}X\x01\x00\x00\x00a" + doubled[2:] + b"s.")
     assert "its entry 'a' is a tuple, not a tensor" in refusal(tmp_path / "file")
