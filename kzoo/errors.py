@@ -20,6 +20,10 @@ class RunError(KzooError):
     """A run directory that is missing, occupied, incomplete or damaged."""
 
 
+class WeightsError(KzooError):
+    """A weights file that is missing, damaged or hostile, or that does not fit the model."""
+
+
 class TrainingDiverged(KzooError):
     """The loss became NaN or infinite. The last good model is kept."""
 

@@ -10,6 +10,7 @@ HEAVY = "{'tensorflow', 'keras', 'sklearn', 'matplotlib', 'PIL', 'tensorflow_dat
     [
         "import kzoo; kzoo.list_models()",
         "import kzoo.data",
+        "from kzoo.weights import convert, formats",
         "from kzoo.train import TrainConfig; TrainConfig()",
         "from kzoo.cli import run; run(['--help'])",
         "from kzoo.cli import run; run(['list'])",

@@ -7,9 +7,9 @@ from pathlib import Path
 import generated
 import numpy as np
 import pytest
-import torch_names
 
 import kzoo
+from kzoo.weights.names import SOURCES, tensors
 
 FOLDER = Path(__file__).parent
 GOLDENS = json.loads((FOLDER / "goldens.json").read_text())
@@ -32,14 +32,15 @@ def test_logits_are_pytorchs(case):
         include_preprocessing=case.pixels,
         auxiliary_heads=case.auxiliary_heads,
     )
-    tensors = torch_names.tensors(model)
+    source = SOURCES["akamaster" if case.model.endswith("_cifar") else "torchvision"]
+    found = tensors(model, source)
     sizes = GOLDENS["models"][case.weights]
     # Every tensor of PyTorch's model, each once.
-    assert len({tensor.name for tensor in tensors}) == len(tensors)
-    assert generated.fingerprint((tensor.name, tensor.shape) for tensor in tensors) == sizes["tensors"]
+    assert len({tensor.name for tensor in found}) == len(found)
+    assert generated.fingerprint((tensor.name, tensor.shape) for tensor in found) == sizes["tensors"]
     assert sum(math.prod(w.shape) for w in model.trainable_weights) == sizes["parameters"]
 
-    for weight, tensor in zip(model.weights, tensors, strict=True):
+    for weight, tensor in zip(model.weights, found, strict=True):
         weight.assign(tensor.to_keras(generated.weight(case.model, tensor.name, tensor.shape)))
     outputs = model(generated.images(case))
     outputs = outputs if case.auxiliary_heads else {"predictions": outputs}
@@ -61,4 +62,4 @@ def test_every_golden_is_compared():
 def test_a_layer_without_a_name_in_pytorch_is_an_error(layer):
     for model in ("resnet18", "vgg11", "inception_v1_bn"):
         with pytest.raises(ValueError, match=f"Received: '{layer}'"):
-            torch_names.module_names(model, [layer])
+            SOURCES["torchvision"].modules(model, [layer])

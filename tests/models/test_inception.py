@@ -13,6 +13,8 @@ from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.layers import BatchNormalization
 from kzoo.models import inception
+from kzoo.weights import formats
+from kzoo.weights.convert import convert
 
 NAMES = ["inception_v1", "inception_v1_bn"]
 HEADS = ["auxiliary_1", "auxiliary_2", "predictions"]
@@ -54,18 +56,9 @@ def test_sizes_are_those_of_table_1(name, shapes_only):
 
 @pytest.fixture(scope="module")
 def bvlc(real_data):
-    """BVLC GoogLeNet: its raw files, each put where its name says."""
+    """BVLC GoogLeNet, from its raw files."""
     model = kzoo.create_model("inception_v1")
-    folder = real_data / "weights" / "bvlc_googlenet"
-    paths = sorted(folder.rglob("*_filter.bin"))
-    for path in paths:
-        name = "_".join(path.relative_to(folder).parts).removesuffix("_filter.bin")
-        layer = model.get_layer("predictions" if name == "loss3_classifier" else name)
-        height, width, channels, filters = (1, 1, *layer.kernel.shape)[-4:]
-        kernel = np.fromfile(path, "<f4").reshape(filters, height, width, channels).transpose(1, 2, 3, 0)
-        bias = np.fromfile(path.with_name(path.name.replace("filter", "bias")), "<f4")
-        layer.set_weights([kernel.reshape(layer.kernel.shape), bias])
-    assert 2 * len(paths) == len(model.weights) == 116
+    convert(formats.read(real_data / "weights" / "bvlc_googlenet", "raw"), model, "bvlc")
     return model
 
 

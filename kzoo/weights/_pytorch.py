@@ -1,0 +1,121 @@
+"""PyTorch's two containers: the zip archive of torch.save since 1.6, and the stream of pickles before it.
+
+A zip archive holds `NAME/data.pkl` and each storage as `NAME/data/KEY`, uncompressed. The stream holds a magic number,
+a version, the machine's sizes, the pickle, the keys of the storages in order, then for each its number of elements
+(int64) and the elements.
+"""
+
+import io
+import math
+import mmap
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kzoo.weights import _pickle
+
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
+PROTOCOL_VERSION = 1001
+# What may lie around the tensors' names: the entry of a training script's dict, and the wrapper of several GPUs.
+ENTRIES = ("state_dict", "model")
+WRAPPER = "module."
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Read a checkpoint: a dict of tensors, or a dict that has one as its entry "state_dict" or "model".
+
+    Where every name begins with "module." (torch.nn.DataParallel), that is left out. Arrays may share memory, and may
+    be views of the file.
+    """
+    with open(path, "rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if content[:4] == b"PK\x03\x04":
+        tree, storages = _read_zip(path)
+    else:
+        tree, storages = _read_stream(content)
+    tensors = _state_dict(tree)
+    claimed = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    if claimed > len(content):  # each may be a view of all; in a real file an element has two bytes and one tensor
+        raise ValueError(f"its tensors have {claimed:,} elements, a file of {len(content):,} bytes less")
+    if all(name.startswith(WRAPPER) for name in tensors):
+        tensors = {name.removeprefix(WRAPPER): tensor for name, tensor in tensors.items()}
+    return {name: _array(tensor, storages) for name, tensor in tensors.items()}
+
+
+def _state_dict(tree: Any) -> dict[str, _pickle.Tensor]:
+    entries = tree
+    if isinstance(tree, dict):
+        entries = next((tree[entry] for entry in ENTRIES if isinstance(tree.get(entry), dict)), tree)
+    if not isinstance(entries, dict) or not entries:
+        raise ValueError("it holds no dict of tensors")
+    for name, value in entries.items():
+        if not isinstance(name, str) or not isinstance(value, _pickle.Tensor):
+            raise ValueError(f"its entry {name!r:.100} is a {type(value).__name__.lower()}, not a tensor")
+    return entries
+
+
+def _array(tensor: _pickle.Tensor, storages: dict[str, Any]) -> np.ndarray:
+    storage = tensor.storage
+    if storage.key not in storages:
+        raise ValueError(f"it lacks the storage {storage.key!r:.100}")
+    content = storages[storage.key]
+    if len(content) != storage.count * np.dtype(storage.dtype).itemsize:
+        raise ValueError(f"its storage {storage.key!r:.100} has {len(content):,} bytes for {storage.count:,} elements")
+    flat = np.frombuffer(content, storage.dtype)
+    strides = [stride * flat.itemsize for stride in tensor.strides]
+    return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
+
+
+def _read_zip(path: Path) -> tuple[Any, dict[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        root = next((e.filename.removesuffix("/data.pkl") for e in entries if e.filename.endswith("/data.pkl")), None)
+        if root is None or any(not _is_plain(entry, root) for entry in entries):
+            raise ValueError("it is not the kind of zip archive that torch.save writes")
+        names = [entry.filename for entry in entries]
+        if len(set(names)) != len(names) or sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("it is a zip archive whose entries overlap")
+        if f"{root}/byteorder" in names and archive.read(f"{root}/byteorder") != b"little":
+            raise ValueError("its numbers are not little-endian")
+        tree, _ = _pickle.load(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        prefix = f"{root}/data/"
+        return tree, {name.removeprefix(prefix): archive.read(name) for name in names if name.startswith(prefix)}
+
+
+def _is_plain(entry: zipfile.ZipInfo, root: str) -> bool:
+    """Whether an entry is neither compressed nor encrypted, and lies in the archive's one folder."""
+    stored = entry.compress_type == zipfile.ZIP_STORED and entry.compress_size == entry.file_size
+    inside = entry.filename.startswith(f"{root}/") and "/" not in root and ".." not in entry.filename.split("/")
+    return stored and inside and entry.flag_bits & 0x1 == 0
+
+
+def _read_stream(content: mmap.mmap) -> tuple[Any, dict[str, Any]]:
+    try:
+        magic_number, _ = _pickle.load(content)
+    except (ValueError, LookupError):
+        magic_number = None
+    if magic_number != MAGIC_NUMBER:
+        raise ValueError("it begins like neither of PyTorch's two formats")
+    if _pickle.load(content)[0] != PROTOCOL_VERSION:
+        raise ValueError("it has an unknown version of PyTorch's older format")
+    machine, _ = _pickle.load(content)
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise ValueError("its numbers are not little-endian")
+    tree, found = _pickle.load(content)
+    keys, _ = _pickle.load(content)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(found):
+        raise ValueError("its list of storages is not that of its tensors")
+    storages = {}
+    for key in keys:
+        count, size = int.from_bytes(content.read(8), "little"), np.dtype(found[key].dtype).itemsize
+        start = content.tell()
+        if count != found[key].count or start + count * size > len(content):
+            raise ValueError(f"it ends before its storage {key!r:.100}, or that has another size")
+        storages[key] = memoryview(content)[start : start + count * size]
+        content.seek(count * size, os.SEEK_CUR)
+    if content.tell() != len(content):
+        raise ValueError("it goes on after its last storage")
+    return tree, storages
