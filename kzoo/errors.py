@@ -20,6 +20,10 @@ class RunError(KzooError):
     """A run directory that is missing, occupied, incomplete or damaged."""
 
 
+class WeightsError(KzooError):
+    """Pretrained weights that are not there, cannot be fetched, or are not what their record says."""
+
+
 class TrainingDiverged(KzooError):
     """The loss became NaN or infinite. The last good model is kept."""
 

@@ -1,0 +1,1 @@
+"""Pretrained weights: what there is (`table`), where it lies (`store`), and how it gets there verified."""

@@ -1,0 +1,73 @@
+"""Files of the Hugging Face hub: fetched, locked and kept by its own client, in its own cache (HF_HOME).
+
+HF_HUB_OFFLINE=1 keeps it from the network. Its cache names each large file by its sha256, but checks only the size of
+what it fetches over HTTP; so the hash is checked here.
+"""
+
+import re
+from pathlib import Path
+
+from kzoo.errors import WeightsError
+from kzoo.weights.checks import digest
+from kzoo.weights.record import File
+
+
+def cached(file: File) -> Path | None:
+    """Where the hub's cache has a file; None if it has not."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(str(file.hub), _name(file), revision=file.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def fetch(file: File) -> Path:
+    """Fetch a file into the hub's cache.
+
+    Raises:
+        WeightsError: It cannot be had, or what came has another sha256 than the hub states; then it is deleted.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        path = Path(hf_hub_download(str(file.hub), _name(file), revision=file.revision))
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise WeightsError(
+            f"Cannot reach the hub for {file.name}, and it is not on disk. Received: {_first_line(error)} Without a "
+            f"network, get {_name(file)} of huggingface.co/{file.hub} elsewhere and pass its folder: --from DIR."
+        ) from None
+    except Exception as error:  # its client lets the errors of its HTTP library through, which changed twice
+        raise WeightsError(
+            f"The hub does not give {file.name}. Received: {type(error).__name__}: {_first_line(error)}"
+        ) from None
+    try:
+        check(path, file)
+    except WeightsError as error:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise WeightsError(f"{error} It came from the hub and was deleted; nothing was kept.") from None
+    return path
+
+
+def check(path: Path, file: File) -> None:
+    """Compare a file in the hub's cache with the sha256 by which the cache calls it.
+
+    Raises:
+        WeightsError: It is damaged.
+    """
+    expected = path.resolve().name  # a link to blobs/SHA256; on a system without links there is nothing to compare
+    if re.fullmatch("[0-9a-f]{64}", expected):
+        received = digest(path)
+        if received != expected:
+            raise WeightsError(
+                f"{file.name} has the wrong content. Received: sha256 {received} in {str(path)!r}. "
+                f"Expected: {expected}."
+            )
+
+
+def _name(file):
+    return file.name.rpartition("/")[2]
+
+
+def _first_line(error):
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,71 @@
+"""Write listing.json: what the installed timm and torchvision say of their weights.
+
+    python tests/weights/make_listing.py
+
+Needs timm 1.0.31 and torchvision 0.28.0 with a PyTorch, and neither Keras nor kzoo. The listing is kept in the
+repository, so that the tests need none of them. Nothing is downloaded.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+try:
+    import torchvision
+except RuntimeError:  # beside a PyTorch for the CPU alone it lacks two operators, which none of its models needs here
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
+
+import timm
+from timm.models import get_pretrained_cfg, list_pretrained
+
+MODELS = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d",
+    "wide_resnet50_2", "wide_resnet101_2", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn",
+    "vgg19_bn",
+)  # fmt: skip
+TAGS = ("a1_in1k", "tv_in1k", "tv2_in1k")
+FIELDS = (
+    "hf_hub_id", "url", "license", "origin_url", "num_classes", "input_size", "test_input_size", "crop_pct",
+    "test_crop_pct", "crop_mode", "interpolation", "mean", "std",
+)  # fmt: skip
+
+
+def from_timm() -> dict:
+    """The default configurations by model and tag, of those that exist."""
+    names = [f"{model}.{tag}" for model in MODELS for tag in TAGS]
+    known = set(list_pretrained())
+    configurations = {name: get_pretrained_cfg(name) for name in names if name in known}
+    return {name: {field: getattr(found, field) for field in FIELDS} for name, found in configurations.items()}
+
+
+def from_torchvision() -> dict:
+    """The weights of each model: address, transforms, figures."""
+    found = {}
+    for model in (*MODELS, "googlenet"):
+        for weights in torchvision.models.get_model_weights(model):
+            if "FEATURES" in weights.name:  # not a classifier
+                continue
+            transforms = weights.transforms()
+            found[f"{model}.{weights.name}"] = {
+                "url": weights.url,
+                "classes": len(weights.meta["categories"]),
+                "metrics": weights.meta["_metrics"].get("ImageNet-1K"),
+                "resize": transforms.resize_size,
+                "crop": transforms.crop_size,
+                "interpolation": transforms.interpolation.value,
+                "mean": transforms.mean,
+                "std": transforms.std,
+            }
+    return found
+
+
+if __name__ == "__main__":
+    content = {
+        "timm": {"version": timm.__version__, "weights": from_timm()},
+        "torchvision": {"version": torchvision.__version__.partition("+")[0], "weights": from_torchvision()},
+    }
+    Path(__file__).with_name("listing.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
