@@ -1,6 +1,7 @@
 """One file over HTTP: resumed after a cut or a kill, never larger than expected, and checked before it has its name."""
 
 import errno
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -66,10 +67,10 @@ def _is_right(path, file):
 
 
 def _receive(file: File, part: Path, show: bool) -> None:
-    """Fill `part`, trying again where that may help."""
+    """Fill `part`, trying again where that may help: not where the server was out of reach from the beginning."""
     import requests
 
-    failures = 0
+    failures, reached = 0, False
     while True:
         before = _size(part)
         try:
@@ -80,12 +81,12 @@ def _receive(file: File, part: Path, show: bool) -> None:
             requests.Timeout,
             requests.exceptions.ChunkedEncodingError,
         ) as error:
+            reached = reached or not _is_out_of_reach(error)
             failures = 1 if _size(part) > before else failures + 1
-            if failures > RETRIES:
+            if failures > RETRIES or not reached:
                 raise WeightsError(
-                    f"Cannot fetch {file.name}. Received: {_reason(error)} from {file.url}. {_size(part):,} bytes are "
-                    "kept; the same command goes on from there. Without a network, get the file elsewhere and pass "
-                    "its folder: --from DIR."
+                    f"Cannot fetch {file.name}. Received: {_reason(error)} from {file.url}. "
+                    f"{_size(part):,} bytes are kept; the same command goes on from there."
                 ) from None
             warn(f"{_reason(error)} from {urlsplit(file.url).hostname}; trying again ({failures} of {RETRIES}).")
             time.sleep(SECONDS_BEFORE_RETRY * 2 ** (failures - 1))
@@ -136,7 +137,7 @@ def _check_answer(file: File, answer, start: int) -> None:
     if answer.status_code not in (200, 206):
         raise WeightsError(
             f"The server does not give {file.name}. Received: status {answer.status_code} ({answer.reason}) from "
-            f"{answer.url}. Get the file elsewhere and pass its folder: --from DIR."
+            f"{answer.url}."
         )
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml"):
@@ -147,7 +148,7 @@ def _check_answer(file: File, answer, start: int) -> None:
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise WeightsError(
             f"The server packs {file.name}. Received: Content-Encoding {answer.headers['Content-Encoding']} from "
-            f"{answer.url}. Get the file elsewhere and pass its folder: --from DIR."
+            f"{answer.url}."
         )
     if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
         raise WeightsError(
@@ -210,14 +211,26 @@ def _size(path: Path) -> int:
         return 0
 
 
+def _is_out_of_reach(error: BaseException) -> bool:
+    """Whether not even a connection was made: no network, an unknown name, nobody there."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    return isinstance(_cause(error), ConnectTimeoutError | NewConnectionError)
+
+
 def _reason(error: BaseException) -> str:
     """What went wrong, without the layers of the libraries."""
     import requests
 
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "a cut connection"
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return "no answer in time"
+    return re.sub(r"^\w+\(host=[^)]*\): ", "", " ".join(str(_cause(error)).split()))
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost of the errors that the libraries wrap into each other."""
     while isinstance(inner := getattr(error, "reason", None) or (error.args or ("",))[-1], BaseException):
         error = inner
-    return " ".join(str(error).split())
+    return error

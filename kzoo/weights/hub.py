@@ -26,20 +26,17 @@ def fetch(file: File) -> Path:
     Raises:
         WeightsError: It cannot be had, or what came has another sha256 than the hub states; then it is deleted.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
+        # Asked once: hf_hub_download would try for 20 seconds to reach a hub that is out of reach.
+        get_hf_file_metadata(hf_hub_url(str(file.hub), _name(file), revision=file.revision))
         path = Path(hf_hub_download(str(file.hub), _name(file), revision=file.revision))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise WeightsError(
-            f"Cannot reach the hub for {file.name}, and it is not on disk. Received: {_first_line(error)} Without a "
-            f"network, get {_name(file)} of huggingface.co/{file.hub} elsewhere and pass its folder: --from DIR."
-        ) from None
-    except Exception as error:  # its client lets the errors of its HTTP library through, which changed twice
-        raise WeightsError(
-            f"The hub does not give {file.name}. Received: {type(error).__name__}: {_first_line(error)}"
-        ) from None
+    except HfHubHTTPError as error:
+        raise WeightsError(f"The hub does not give {file.name}. Received: {_first_line(error)}") from None
+    except Exception as error:  # its client lets the errors of its HTTP library through, and that has changed twice
+        raise WeightsError(f"Cannot fetch {file.name} from the hub. Received: {_first_line(error)}") from None
     try:
         check(path, file)
     except WeightsError as error:
@@ -70,4 +67,4 @@ def _name(file):
 
 
 def _first_line(error):
-    return str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.')}."

@@ -84,7 +84,7 @@ def require(record: Record) -> Path:
     if path is None:
         raise WeightsError(
             f"The weights are not on this machine. Received: {record.tag!r} for {record.model}. Fetch them: "
-            f"{_command(record)} (on a machine without a network: --from DIR, or KZOO_WEIGHTS_PATH=DIR)."
+            f"{_command(record)} (from a folder that has the files: --from DIR)."
         )
     return path
 
@@ -123,6 +123,13 @@ def fetch(record: Record, *, source: str | Path | None = None) -> Path:
     path = find(record)
     if path is not None:
         return path
+    try:
+        return _fetch(record)
+    except WeightsError as error:
+        raise WeightsError(f"{error} From a folder that has the files: {_command(record)} --from DIR.") from None
+
+
+def _fetch(record: Record) -> Path:
     if record.files[0].hub:
         log(f"Fetching {record.tag} for {record.model} from huggingface.co/{record.files[0].hub}")
         return hub.fetch(record.files[0])

@@ -18,10 +18,14 @@ TAGS_OF_TORCHVISION = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}
 
 
 def of_source(source):
-    return [pytest.param(record, id=f"{record.model}-{record.tag}") for record in RECORDS if record.source == source]
+    return [record for record in RECORDS if record.source == source]
 
 
-@pytest.mark.parametrize("record", [pytest.param(r, id=f"{r.model}-{r.tag}") for r in RECORDS])
+def name(record):
+    return f"{record.model}-{record.tag}"
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=name)
 def test_every_row_is_whole(record):
     assert record.model in list_models()
     shape, classes = defaults(record.model)
@@ -53,10 +57,10 @@ def test_a_model_and_a_tag_name_one_row():
 
 
 # Keras builds a model before it asks for weights; these take less than a second, and each stands for a table of hashes.
-QUICK = [p for p in of_source("keras") if p.values[0].model in ("vgg16", "vgg19", "resnet50", "resnet50_v2")]
+QUICK = [r for r in of_source("keras") if r.model in ("vgg16", "vgg19", "resnet50", "resnet50_v2")]
 
 
-@pytest.mark.parametrize("record", [p for p in QUICK if "vgg" not in p.values[0].model or not p.values[0].include_top])
+@pytest.mark.parametrize("record", [r for r in QUICK if "vgg" not in r.model or not r.include_top], ids=name)
 def test_keras_asks_for_the_same_files(record, monkeypatch):
     """What keras.applications asks its own downloader for, when it is asked for these weights."""
     import keras
@@ -73,7 +77,7 @@ def test_keras_asks_for_the_same_files(record, monkeypatch):
     assert asked.value.args == (file.name, file.url, file.md5)
 
 
-@pytest.mark.parametrize("record", of_source("keras"))
+@pytest.mark.parametrize("record", of_source("keras"), ids=name)
 def test_keras_has_the_same_addresses_and_hashes(record):
     from keras.src.applications import resnet, vgg16, vgg19
 
@@ -82,14 +86,14 @@ def test_keras_has_the_same_addresses_and_hashes(record):
         module = {"vgg16": vgg16, "vgg19": vgg19}[record.model]
         assert file.url == (module.WEIGHTS_PATH if record.include_top else module.WEIGHTS_PATH_NO_TOP)
         call = inspect.getsource(module).rpartition(f'"{file.name}"')[2]
-        assert re.search('file_hash="([^"]*)"', call).group(1) == file.md5
+        assert re.findall('file_hash="([^"]*)"', call)[0] == file.md5
     else:
-        name = file.name.partition("_")[0]
+        variant = file.name.partition("_")[0]
         assert file.url == resnet.BASE_WEIGHTS_PATH + file.name
-        assert file.md5 == resnet.WEIGHTS_HASHES[name][0 if record.include_top else 1]
+        assert file.md5 == resnet.WEIGHTS_HASHES[variant][0 if record.include_top else 1]
 
 
-@pytest.mark.parametrize("record", of_source("keras"))
+@pytest.mark.parametrize("record", of_source("keras"), ids=name)
 def test_the_preprocessing_is_keras_s(record):
     import keras
     import numpy as np
@@ -103,11 +107,11 @@ def test_the_preprocessing_is_keras_s(record):
     np.testing.assert_allclose(ours, module.preprocess_input(pixels.copy()), atol=1e-4)
 
 
-@pytest.mark.parametrize("record", of_source("timm"))
+@pytest.mark.parametrize("record", of_source("timm"), ids=name)
 def test_timm_names_the_same_repository_and_preprocessing(record):
-    name = record.files[0].name.partition("/")[0]
-    row = LISTING["timm"]["weights"][name]
-    assert record.files == (File(name=f"{name}/model.safetensors", hub=row["hf_hub_id"]),)
+    repository = record.files[0].name.partition("/")[0]
+    row = LISTING["timm"]["weights"][repository]
+    assert record.files == (File(name=f"{repository}/model.safetensors", hub=row["hf_hub_id"]),)
     assert record.licence.lower() == row["license"]
     assert row["origin_url"] in (record.project, None)  # timm gives none for VGG
     assert (record.classes, row["crop_mode"]) == (row["num_classes"], "center")
@@ -124,11 +128,11 @@ def test_no_weights_of_timm_with_these_tags_are_left_out():
     assert ours == set(LISTING["timm"]["weights"])
 
 
-@pytest.mark.parametrize("record", [p for p in of_source("timm") if p.values[0].tag in TAGS_OF_TORCHVISION])
+@pytest.mark.parametrize("record", [r for r in of_source("timm") if r.tag in TAGS_OF_TORCHVISION], ids=name)
 def test_the_figures_are_torchvision_s(record):
-    name, _, tag = record.files[0].name.partition("/")[0].partition(".")
-    row = LISTING["torchvision"]["weights"][f"{name}.{TAGS_OF_TORCHVISION[tag]}"]
-    assert LISTING["timm"]["weights"][f"{name}.{tag}"]["url"] in (row["url"], "")  # the same weights; VGG's has no url
+    model, _, tag = record.files[0].name.partition("/")[0].partition(".")
+    row = LISTING["torchvision"]["weights"][f"{model}.{TAGS_OF_TORCHVISION[tag]}"]
+    assert LISTING["timm"]["weights"][f"{model}.{tag}"]["url"] in (row["url"], "")  # the same weights; VGG's has no url
     assert record.accuracy.top1 == pytest.approx(row["metrics"]["acc@1"] / 100, abs=1e-9)
     assert record.accuracy.top5 == pytest.approx(row["metrics"]["acc@5"] / 100, abs=1e-9)
     assert record.accuracy.source == f"torchvision {LISTING['torchvision']['version']}"
@@ -141,9 +145,10 @@ def test_torchvision_s_googlenet():
     row = LISTING["torchvision"]["weights"]["googlenet.IMAGENET1K_V1"]
     [file] = record.files
     assert file.url == row["url"]
+    assert record.accuracy
     assert row["metrics"] == {
         "acc@1": pytest.approx(100 * record.accuracy.top1),
-        "acc@5": pytest.approx(100 * record.accuracy.top5),
+        "acc@5": pytest.approx(100 * (record.accuracy.top5 or 0)),
     }
     p = record.preprocessing
     assert [[p.resize], p.interpolation] == [row["resize"], row["interpolation"]]
@@ -213,5 +218,5 @@ def test_names_that_are_not_there():
 def test_a_record_is_frozen_and_plain_data():
     record = get_record("resnet20_cifar")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        record.tag = "mine"
+        record.tag = "mine"  # pyright: ignore[reportAttributeAccessIssue]
     assert json.loads(json.dumps(dataclasses.asdict(record)))["files"][0]["name"] == "resnet20-12fca82f.th"

@@ -4,10 +4,12 @@ timm states no hash and no size; the hub has both, and its own client checks the
 are those of torchvision 0.28.0, which timm hosts unchanged; timm's own are not in its package, so not known here.
 """
 
+from typing import Literal
+
 from kzoo.weights.record import Accuracy, File, Preprocessing, Record
 
 TORCHVISION, TIMM = "https://github.com/pytorch/vision", "https://github.com/huggingface/pytorch-image-models"
-TAGS = {
+TAGS: dict[str, tuple[str, str, int, Literal["bilinear", "bicubic"]]] = {
     # tag: project, licence, shorter side before the crop of 224 pixels, interpolation
     "a1_in1k": (TIMM, "Apache-2.0", 235, "bicubic"),  # "ResNet strikes back", recipe A1
     "tv_in1k": (TORCHVISION, "BSD-3-Clause", 256, "bilinear"),  # torchvision's IMAGENET1K_V1
