@@ -1,4 +1,4 @@
-"""The tables of the docs are what `kzoo.describe` gives."""
+"""The tables of the docs are what `kzoo.describe` and the records of weights give."""
 
 from pathlib import Path
 
@@ -42,3 +42,8 @@ def test_the_readme_shows_what_info_prints():
     assert found.summary() in lines
     shown = [tuple(cell.strip() for cell in line.strip("│").split("│")) for line in lines if line.startswith("│")]
     assert shown == found.table()[1:]
+
+
+def test_the_page_of_the_weights(load_recipe):
+    recipe = load_recipe("weights_table")
+    assert recipe.PAGE.read_text(encoding="utf-8") == recipe.page()

@@ -20,8 +20,15 @@ def check(path: Path, file: File) -> None:
     """Read the file at `path` and compare it with the record's size and hash; what is not known is not compared.
 
     Raises:
-        WeightsError: It is another file, or damaged.
+        WeightsError: It is another file, or damaged, or cannot be read.
     """
+    try:
+        _compare(path, file)
+    except OSError as error:
+        raise WeightsError(f"{file.name} cannot be read. Received: {error}.") from error
+
+
+def _compare(path, file):
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         raise WeightsError(
@@ -30,11 +37,11 @@ def check(path: Path, file: File) -> None:
     kind = known_by(file)
     if kind is None:
         return
-    expected = getattr(file, kind)
-    received = digest(path, kind.partition("_")[0])
-    if not received.startswith(expected.lower()) or (kind != "sha256_prefix" and len(received) != len(expected)):
+    algorithm = kind.partition("_")[0]
+    expected, received = getattr(file, kind), digest(path, algorithm)
+    if received != expected and not (kind == "sha256_prefix" and received.startswith(expected)):
         raise WeightsError(
-            f"{file.name} has the wrong content. Received: {kind.partition('_')[0]} {received} in {str(path)!r}. "
+            f"{file.name} has the wrong content. Received: {algorithm} {received} in {str(path)!r}. "
             f"Expected: {expected}{'...' if kind == 'sha256_prefix' else ''}."
         )
 

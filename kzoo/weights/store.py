@@ -82,10 +82,7 @@ def require(record: Record) -> Path:
     """
     path = find(record)
     if path is None:
-        raise WeightsError(
-            f"The weights are not on this machine. Received: {record.tag!r} for {record.model}. Fetch them: "
-            f"{_command(record)} (from a folder that has the files: --from DIR)."
-        )
+        raise _absent(record)
     return path
 
 
@@ -97,10 +94,9 @@ def verify(record: Record) -> Place:
     """
     place = next(places(record), None)
     if place is None:
-        require(record)
-    else:
-        _check(place, record)
-    return place  # pyright: ignore[reportReturnType] - `require` has raised
+        raise _absent(record)
+    _check(place, record)
+    return place
 
 
 def fetch(record: Record, *, source: str | Path | None = None) -> Path:
@@ -118,18 +114,25 @@ def fetch(record: Record, *, source: str | Path | None = None) -> Path:
         InvalidArgument: `source` is no folder.
         WeightsError: The files cannot be had, or are not what the record says.
     """
-    if source is not None:
-        return _copy_from(Path(source).expanduser(), record)
-    path = find(record)
-    if path is not None:
-        return path
     try:
-        return _fetch(record)
+        if source is not None:
+            return _copy_from(Path(source).expanduser(), record)
+        return find(record) or _download(record)
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot write {record.tag} for {record.model} to the cache. Received: {error}. Make room, or set KZOO_HOME "
+            "to another folder."
+        ) from error
+
+
+def _download(record: Record) -> Path:
+    try:
+        return _download_missing(record)
     except WeightsError as error:
         raise WeightsError(f"{error} From a folder that has the files: {_command(record)} --from DIR.") from None
 
 
-def _fetch(record: Record) -> Path:
+def _download_missing(record: Record) -> Path:
     if record.files[0].hub:
         log(f"Fetching {record.tag} for {record.model} from huggingface.co/{record.files[0].hub}")
         return hub.fetch(record.files[0])
@@ -208,9 +211,16 @@ def _check(place: Place, record: Record) -> None:
 def _is(path: Path, file: File) -> bool:
     try:
         checks.check(path, file)
-    except (WeightsError, FileNotFoundError):
+    except WeightsError:
         return False
     return True
+
+
+def _absent(record: Record) -> WeightsError:
+    return WeightsError(
+        f"The weights are not on this machine. Received: {record.tag!r} for {record.model}. Fetch them: "
+        f"{_command(record)} (from a folder that has the files: --from DIR)."
+    )
 
 
 def _command(record: Record) -> str:

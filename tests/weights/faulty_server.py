@@ -83,15 +83,20 @@ def cut(count):
 
 
 def stall(count):
-    """After `count` bytes nothing comes until the test says so; then the rest."""
+    """After `count` bytes of what was asked for nothing comes until the test says so; then the rest."""
 
     def fault(handler):
-        content = handler.server.content
-        handler.start(200, len(content))
-        handler.wfile.write(content[:count])
-        handler.wfile.flush()
-        handler.server.go_on.wait(60)
-        handler.wfile.write(content[count:])
+        write = handler.wfile.write
+
+        def slowly(data):
+            if data.startswith(b"HTTP/"):
+                return write(data)
+            write(data[:count])
+            handler.server.go_on.wait(60)
+            return write(data[count:])
+
+        handler.wfile.write = slowly
+        whole(handler)
 
     return fault
 

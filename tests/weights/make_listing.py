@@ -14,19 +14,6 @@ import json
 import re
 from pathlib import Path
 
-import torch
-
-try:
-    import torchvision
-except RuntimeError:  # beside a PyTorch for the CPU alone it lacks two operators, which none of its models needs here
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision
-
-import timm
-from timm.models import get_pretrained_cfg, list_pretrained
-
 MODELS = (
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d",
     "wide_resnet50_2", "wide_resnet101_2", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn",
@@ -39,15 +26,31 @@ FIELDS = (
 )  # fmt: skip
 
 
-def from_timm() -> dict:
+def imports():
+    """Import timm and torchvision; a torchvision built for another torch than the one installed will do."""
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:  # it lacks two operators, which its classifiers do not need
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+    import timm
+
+    return timm, torchvision
+
+
+def from_timm(timm) -> dict:
     """The default configurations by model and tag, of those that exist."""
     names = [f"{model}.{tag}" for model in MODELS for tag in TAGS]
-    known = set(list_pretrained())
-    configurations = {name: get_pretrained_cfg(name) for name in names if name in known}
+    known = set(timm.list_pretrained())
+    configurations = {name: timm.get_pretrained_cfg(name) for name in names if name in known}
     return {name: {field: getattr(found, field) for field in FIELDS} for name, found in configurations.items()}
 
 
-def from_torchvision() -> dict:
+def from_torchvision(torchvision) -> dict:
     """The weights of each model: address, transforms, figures."""
     found = {}
     for model in (*MODELS, "googlenet"):
@@ -68,10 +71,16 @@ def from_torchvision() -> dict:
     return found
 
 
-if __name__ == "__main__":
+def main():
+    """Write the file."""
+    timm, torchvision = imports()
     content = {
-        "timm": {"version": timm.__version__, "weights": from_timm()},
-        "torchvision": {"version": torchvision.__version__.partition("+")[0], "weights": from_torchvision()},
+        "timm": {"version": timm.__version__, "weights": from_timm(timm)},
+        "torchvision": {"version": torchvision.__version__.partition("+")[0], "weights": from_torchvision(torchvision)},
     }
     text = re.sub(r"\[[^\[\]]*\]", lambda row: " ".join(row[0].split()), json.dumps(content, indent=1))
     Path(__file__).with_name("listing.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import itertools
 import signal
 import subprocess
 import sys
@@ -211,6 +212,33 @@ def test_a_download_that_was_killed_goes_on(environment):
         assert kept() == [".weights.bin.part"]
         whole_file_alone(fetch(server))
         assert server.ranges == [None, f"bytes={5 * CHUNK}-"]
+
+
+def test_a_download_that_is_killed_again_and_again_arrives(environment):
+    """Each process gets a little further before it is killed."""
+    steps = [3, 4, 7, 8, 12]  # chunks that have been written at each kill
+    with serving(*[stall(CHUNK * (b - a) + 1) for a, b in itertools.pairwise([0, *steps])]) as server:
+        part = store.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
+        for step in steps:
+            with worker(server, environment) as killed:
+                wait_until(lambda step=step: part.exists() and part.stat().st_size >= step * CHUNK)
+                killed.kill()
+        whole_file_alone(fetch(server))
+    assert server.ranges == [None, *(f"bytes={step * CHUNK}-" for step in steps)]
+
+
+def test_who_waits_goes_on_for_who_was_killed(environment):
+    with serving(stall(2 * CHUNK + 1)) as server:
+        part = store.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
+        with worker(server, environment) as first:
+            wait_until(lambda: part.exists() and part.stat().st_size >= 2 * CHUNK)
+            with worker(server, environment) as second:
+                assert second.stderr
+                assert "Another process is fetching" in second.stderr.readline()
+                first.kill()
+                printed, _ = second.communicate(timeout=60)
+        whole_file_alone(Path(printed.strip()))
+        assert server.ranges == [None, f"bytes={2 * CHUNK}-"]
 
 
 def test_of_two_processes_one_fetches_and_both_have_it(environment):
