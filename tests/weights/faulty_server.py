@@ -149,6 +149,14 @@ def redirect(target):
     return fault
 
 
+def pack_if_allowed(handler):
+    """Compress on the way, for a client that takes it."""
+    if "gzip" in handler.headers.get("Accept-Encoding", ""):
+        answer(200, Content_Encoding="gzip")(handler)
+    else:
+        whole(handler)
+
+
 def answer(number, **headers):
     """A status and headers, and the content whatever they say."""
 
