@@ -9,6 +9,7 @@ from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import WeightsError, unknown
 from kzoo.text import by
 from kzoo.weights import checks, store
+from kzoo.weights.places import on_disk
 from kzoo.weights.record import Record
 from kzoo.weights.registry import get_record, list_weights
 from kzoo.weights.table import RECORDS
@@ -26,7 +27,7 @@ def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
     records = list_weights(pattern)
     if not records:
         raise unknown("model with pretrained weights", pattern, {record.model for record in RECORDS})
-    here = [next(store.places(record), None) for record in records]
+    here = [next(on_disk(record), None) for record in records]
     if json:
         found = zip(records, here, strict=True)
         print_json({"weights": [{**asdict(r), "path": str(place.path) if place else None} for r, place in found]})
@@ -81,7 +82,7 @@ def verify_command(model: str = "*", tag: str | None = None, /, *, json: Json = 
     if not records:
         raise unknown("model with pretrained weights", model, {record.model for record in RECORDS})
     if tag is None:
-        records = [record for record in records if next(store.places(record), None)]
+        records = [record for record in records if next(on_disk(record), None)]
     results = [_verify(record) for record in records]
     if json:
         print_json({"weights": results})
@@ -109,7 +110,7 @@ def path_command(model: str, tag: str | None = None, /, *, json: Json = False) -
 
 def _verify(record: Record) -> dict:
     problem = None
-    place = next(store.places(record), None)
+    place = next(on_disk(record), None)
     try:
         store.verify(record)
     except WeightsError as error:

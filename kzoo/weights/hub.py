@@ -21,7 +21,7 @@ def cached(file: File) -> Path | None:
 
 
 def fetch(file: File) -> Path:
-    """Fetch a file into the hub's cache.
+    """Fetch a file into the hub's cache, in the place of a damaged one.
 
     Raises:
         WeightsError: It cannot be had, or what came has another sha256 than the hub states; then it is deleted.
@@ -29,6 +29,7 @@ def fetch(file: File) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
 
+    _delete_if_damaged(file)
     try:
         # Asked once: hf_hub_download would try for 20 seconds to reach a hub that is out of reach.
         get_hf_file_metadata(hf_hub_url(str(file.hub), _name(file), revision=file.revision))
@@ -40,8 +41,7 @@ def fetch(file: File) -> Path:
     try:
         check(path, file)
     except WeightsError as error:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
+        _delete(path)
         raise WeightsError(f"{error} It came from the hub and was deleted; nothing was kept.") from None
     return path
 
@@ -60,6 +60,21 @@ def check(path: Path, file: File) -> None:
                 f"{file.name} has the wrong content. Received: sha256 {received} in {str(path)!r}. "
                 f"Expected: {expected}."
             )
+
+
+def _delete_if_damaged(file):
+    """The hub's client would take what is there for the file."""
+    path = cached(file)
+    if path is not None:
+        try:
+            check(path, file)
+        except WeightsError:
+            _delete(path)
+
+
+def _delete(path):
+    path.resolve().unlink()
+    path.unlink(missing_ok=True)  # the link
 
 
 def _name(file):

@@ -1,61 +1,17 @@
-"""Where weights lie on this machine: found, fetched, verified.
+"""Pretrained weights on this machine: found, fetched, verified. What is found is hashed before it is handed out."""
 
-A record's files are looked for in the cache (`home()`, set by KZOO_HOME), then in the folders that KZOO_WEIGHTS_PATH
-names, then in the Hugging Face hub's own cache. What is found is hashed before it is handed out.
-"""
-
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-
-import platformdirs
+from pathlib import Path
 
 from kzoo.console import log, progress, warn
 from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.files import atomic_path
 from kzoo.weights import checks, hub
 from kzoo.weights.download import download
+from kzoo.weights.places import Place, cache_folder, on_disk, place_below
 from kzoo.weights.record import File, Record
-
-
-@dataclass(frozen=True)
-class Place:
-    """A record's files on disk, in its order. `path` is the file, or the folder that holds them if there are many."""
-
-    path: Path
-    files: tuple[Path, ...]
-    in_hub_cache: bool = False
-
-
-def home() -> Path:
-    """The folder that kzoo keeps things in: KZOO_HOME, by default the platform's cache folder."""
-    own = os.environ.get("KZOO_HOME")
-    return Path(own).expanduser() if own else platformdirs.user_cache_path("kzoo")
-
-
-def cache_folder(record: Record) -> Path:
-    """Where the files of a record are kept once they are fetched."""
-    return home() / "weights" / record.model / record.tag
-
-
-def folders() -> list[Path]:
-    """The folders that are searched for weights, the cache first."""
-    own = os.environ.get("KZOO_WEIGHTS_PATH", "").split(os.pathsep)
-    return [home() / "weights", *(Path(folder).expanduser() for folder in own if folder)]
-
-
-def places(record: Record) -> Iterator[Place]:
-    """Every place on disk where the record's files are, by their names; what is in them is not looked at."""
-    for folder in folders():
-        for base in (folder / record.model / record.tag, folder):
-            place = _place(base, record)
-            if all(path.is_file() for path in place.files):
-                yield place
-    if record.files[0].hub and (path := hub.cached(record.files[0])):
-        yield Place(path, (path,), in_hub_cache=True)
 
 
 def find(record: Record) -> Path | None:
@@ -64,7 +20,7 @@ def find(record: Record) -> Path | None:
     Returns:
         The file; for a record of many files (raw ones) the folder that holds them.
     """
-    for place in places(record):
+    for place in on_disk(record):
         try:
             _check(place, record)
         except WeightsError as error:
@@ -92,7 +48,7 @@ def verify(record: Record) -> Place:
     Raises:
         WeightsError: It is not what the record says, or not on disk.
     """
-    place = next(places(record), None)
+    place = next(on_disk(record), None)
     if place is None:
         raise _absent(record)
     _check(place, record)
@@ -136,14 +92,14 @@ def _download_missing(record: Record) -> Path:
     if record.files[0].hub:
         log(f"Fetching {record.tag} for {record.model} from huggingface.co/{record.files[0].hub}")
         return hub.fetch(record.files[0])
-    place = _place(cache_folder(record), record)
+    place = place_below(cache_folder(record), record)
     with _locked(cache_folder(record)):
         wanted = [(file, path) for file, path in zip(record.files, place.files, strict=True) if not _is(path, file)]
-        if wanted:  # another process may have been first
+        if wanted:  # otherwise another process was first
             log(f"Fetching {record.tag} for {record.model} from {wanted[0][0].url}")
         if len(wanted) == 1:
             download(*wanted[0])
-        else:
+        elif wanted:
             with progress(f"Fetching {record.tag} for {record.model}, files", len(wanted)) as advance:
                 for file, path in wanted:
                     download(file, path, show=False)
@@ -155,18 +111,18 @@ def _copy_from(source: Path, record: Record) -> Path:
     if not source.is_dir():
         raise InvalidArgument(f"--from must be a folder. Received: {str(source)!r}.")
     candidates = (
-        _place(source / record.model / record.tag, record),
-        _place(source, record),
-        _place(source, record, inside=True),
+        place_below(source / record.model / record.tag, record),
+        place_below(source, record),
+        place_below(source, record, inside=True),
     )
-    found = next((place for place in candidates if all(path.is_file() for path in place.files)), None)
+    found = next((place for place in candidates if place.is_there()), None)
     if found is None:
         missing = next(path for path in candidates[1].files if not path.is_file())
         raise WeightsError(
             f"The folder does not have the weights. Received: {str(source)!r} for {record.tag!r} of {record.model}. "
             f"Missing: {str(missing)!r}."
         )
-    target = _place(cache_folder(record), record)
+    target = place_below(cache_folder(record), record)
     with _locked(cache_folder(record)):
         for file, path, copy in zip(record.files, found.files, target.files, strict=True):
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -176,28 +132,6 @@ def _copy_from(source: Path, record: Record) -> Path:
             if checks.known_by(file) is None:
                 warn(f"No hash of {file.name} is known: it is taken as it is (sha256 {checks.digest(copy)}).")
     return target.path
-
-
-def _place(base: Path, record: Record, *, inside: bool = False) -> Place:
-    """The record's files below `base`; with `inside`, `base` is the folder that the files' names begin with."""
-    names = [_relative(file, record) for file in record.files]
-    if inside:
-        names = [name.relative_to(name.parts[0]) if len(name.parts) > 1 else name for name in names]
-    paths = tuple(base / name for name in names)
-    if len(paths) == 1:
-        return Place(paths[0], paths)
-    return Place(base if inside else base / names[0].parts[0], paths)
-
-
-def _relative(file: File, record: Record) -> PurePosixPath:
-    """A file's name as a path that stays below any folder that it is put in."""
-    name = PurePosixPath(file.name)
-    if not name.parts or name.is_absolute() or ".." in name.parts or "\\" in file.name or ":" in file.name:
-        raise WeightsError(
-            f"A record's file must have a name below its folder. Received: {file.name!r} in {record.tag!r} of "
-            f"{record.model}."
-        )
-    return name
 
 
 def _check(place: Place, record: Record) -> None:

@@ -82,6 +82,10 @@ def test_damage_is_found_by_the_hub_s_sha256(kzoo):
     for content in (DAMAGED, CONTENT):
         assert hashlib.sha256(content).hexdigest() in done.stderr
     assert kzoo("path", "resnet18").returncode == 1
+    with serving(otherwise=as_the_hub()) as server:
+        again = kzoo("fetch", "resnet18", HF_ENDPOINT=endpoint(server))
+    assert again.stdout.strip() == str(path)
+    assert path.read_bytes() == CONTENT
 
 
 def test_a_wrong_hash_is_refused_and_deleted(kzoo, tmp_path):
