@@ -1,10 +1,12 @@
 """The tables of the docs are what `kzoo.describe` and the records of weights give."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 import kzoo
+from kzoo.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,4 +48,9 @@ def test_the_readme_shows_what_info_prints():
 
 def test_the_page_of_the_weights(load_recipe):
     recipe = load_recipe("weights_table")
-    assert recipe.PAGE.read_text(encoding="utf-8") == recipe.page()
+    page = recipe.PAGE.read_text(encoding="utf-8")
+    assert page == recipe.page()
+    commands = re.findall(r"^\$ kzoo (weights [^#\n]*)", page, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        app.parse_args(command.split(), exit_on_error=False, print_error=False)
