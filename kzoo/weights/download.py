@@ -104,7 +104,9 @@ def _receive_once(file: File, part: Path, show: bool) -> None:
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(str(file.url), headers=headers, stream=True, timeout=TIMEOUT) as answer:
         _check_answer(file, answer, start)
-        if answer.status_code == 416:  # there is no such part: what we have is not the beginning of this file
+        if answer.status_code == 416:  # there is no more: what we have is all of it, or of another file
+            if answer.headers.get("Content-Range") == f"bytes */{start}":
+                return
             part.unlink()
             raise _TryAgain("the rest of another file")
         if answer.status_code != 206:  # the server ignores Range, or was not asked
@@ -212,10 +214,14 @@ def _size(path: Path) -> int:
 
 
 def _is_out_of_reach(error: BaseException) -> bool:
-    """Whether not even a connection was made: no network, an unknown name, nobody there."""
+    """Whether not even a connection was made: no network, an unknown name, nobody there, a certificate of another."""
+    import requests
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-    return isinstance(_cause(error), ConnectTimeoutError | NewConnectionError)
+    cause = _cause(error)
+    return isinstance(error, requests.exceptions.SSLError) or isinstance(
+        cause, ConnectTimeoutError | NewConnectionError
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -52,8 +52,8 @@ def check(path: Path, file: File) -> None:
     Raises:
         WeightsError: It is damaged.
     """
-    expected = path.resolve().name  # a link to blobs/SHA256; on a system without links there is nothing to compare
-    if re.fullmatch("[0-9a-f]{64}", expected):
+    first_link = _chain(path)[1:2]
+    if first_link and re.fullmatch("[0-9a-f]{64}", expected := first_link[0].name):
         received = digest(path)
         if received != expected:
             raise WeightsError(
@@ -73,8 +73,19 @@ def _delete_if_damaged(file):
 
 
 def _delete(path):
-    path.resolve().unlink()
-    path.unlink(missing_ok=True)  # the link
+    for link in reversed(_chain(path)):
+        link.unlink()
+
+
+def _chain(path):
+    """The file and what it links to: blobs/SHA256 of the repository, and that to a store which repositories share.
+
+    On a system without links it is the file alone.
+    """
+    chain = [path]
+    while chain[-1].is_symlink():
+        chain.append(chain[-1].parent / chain[-1].readlink())
+    return chain
 
 
 def _name(file):

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import itertools
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,6 +155,17 @@ def test_what_was_left_of_another_file_is_not_mixed_in(left):
         whole_file_alone(fetch(server))
 
 
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_what_was_left_whole_is_not_fetched_again(size):
+    """Killed after the last byte and before it had its name."""
+    with serving() as server:
+        part = places.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(CONTENT)
+        whole_file_alone(fetch(server, size=size))
+        assert server.ranges == ([] if size else [f"bytes={len(CONTENT)}-"])
+
+
 def test_a_cut_that_lasts_keeps_what_came_for_the_next_call():
     with serving(cut(3 * CHUNK), *[cut(0)] * 4) as server:
         with pytest.raises(WeightsError, match=f"{3 * CHUNK:,} bytes are kept"):
@@ -171,19 +183,34 @@ def test_nobody_answers(capfd):
     assert "trying again" not in capfd.readouterr().err  # who is offline need not wait to be told so
 
 
-def test_an_unprotected_redirection_is_refused(tmp_path, monkeypatch):
-    """From https to http: whoever sits on the line could answer. The https server has a certificate of its own."""
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for 127.0.0.1 that nobody else knows, and its key."""
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+    if shutil.which("openssl") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("needs openssl to make a certificate")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    with serving() as plain, serving(redirect(plain.url), tls=(certificate, key)) as protected:
+    return certificate, key
+
+
+def test_an_unprotected_redirection_is_refused(certificate, monkeypatch):
+    """From https to http: whoever sits on the line could answer."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+    with serving() as plain, serving(redirect(plain.url), tls=certificate) as protected:
         with pytest.raises(WeightsError, match="Refused an unprotected redirection"):
             fetch(protected)
         assert kept() == []
         whole_file_alone(fetch(protected))
+
+
+def test_a_certificate_that_nobody_knows_is_refused_at_once(certificate, monkeypatch, capfd):
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    with serving(tls=certificate) as server, pytest.raises(WeightsError, match="certificate verify failed"):
+        fetch(server)
+    assert "trying again" not in capfd.readouterr().err
+    assert kept() == []
 
 
 def worker(server, environment, *limit):

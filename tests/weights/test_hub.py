@@ -88,6 +88,24 @@ def test_damage_is_found_by_the_hub_s_sha256(kzoo):
     assert path.read_bytes() == CONTENT
 
 
+def test_a_blob_that_repositories_share(kzoo, tmp_path):
+    """Newer clients link blobs/SHA256 to a store of all repositories, where it is called by another hash."""
+    with serving(otherwise=as_the_hub()) as server:
+        path = Path(kzoo("fetch", "resnet18", HF_ENDPOINT=endpoint(server)).stdout.strip())
+    blob, shared = path.resolve(), tmp_path / "hf" / "hub" / "blobs" / "ab" / ("ab" * 32)
+    assert blob.name == SHA256
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(shared)
+    assert kzoo("verify").returncode == 0
+    shared.write_bytes(DAMAGED)
+    assert kzoo("verify").returncode == 1
+    with serving(otherwise=as_the_hub()) as server:
+        assert kzoo("fetch", "resnet18", HF_ENDPOINT=endpoint(server)).returncode == 0
+    assert path.read_bytes() == CONTENT
+    assert not shared.exists()
+
+
 def test_a_wrong_hash_is_refused_and_deleted(kzoo, tmp_path):
     with serving(otherwise=as_the_hub(DAMAGED)) as server:
         done = kzoo("fetch", "resnet18", HF_ENDPOINT=endpoint(server))
