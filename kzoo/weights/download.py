@@ -84,9 +84,9 @@ def _receive(file: File, part: Path, show: bool) -> None:
             reached = reached or not _is_out_of_reach(error)
             failures = 1 if _size(part) > before else failures + 1
             if failures > RETRIES or not reached:
+                kept = f" {_size(part):,} bytes are kept; the same command goes on from there." if _size(part) else ""
                 raise WeightsError(
-                    f"Cannot fetch {file.name}. Received: {_reason(error)} from {file.url}. "
-                    f"{_size(part):,} bytes are kept; the same command goes on from there."
+                    f"Cannot fetch {file.name}. Received: {_reason(error)} from {file.url}.{kept}"
                 ) from None
             warn(f"{_reason(error)} from {urlsplit(file.url).hostname}; trying again ({failures} of {RETRIES}).")
             time.sleep(SECONDS_BEFORE_RETRY * 2 ** (failures - 1))
