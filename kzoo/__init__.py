@@ -9,7 +9,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["augment", "data", "layers", "models", "train"],
+    submodules=["augment", "data", "layers", "models", "train", "weights"],
     submod_attrs={
         "models.description": ["describe"],
         "models.endpoints": ["feature_extractor"],
@@ -47,6 +47,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "models.vgg": ["VGG11", "VGG11BN", "VGG13", "VGG13BN", "VGG16", "VGG16BN", "VGG19", "VGG19BN"],
         "prediction": ["predict"],
         "saving": ["load_model"],
+        "weights.registry": ["list_weights"],
     },
 )
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from kzoo import layers as layers
     from kzoo import models as models
     from kzoo import train as train
+    from kzoo import weights as weights
     from kzoo.models.description import describe as describe
     from kzoo.models.endpoints import feature_extractor as feature_extractor
     from kzoo.models.inception import InceptionV1 as InceptionV1
@@ -99,3 +101,4 @@ if TYPE_CHECKING:
     from kzoo.models.vgg import VGG19BN as VGG19BN
     from kzoo.prediction import predict as predict
     from kzoo.saving import load_model as load_model
+    from kzoo.weights.registry import list_weights as list_weights

@@ -21,7 +21,7 @@ class RunError(KzooError):
 
 
 class WeightsError(KzooError):
-    """A weights file that is missing, damaged or hostile, or that does not fit the model."""
+    """Weights that are missing, damaged or hostile, that cannot be fetched, or that do not fit the model."""
 
 
 class TrainingDiverged(KzooError):

@@ -1,10 +1,12 @@
-"""The tables of the docs are what `kzoo.describe` gives."""
+"""The tables of the docs are what `kzoo.describe` and the records of weights give."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 import kzoo
+from kzoo.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,3 +44,13 @@ def test_the_readme_shows_what_info_prints():
     assert found.summary() in lines
     shown = [tuple(cell.strip() for cell in line.strip("│").split("│")) for line in lines if line.startswith("│")]
     assert shown == found.table()[1:]
+
+
+def test_the_page_of_the_weights(load_recipe):
+    recipe = load_recipe("weights_table")
+    page = recipe.PAGE.read_text(encoding="utf-8")
+    assert page == recipe.page()
+    commands = re.findall(r"^\$ kzoo (weights [^#\n]*)", page, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        app.parse_args(command.split(), exit_on_error=False, print_error=False)

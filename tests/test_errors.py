@@ -8,7 +8,7 @@ from kzoo import errors
 def test_arguments_are_value_errors_too():
     with pytest.raises(ValueError, match="Unknown"):
         raise errors.unknown("model", "x", [])
-    for name in ("DataError", "RunError", "TrainingDiverged", "TrainingInterrupted", "InvalidArgument"):
+    for name in ("DataError", "RunError", "WeightsError", "TrainingDiverged", "TrainingInterrupted", "InvalidArgument"):
         assert issubclass(getattr(errors, name), errors.KzooError)
 
 

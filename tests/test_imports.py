@@ -9,11 +9,13 @@ HEAVY = "{'tensorflow', 'keras', 'sklearn', 'matplotlib', 'PIL', 'tensorflow_dat
     "code",
     [
         "import kzoo; kzoo.list_models()",
+        "import kzoo; kzoo.list_weights('resnet20_cifar')",
         "import kzoo.data",
         "from kzoo.weights import convert, formats",
         "from kzoo.train import TrainConfig; TrainConfig()",
         "from kzoo.cli import run; run(['--help'])",
         "from kzoo.cli import run; run(['list'])",
+        "from kzoo.cli import run; run(['weights', 'list'])",
         "from kzoo.cli import run; run(['train', '--help'])",
         "from kzoo.cli import run; run(['train', 'mnist_net', 'no_such_dataset', '--run-dir', 'run'])",
     ],

@@ -1,1 +1,1 @@
-"""Pretrained weights: files of other frameworks, read without them and without running anything in them."""
+"""Pretrained weights: what there is (`table`), where it lies (`store`), how it is read (`formats`, `convert`)."""

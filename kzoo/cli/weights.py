@@ -1,0 +1,143 @@
+"""`kzoo weights`: list, fetch, verify, path."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.errors import WeightsError, unknown
+from kzoo.text import by
+from kzoo.weights import checks, store
+from kzoo.weights.places import on_disk
+from kzoo.weights.record import Record
+from kzoo.weights.registry import get_record, list_weights
+from kzoo.weights.table import RECORDS
+
+app = App(name="weights", help="List, fetch and verify pretrained weights.")
+
+
+@app.command(name="list")
+def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
+    """List the pretrained weights that kzoo knows; the first of a model is its default.
+
+    Args:
+        pattern: A model, or a shell pattern for models, such as "resnet*".
+    """
+    records = list_weights(pattern)
+    if not records:
+        raise unknown("model with pretrained weights", pattern, {record.model for record in RECORDS})
+    here = [next(on_disk(record), None) for record in records]
+    if json:
+        found = zip(records, here, strict=True)
+        print_json({"weights": [{**asdict(r), "path": str(place.path) if place else None} for r, place in found]})
+        return
+    print_table(
+        ("model", "tag", "source", "classes", "input", "top-1", "size", "on disk"),
+        [
+            (
+                record.model,
+                record.tag,
+                record.source,
+                record.classes,
+                by(record.input_size),
+                percent(record.accuracy.top1 if record.accuracy else None),
+                _megabytes(record.size),
+                "yes" if place else "no",
+            )
+            for record, place in zip(records, here, strict=True)
+        ],
+    )
+
+
+@app.command(name="fetch")
+def fetch_command(
+    model: str,
+    tag: str | None = None,
+    /,
+    *,
+    source: Annotated[str | None, Parameter(name="--from")] = None,
+    json: Json = False,
+) -> None:
+    """Bring pretrained weights onto this machine, verified, and print where they are.
+
+    Args:
+        model: A model of `kzoo weights list`.
+        tag: Which of its weights [default: the first that `kzoo weights list MODEL` shows].
+        source: A folder that has the files: nothing is downloaded then.
+    """
+    record = get_record(model, tag)
+    _print_path(record, store.fetch(record, source=source), json)
+
+
+@app.command(name="verify")
+def verify_command(model: str = "*", tag: str | None = None, /, *, json: Json = False) -> None:
+    """Hash the weights that are on this machine; fails if any is not what its record says.
+
+    Args:
+        model: A model, or a shell pattern for models.
+        tag: Which of the model's weights.
+    """
+    records = list_weights(model) if tag is None else [get_record(model, tag)]
+    if not records:
+        raise unknown("model with pretrained weights", model, {record.model for record in RECORDS})
+    if tag is None:
+        records = [record for record in records if next(on_disk(record), None)]
+    results = [_verify(record) for record in records]
+    if json:
+        print_json({"weights": results})
+    else:
+        columns = ("model", "tag", "right", "by", "path")
+        rows = [(r["model"], r["tag"], "yes" if r["right"] else "NO", r["by"], r["path"]) for r in results]
+        print_table(columns, rows)
+    wrong = [result for result in results if not result["right"]]
+    if wrong:
+        again = f"Fetch them again: kzoo weights fetch {wrong[0]['model']} {wrong[0]['tag']}."
+        raise WeightsError(f"{len(wrong)} of {len(results)} weights are not right. {wrong[0]['problem']} {again}")
+
+
+@app.command(name="path")
+def path_command(model: str, tag: str | None = None, /, *, json: Json = False) -> None:
+    """Print where weights are on this machine, verified; fails if they are not here.
+
+    Args:
+        model: A model of `kzoo weights list`.
+        tag: Which of its weights [default: the first that `kzoo weights list MODEL` shows].
+    """
+    record = get_record(model, tag)
+    _print_path(record, store.require(record), json)
+
+
+def _verify(record: Record) -> dict:
+    problem = None
+    place = next(on_disk(record), None)
+    try:
+        store.verify(record)
+    except WeightsError as error:
+        problem = str(error)
+    return {
+        "model": record.model,
+        "tag": record.tag,
+        "right": problem is None,
+        "by": _known_by(record, place),
+        "path": str(place.path) if place else None,
+        "problem": problem,
+    }
+
+
+def _known_by(record, place):
+    """What `store.verify` compares, for a reader."""
+    if place and place.in_hub_cache:
+        return "hub"
+    return checks.known_by(record.files[0]) or "nothing"
+
+
+def _print_path(record, path, json):
+    if json:
+        print_json({"model": record.model, "tag": record.tag, "path": str(path)})
+    else:
+        print(path, flush=True)
+
+
+def _megabytes(size):
+    return "-" if size is None else f"{size / 1e6:.1f} MB"

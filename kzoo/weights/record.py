@@ -1,0 +1,92 @@
+"""What kzoo knows of a set of weights. The rows are in `records/`; `table` puts them together.
+
+What is not known is None, never a guess.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file of a record, where it is fetched from, and what its content is known by.
+
+    `name` is its path in the cache, and in a user's folder of weights, with "/" between the parts. It is fetched from
+    `url`, or from the repository `hub` of the Hugging Face hub (newest revision if `revision` is None), where its name
+    is the last part of `name`. What a file is checked against is the first of these that is known: `sha256`;
+    `sha256_prefix`, which PyTorch's authors put into names of files; `md5`, which is what Keras knows; for files of
+    the hub, the sha256 under which the hub's own cache keeps them.
+    """
+
+    name: str
+    url: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    size: int | None = None  # bytes
+    sha256: str | None = None
+    sha256_prefix: str | None = None
+    md5: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How the pixels of an image become the numbers that the weights were trained on: `(pixel / unit - mean) / std`.
+
+    The image is scaled until its shorter side is `resize` pixels (None: the source does not say), and the record's
+    `input_size` is cut from the centre. `mean` and `std` are in the order of the image's channels, RGB, also where the
+    network wants BGR (`channel_order`).
+    """
+
+    channel_order: Literal["rgb", "bgr"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    unit: float = 255.0
+    resize: int | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """How often the right class is the first, or among the first five, as fractions of `dataset`.
+
+    `measured` says whether kzoo measured it, or quotes it from `source`; `date` is the day of the measurement, or the
+    day on which the source was read.
+    """
+
+    top1: float
+    top5: float | None
+    dataset: str
+    measured: bool
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A set of weights for `model`, called `tag`.
+
+    `source` says whose names and order of axes the tensors have, and `project` is the address of whoever trained
+    them. `labels` names the list of classes, in whose order the outputs are. `input_size` is (height, width, channels).
+    `include_top` is False where the file has no classifier.
+    """
+
+    model: str
+    tag: str
+    source: Literal["keras", "timm", "torchvision", "bvlc", "akamaster", "kzoo"]
+    project: str
+    licence: str | None
+    format: Literal["safetensors", "pytorch", "keras_h5", "raw"]
+    files: tuple[File, ...] = field(repr=False)
+    classes: int
+    labels: Literal["imagenet", "cifar10", "mnist"]
+    input_size: tuple[int, int, int]
+    preprocessing: Preprocessing
+    accuracy: Accuracy | None = None
+    include_top: bool = True
+    note: str = ""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files together; None if one of them is not known."""
+        sizes = [file.size for file in self.files]
+        return None if None in sizes else sum(size for size in sizes if size is not None)

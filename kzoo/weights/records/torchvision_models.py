@@ -1,0 +1,43 @@
+"""torchvision's GoogLeNet, as in torchvision 0.28.0; its other weights are on the hub (`timm_hub`), as safetensors.
+
+torchvision's code is under the BSD licence; for its weights it states none.
+"""
+
+from kzoo.weights.record import Accuracy, File, Preprocessing, Record
+
+RECORDS = (
+    Record(
+        model="inception_v1_bn",
+        tag="tv_in1k",
+        source="torchvision",
+        project="https://github.com/pytorch/vision",
+        licence=None,
+        format="pytorch",
+        files=(
+            File(
+                name="googlenet-1378be20.pth",
+                url="https://download.pytorch.org/models/googlenet-1378be20.pth",
+                sha256_prefix="1378be20",
+            ),
+        ),
+        classes=1000,
+        labels="imagenet",
+        input_size=(224, 224, 3),
+        preprocessing=Preprocessing(
+            channel_order="rgb",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            resize=256,
+            interpolation="bilinear",
+        ),
+        accuracy=Accuracy(
+            top1=0.69778,
+            top5=0.89530,
+            dataset="ImageNet validation",
+            measured=False,
+            source="torchvision 0.28.0",
+            date="2026-11-22",
+        ),
+        note="torchvision normalizes by ImageNet's mean and undoes that in the model (transform_input).",
+    ),
+)

@@ -1,0 +1,55 @@
+"""Records by model and tag. Looking them up imports neither Keras nor TensorFlow, and reads no file."""
+
+import fnmatch
+
+from kzoo.errors import unknown
+from kzoo.weights.record import Record
+from kzoo.weights.table import IMAGENET, RECORDS
+
+
+def list_weights(model: str = "*") -> list[Record]:
+    """List the records of pretrained weights of a model, or of all models that match a shell pattern.
+
+    A model's default comes first; a model without pretrained weights has none.
+
+    >>> [record.tag for record in list_weights("resnet18")]
+    ['tv_in1k', 'a1_in1k']
+    >>> list_weights("plain*")
+    []
+    """
+    names = fnmatch.filter(sorted({record.model for record in RECORDS}), model)
+    return [record for name in names for record in sorted(_of(name), key=_rank)]
+
+
+def get_record(model: str, tag: str | None = None) -> Record:
+    """Find the record of one set of weights.
+
+    Args:
+        model: The name of a model.
+        tag: The record's tag, or "imagenet" for the model's default ImageNet weights. By default the model's default.
+
+    Raises:
+        kzoo.errors.InvalidArgument: There is no such record.
+
+    >>> get_record("resnet50", "imagenet").files[0].name
+    'resnet50_weights_tf_dim_ordering_tf_kernels.h5'
+    """
+    records = list_weights(model)
+    if model not in {record.model for record in records}:  # a pattern is no name
+        raise unknown("model with pretrained weights", model, {record.model for record in RECORDS})
+    if tag is None:
+        return records[0]
+    tags = {record.tag: record for record in records}
+    if records[0].tag in IMAGENET:
+        tags["imagenet"] = records[0]
+    if tag not in tags:
+        raise unknown(f"weights for {model}", tag, tags, f"See kzoo weights list {model}.")
+    return tags[tag]
+
+
+def _of(model):
+    return [record for record in RECORDS if record.model == model]
+
+
+def _rank(record):
+    return IMAGENET.index(record.tag) if record.tag in IMAGENET else len(IMAGENET)

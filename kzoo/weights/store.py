@@ -1,0 +1,178 @@
+"""Pretrained weights on this machine: found, fetched, verified. What is found is hashed before it is handed out."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kzoo.console import log, progress, warn
+from kzoo.errors import InvalidArgument, WeightsError
+from kzoo.files import atomic_path
+from kzoo.weights import checks, hub
+from kzoo.weights.download import download
+from kzoo.weights.places import Place, cache_folder, on_disk, place_below
+from kzoo.weights.record import File, Record
+
+
+def find(record: Record) -> Path | None:
+    """Where the record's weights are on this machine, verified; None if they are not. Never uses the network.
+
+    Returns:
+        The file; for a record of many files (raw ones) the folder that holds them.
+    """
+    for place in on_disk(record):
+        try:
+            _check(place, record)
+        except WeightsError as error:
+            warn(f"Left aside: {error}")
+        else:
+            return place.path
+    return None
+
+
+def require(record: Record) -> Path:
+    """As `find`.
+
+    Raises:
+        WeightsError: They are not on this machine; the message has the command that fetches them.
+    """
+    path = find(record)
+    if path is None:
+        raise _absent(record)
+    return path
+
+
+def verify(record: Record) -> Place:
+    """Hash what is on disk of a record, at the first place that has it.
+
+    Raises:
+        WeightsError: It is not what the record says, or not on disk.
+    """
+    place = next(on_disk(record), None)
+    if place is None:
+        raise _absent(record)
+    _check(place, record)
+    return place
+
+
+def fetch(record: Record, *, source: str | Path | None = None) -> Path:
+    """Bring a record's files onto this machine, unless they are here, and verify them.
+
+    Args:
+        record: Which weights.
+        source: A folder that has the files, or their copy from another machine's cache; the network is not used then.
+            They are copied into the cache.
+
+    Returns:
+        As `find`.
+
+    Raises:
+        InvalidArgument: `source` is no folder.
+        WeightsError: The files cannot be had, or are not what the record says.
+    """
+    try:
+        if source is not None:
+            return _copy_from(Path(source).expanduser(), record)
+        return find(record) or _download(record)
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot write {record.tag} for {record.model} to the cache. Received: {error}. Make room, or set "
+            "KZOO_HOME to another folder."
+        ) from error
+
+
+def _download(record: Record) -> Path:
+    try:
+        return _download_missing(record)
+    except WeightsError as error:
+        raise WeightsError(f"{error} From a folder that has the files: {_command(record)} --from DIR.") from None
+
+
+def _download_missing(record: Record) -> Path:
+    if record.files[0].hub:
+        log(f"Fetching {record.tag} for {record.model} from huggingface.co/{record.files[0].hub}")
+        return hub.fetch(record.files[0])
+    place = place_below(cache_folder(record), record)
+    with _locked(cache_folder(record)):
+        wanted = [(file, path) for file, path in zip(record.files, place.files, strict=True) if not _is(path, file)]
+        if wanted:  # otherwise another process was first
+            log(f"Fetching {record.tag} for {record.model} from {wanted[0][0].url}")
+        if len(wanted) == 1:
+            download(*wanted[0])
+        elif wanted:
+            with progress(f"Fetching {record.tag} for {record.model}, files", len(wanted)) as advance:
+                for file, path in wanted:
+                    download(file, path, show=False)
+                    advance(1)
+    return place.path
+
+
+def _copy_from(source: Path, record: Record) -> Path:
+    if not source.is_dir():
+        raise InvalidArgument(f"--from must be a folder. Received: {str(source)!r}.")
+    candidates = (
+        place_below(source / record.model / record.tag, record),
+        place_below(source, record),
+        place_below(source, record, inside=True),
+    )
+    found = next((place for place in candidates if place.is_there()), None)
+    if found is None:
+        missing = next(path for path in candidates[1].files if not path.is_file())
+        raise WeightsError(
+            f"The folder does not have the weights. Received: {str(source)!r} for {record.tag!r} of {record.model}. "
+            f"Missing: {str(missing)!r}."
+        )
+    target = place_below(cache_folder(record), record)
+    with _locked(cache_folder(record)):
+        for file, path, copy in zip(record.files, found.files, target.files, strict=True):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            checks.check(path, file)
+            with atomic_path(copy) as temporary:
+                shutil.copyfile(path, temporary)
+            if checks.known_by(file) is None:
+                warn(f"No hash of {file.name} is known: it is taken as it is (sha256 {checks.digest(copy)}).")
+    return target.path
+
+
+def _check(place: Place, record: Record) -> None:
+    for path, file in zip(place.files, record.files, strict=True):
+        checks.check(path, file)
+        if place.in_hub_cache:
+            hub.check(path, file)
+
+
+def _is(path: Path, file: File) -> bool:
+    try:
+        checks.check(path, file)
+    except WeightsError:
+        return False
+    return True
+
+
+def _absent(record: Record) -> WeightsError:
+    return WeightsError(
+        f"The weights are not on this machine. Received: {record.tag!r} for {record.model}. Fetch them: "
+        f"{_command(record)} (from a folder that has the files: --from DIR)."
+    )
+
+
+def _command(record: Record) -> str:
+    return f"kzoo weights fetch {record.model} {record.tag}"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes to a record's folder. The system lets go of the lock when a process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log(f"Another process is fetching into {folder}; waiting for it.")
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except ImportError:  # Windows
+            pass
+        yield

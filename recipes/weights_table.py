@@ -1,0 +1,128 @@
+"""Write docs/weights.md: where pretrained weights come from, what they are checked against, and how right they are.
+
+    python recipes/weights_table.py
+
+Takes a second; it needs no network and no TensorFlow. The rows are those of `kzoo.weights.table`.
+"""
+
+from pathlib import Path
+
+import kzoo
+from kzoo.files import write_text
+from kzoo.text import markdown_table
+from kzoo.weights.checks import known_by
+from kzoo.weights.table import IMAGENET
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "weights.md"
+INTRODUCTION = """# Pretrained weights
+
+A model and a tag name one set of weights; the tag `imagenet` is another name of a model's default, its first row here.
+`kzoo weights list` shows these tables and what of them is on this machine, `kzoo.list_weights()` gives them in Python.
+
+```console
+$ kzoo weights fetch resnet20_cifar                  # the model's default; a tag may follow
+$ kzoo weights fetch inception_v1 --from /media/usb  # a machine without a network
+$ kzoo weights path resnet20_cifar                   # where it is, or the command that fetches it
+$ kzoo weights verify                                # hash everything that is here
+```
+
+Nothing is downloaded but by `kzoo weights fetch`. A download that was cut or killed goes on where it stopped, and what
+came gets its name when it is what the record says: by its sha256 where that is known, by the beginning of the sha256
+that PyTorch's authors put into names of files, or by the md5 that Keras states (the last two tell damage, not malice:
+against that stands https). A wrong file is refused and deleted, and both hashes are shown.
+
+Files of the Hugging Face hub are fetched by its own client into its own cache (`HF_HOME`; `HF_HUB_OFFLINE=1` keeps it
+from the network). The cache calls them by their sha256, and kzoo compares that. A file of the hub that somebody brought
+in a folder can be compared with nothing; `kzoo weights fetch --from` says so.
+
+Weights are looked for, and hashed each time, in the cache (`KZOO_HOME`, by default the platform's cache folder), in the
+folders that `KZOO_WEIGHTS_PATH` names, and in the hub's cache. Any folder will do that has the files under the names of
+their projects, such as `~/.keras/models`, and so will a copy of another machine's `KZOO_HOME/weights`.
+
+"?" is not known here. Figures are quoted, on ImageNet's 50,000 validation images and CIFAR-10's 10,000 test images.
+ImageNet's weights tell apart the 1,000 classes of ILSVRC 2012, in the usual order, from 224 x 224 pixels cut from the
+centre of an image whose shorter side is scaled to what the table says. "torch" makes pixels from 0 to 255 into
+`(RGB / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)`. Licences are what the sources state; the images that
+weights were trained on have terms of their own.
+"""
+SOURCES = {
+    "keras": (
+        "keras.applications",
+        "As in Keras 3.15.1, which states no licence, no figures, and no scale before the crop.",
+    ),
+    "timm": (
+        "timm on the Hugging Face hub",
+        "As in timm 1.0.31. `tv_in1k` and `tv2_in1k` are torchvision's weights, with torchvision 0.28.0's figures; the "
+        "figures of timm's own are not in its package.",
+    ),
+    "torchvision": ("torchvision", "As in torchvision 0.28.0, with its figures."),
+    "bvlc": ("The Caffe model zoo", "With the figures of the model's page there."),
+    "akamaster": (
+        "akamaster/pytorch_resnet_cifar10",
+        "With the figures of its page. These tell apart the 10 classes of CIFAR-10, from 32 x 32 pixels.",
+    ),
+}
+TITLES = ("model", "tag", "top-1", "top-5", "scaled to", "pixels", "licence", "size", "checked by", "from")
+TORCH = ("rgb", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255.0)
+
+
+def row(record) -> tuple[str, ...]:
+    """A record's row of its table."""
+    figures, scaled = record.accuracy, record.preprocessing
+    return (
+        f"`{record.model}`",
+        f"`{record.tag}`",
+        _percent(figures and figures.top1) + (" (measured)" if figures and figures.measured else ""),
+        _percent(figures and figures.top5),
+        " ".join(filter(None, (str(scaled.resize or "?"), scaled.interpolation))),
+        _pixels(scaled),
+        record.licence or "?",
+        "?" if record.size is None else f"{record.size / 1e6:.1f} MB",
+        (known_by(record.files[0]) or "the hub's sha256").replace("_", " "),
+        _origin(record),
+    )
+
+
+def _percent(fraction):
+    return "?" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def _pixels(p):
+    """The preprocessing as a formula."""
+    if (p.channel_order, p.mean, p.std, p.unit) == TORCH:
+        return "torch"
+    if set(p.std) == {1.0} and p.unit == 1:
+        means = p.mean[::-1] if p.channel_order == "bgr" else p.mean
+        return f"{p.channel_order.upper()} - ({', '.join(f'{mean:g}' for mean in means)})"
+    return f"({p.channel_order.upper()} / {p.unit:g} - {p.mean[0]:g}) / {p.std[0]:g}"
+
+
+def _origin(record):
+    first = record.files[0]
+    if first.hub:
+        return f"[{first.hub}](https://huggingface.co/{first.hub})"
+    if len(record.files) > 1:
+        return f"{len(record.files)} files below {first.url.partition(first.name.partition('/')[0])[0]}"
+    return f"[{first.name}]({first.url})"
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION]
+    for source, (title, said) in SOURCES.items():
+        records = [record for record in kzoo.list_weights() if record.source == source]
+        notes = [f"\n{record.note}" for record in records if record.note]
+        parts += [f"## {title}\n\n{said}\n", markdown_table([TITLES, *map(row, records)]), *notes, ""]
+    without = [name for name in kzoo.list_models() if not kzoo.list_weights(name)]
+    tags = ", ".join(f"`{tag}`" for tag in IMAGENET)
+    parts += [
+        "## Notes\n",
+        f"`imagenet` is the first of {tags} that a model has. Files of `_notop` have no classifier.\n",
+        f"Without pretrained weights: {', '.join(f'`{name}`' for name in without)}.\n",
+        "Written by `python recipes/weights_table.py`.\n",
+    ]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    write_text(PAGE, page())
