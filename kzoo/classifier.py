@@ -9,6 +9,27 @@ from kzoo.errors import InvalidArgument
 PREDICTIONS = "predictions"
 
 
+def metadata(model) -> dict:
+    """What is known of a classifier besides its layers: `class_names`, and `crop_fraction` if it is not 1.
+
+    It is saved with the model by `kzoo.saving` and carried over to copies by kzoo's own functions.
+    """
+    return dict(getattr(model, "_kzoo_metadata", {}))
+
+
+def set_metadata(model, *, class_names=None, crop_fraction: float = 1.0):
+    """Say how the outputs of `model` are called, and how images are to be cropped for it; returns the model."""
+    known: dict = {} if class_names is None else {"class_names": list(class_names)}
+    model._kzoo_metadata = known if crop_fraction == 1 else {**known, "crop_fraction": crop_fraction}
+    return model
+
+
+def class_names_of(model) -> tuple[str, ...] | None:
+    """The names of a model's classes, in the order of its outputs, or None."""
+    names = metadata(model).get("class_names")
+    return None if names is None else tuple(names)
+
+
 def auxiliary_heads(model) -> tuple[str, ...]:
     """The names of a model's outputs besides "predictions", in a fixed order; empty for an ordinary classifier."""
     output = getattr(model, "output", None)  # a model that is not Functional may have none
@@ -21,7 +42,7 @@ def auxiliary_heads(model) -> tuple[str, ...]:
 
 def head(model, name: str):
     """The model that ends in one of the outputs of `model`, with the same weights."""
-    return keras.Model(model.input, model.output[name], name=model.name)
+    return set_metadata(keras.Model(model.input, model.output[name], name=model.name), **metadata(model))
 
 
 def without_auxiliary_heads(model):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kzoo import layers  # noqa: F401 - registers the layers, without which a file does not load
 from kzoo.backend import keras
+from kzoo.classifier import metadata, set_metadata
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import atomic_path
 
@@ -23,16 +24,15 @@ def save_model(model, path: str | Path, class_names: Sequence[str] | None = None
         path: A name ending in `.keras`; an existing file is replaced.
         class_names: Name of each output; by default those that `model` was loaded with.
     """
-    if class_names is None:
-        class_names = class_names_of(model)
+    known = metadata(model) if class_names is None else {**metadata(model), "class_names": list(class_names)}
     with atomic_path(path) as temporary:
         with warnings.catch_warnings():
             # Keras 3.15 writes variables through h5py in a way that NumPy 2 announces the end of.
             warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
             model.save(temporary)
-        if class_names is not None:
+        if known:
             with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(_OWN_ENTRY, json.dumps({"class_names": list(class_names)}))
+                archive.writestr(_OWN_ENTRY, json.dumps(known))
 
 
 def load_model(path: str | Path, which: str = "best"):
@@ -71,13 +71,9 @@ def load_model(path: str | Path, which: str = "best"):
         model = keras.saving.load_model(path, compile=False)
         with zipfile.ZipFile(path) as archive:
             if _OWN_ENTRY in archive.namelist():
-                model._kzoo_class_names = tuple(json.loads(archive.read(_OWN_ENTRY))["class_names"])
+                set_metadata(model, **json.loads(archive.read(_OWN_ENTRY)))
     except Exception as error:  # whatever a damaged or hostile file makes Keras, zipfile or h5py raise
         reason = str(error).strip().split("\n")[0]
         raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason}") from error
     return model
 
-
-def class_names_of(model) -> tuple[str, ...] | None:
-    """The class names that a model was saved with by kzoo, in the order of its outputs, or None."""
-    return getattr(model, "_kzoo_class_names", None)

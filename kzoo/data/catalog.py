@@ -61,7 +61,13 @@ class Catalog:
 
 
 def build(
-    catalog: Catalog, split: str, size: tuple[int, int] | None, channels: int | None, *, skip_bad: bool
+    catalog: Catalog,
+    split: str,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    crop_fraction: float,
+    *,
+    skip_bad: bool,
 ) -> Dataset:
     """Decode one split of a catalog."""
     members = _members(catalog, split)
@@ -72,14 +78,16 @@ def build(
     with images.no_warnings():
         size, channels = _shape(catalog, members, size, channels)
         fits = len(members) * size[0] * size[1] * channels <= available_memory() // 4
-        pixels, bad = _decoded(catalog, split, members, size, channels, keep=fits, skip_bad=skip_bad)
+        pixels, bad = _decoded(
+            catalog, split, members, size, channels, crop_fraction, keep=fits, skip_bad=skip_bad
+        )
     if bad:
         good = np.array([position not in bad for position in range(len(members))], bool)
         skipped |= {int(members[position]): reason for position, reason in bad.items()}
         members, pixels = members[good], None if pixels is None else pixels[good]
     _check_after_skipping(catalog, split, members, skipped)
     where = tuple((catalog.source.where(index), reason) for index, reason in sorted(skipped.items()))
-    return _dataset(catalog, split, members, pixels, size, channels, where)
+    return _dataset(catalog, split, members, pixels, size, channels, crop_fraction, where)
 
 
 def _members(catalog: Catalog, split: str) -> np.ndarray:
@@ -183,6 +191,7 @@ def _decoded(
     members: np.ndarray,
     size: tuple[int, int],
     channels: int,
+    crop_fraction: float,
     *,
     keep: bool,
     skip_bad: bool,
@@ -195,7 +204,7 @@ def _decoded(
         bad = {}
         for position in range(start, min(start + _CHUNK, count)):
             try:
-                image = images.decode(catalog.source.read(int(members[position])), size, channels)
+                image = images.decode(catalog.source.read(int(members[position])), size, channels, crop_fraction)
             except BadImage as error:
                 bad[position] = str(error)
             else:
@@ -249,6 +258,7 @@ def _dataset(
     pixels: np.ndarray | None,
     size: tuple[int, int],
     channels: int,
+    crop_fraction: float,
     skipped: tuple[tuple[str, str], ...],
 ) -> Dataset:
     source, labels = catalog.source, catalog.labels[members]
@@ -270,7 +280,7 @@ def _dataset(
 
     def decode(position: int) -> np.ndarray:
         try:
-            return images.decode(source.read(int(members[position])), size, channels)
+            return images.decode(source.read(int(members[position])), size, channels, crop_fraction)
         except BadImage as error:  # it was good when the dataset was loaded
             raise DataError(
                 f"An image has changed since it was checked. Received: {where(position)!r}: {error}."

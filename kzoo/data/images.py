@@ -6,6 +6,7 @@ labelled the image saw in a viewer (merely dropping alpha, as `convert("RGB")` d
 left under the transparent pixels).
 """
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -75,7 +76,9 @@ def looks_complete(content: bytes) -> bool:
     return False
 
 
-def decode(content: bytes | np.ndarray, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+def decode(
+    content: bytes | np.ndarray, size: tuple[int, int] | None, channels: int, crop_fraction: float = 1.0
+) -> np.ndarray:
     """Decode one image to uint8 `[height, width, channels]`, values 0 to 255.
 
     Args:
@@ -83,6 +86,8 @@ def decode(content: bytes | np.ndarray, size: tuple[int, int] | None, channels: 
         size: (height, width): the image is scaled, keeping its aspect, until it covers this size, and the centre is
             cropped. None keeps its own size.
         channels: 1 or 3. RGB becomes greyscale by ITU-R 601 luma; greyscale is repeated into RGB.
+        crop_fraction: With less than 1 the image covers `size / crop_fraction` before the crop, as models are often
+            evaluated: 224 / 256 scales the shorter side to 256 and crops 224 x 224 pixels.
 
     Raises:
         BadImage: The content cannot be decoded.
@@ -91,7 +96,8 @@ def decode(content: bytes | np.ndarray, size: tuple[int, int] | None, channels: 
         from PIL import Image
 
         if content.ndim == 3 and content.shape[-1] == channels and size in (None, content.shape[:2]):
-            return content
+            if crop_fraction == 1:
+                return content
         plain = Image.fromarray(content[..., 0] if content.shape[2:] == (1,) else content)
     else:
         with _opened(content) as image:
@@ -99,10 +105,11 @@ def decode(content: bytes | np.ndarray, size: tuple[int, int] | None, channels: 
             if size is not None and image.format == "JPEG":
                 # Large photos are decoded at 1/2, 1/4 or 1/8 of their size. Twice the target stays for the final,
                 # antialiased step, so that the result differs little from a full decode.
-                image.draft(None, (2 * max(size), 2 * max(size)))
+                side = math.ceil(2 * max(size) / crop_fraction)
+                image.draft(None, (side, side))
             plain = _transposed(_flat(image), orientation)
-    if size is not None and size != (plain.height, plain.width):
-        plain = _fitted(plain, *size)
+    if size is not None and (size != (plain.height, plain.width) or crop_fraction < 1):
+        plain = _fitted(plain, *size, crop_fraction)
     mode = "L" if channels == 1 else "RGB"
     if plain.mode != mode:
         plain = plain.convert(mode)
@@ -208,11 +215,11 @@ def _flat(image: "PillowImage") -> "PillowImage":
     return image.convert("L" if mode == "1" else "RGB")
 
 
-def _fitted(image: "PillowImage", height: int, width: int) -> "PillowImage":
-    """Scale until the image covers (height, width), keeping the aspect, and crop the centre."""
+def _fitted(image: "PillowImage", height: int, width: int, crop_fraction: float) -> "PillowImage":
+    """Scale until the image covers (height, width) / crop_fraction, keeping the aspect, and crop the centre."""
     from PIL.Image import Resampling
 
-    scale = max(height / image.height, width / image.width)
+    scale = max(height / image.height, width / image.width) / crop_fraction
     if scale == 1:  # nothing to resample: crop whole pixels
         left, top = (image.width - width) // 2, (image.height - height) // 2
         return image.crop((left, top, left + width, top + height))

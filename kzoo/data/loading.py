@@ -23,6 +23,7 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     *,
     channels: int | None = None,
+    crop_fraction: float = 1.0,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
     on_bad_image: str = "stop",
@@ -41,6 +42,8 @@ def load(
         image_size: The height and width, or (height, width): images are scaled to cover it and cropped at the centre.
             None keeps the images' own size, which must be one for all.
         channels: 1 or 3; None takes 1 if every image is greyscale and 3 otherwise.
+        crop_fraction: With less than 1, images are scaled to cover `image_size / crop_fraction` before the crop, as
+            many pretrained models are evaluated: 224 / 256 for a shorter side of 256 pixels.
         data_dir: Where TFDS datasets lie. By default $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
         download: Whether TFDS may download and prepare a dataset that is not there.
         on_bad_image: "stop" raises at an image that cannot be decoded; "skip" leaves it out, warns, and lists it in
@@ -61,6 +64,7 @@ def load(
         "name": name,
         "image_size": image_size,
         "channels": channels,
+        "crop_fraction": crop_fraction,
         "data_dir": data_dir,
         "download": download,
         "on_bad_image": on_bad_image,
@@ -75,6 +79,7 @@ def load_splits(
     image_size: int | tuple[int, int] | None = None,
     *,
     channels: int | None = None,
+    crop_fraction: float = 1.0,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
     on_bad_image: str = "stop",
@@ -84,6 +89,8 @@ def load_splits(
     size = _checked_size(image_size)
     if channels not in (None, 1, 3) or isinstance(channels, bool):
         raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
+    if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
+        raise InvalidArgument(f"crop_fraction must be above 0 and at most 1. Received: {crop_fraction!r}.")
     if on_bad_image not in ("stop", "skip"):
         raise unknown("value of on_bad_image", on_bad_image, ("stop", "skip"))
     datasets, catalog = [], None
@@ -91,11 +98,12 @@ def load_splits(
         # A catalog of TFDS holds the splits that the one it was made for is cut from; any other holds all.
         if catalog is None or split == "all" or SPLITS.index(split) not in catalog.parts:
             catalog = _find(name, split, data_dir, download)
-        datasets.append(build(catalog, split, size, channels, skip_bad=on_bad_image == "skip"))
+        datasets.append(build(catalog, split, size, channels, crop_fraction, skip_bad=on_bad_image == "skip"))
     arguments = {
         **absolute(name, data_dir),
         "image_size": None if size is None else list(size),
         "channels": channels,
+        "crop_fraction": crop_fraction,
         "on_bad_image": on_bad_image,
     }
     return [dataclasses.replace(dataset, load_arguments=arguments) for dataset in datasets]

@@ -5,31 +5,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kzoo import console
 from kzoo.backend import keras
+from kzoo.classifier import set_metadata
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.layers import ReverseChannels
 from kzoo.models.registry import defaults
+from kzoo.weights import labels
+from kzoo.weights.convert import convert
+from kzoo.weights.formats import read
+from kzoo.weights.record import Preprocessing
+from kzoo.weights.resolve import Chosen, resolve
 
 POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How pixels from 0 to 255 become the numbers a network was designed for: `(pixel / unit - mean) / std`.
-
-    `mean` and `std` are in the order of the images' channels (RGB), also where the network wants BGR.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    unit: float = 255.0
-    bgr: bool = False
-
-
-# The three styles of keras.applications.imagenet_utils.preprocess_input.
-TORCH = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-CAFFE = Preprocessing(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), unit=1.0, bgr=True)
-TF = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))  # from -1 to 1
 
 
 @dataclass(frozen=True)
@@ -75,8 +63,7 @@ def assemble(
     auxiliary_heads=False,
 ):
     """Build one Functional model. `kzoo.create_model` documents the arguments."""
-    if weights is not None:
-        raise unknown(f"weights for {name}", weights, [], "Pass weights=None to start from random weights.")
+    chosen = None if weights is None else resolve(name, weights)
     if auxiliary_heads and family.auxiliary is None:
         raise InvalidArgument(f"{name} has no auxiliary heads. Received: auxiliary_heads=True. Valid: False.")
     if not include_top:
@@ -88,6 +75,8 @@ def assemble(
     if pooling not in (None, *POOLING):
         raise unknown("pooling", pooling, [*POOLING, "None"])
     default_shape, default_classes = defaults(name)
+    if chosen is not None:
+        default_shape, default_classes = chosen.record.input_size, chosen.record.classes
     input_shape = default_shape if input_shape is None else input_shape
     input_shape = _check_input_shape(family, name, input_shape, include_top, auxiliary_heads)
     classes = _check_classes(default_classes if classes is None else classes)
@@ -95,7 +84,8 @@ def assemble(
 
     # The layers may run in half precision; pixels and logits are always float32.
     images = keras.Input(input_shape, name="images", dtype="float32")
-    x = _preprocess(family.preprocessing, images) if include_preprocessing else images
+    preprocessing = family.preprocessing if chosen is None else chosen.record.preprocessing
+    x = _preprocess(preprocessing, images) if include_preprocessing else images
     x = family.features(x)
     if include_top:
         x = family.neck(x, dropout) if family.neck else _pool_and_drop(x, dropout)
@@ -104,7 +94,23 @@ def assemble(
             x = {"predictions": x, **_auxiliary(family.auxiliary, images, x, classes, classifier_activation)}
     elif pooling:
         x = POOLING[pooling](name=f"{pooling}_pool")(x)
-    return keras.Model(images, x, name=name)
+    model = keras.Model(images, x, name=name)
+    if chosen is not None:
+        _load(model, chosen, with_head=include_top, classes=classes)
+    return model
+
+
+def _load(model, chosen: Chosen, *, with_head, classes):
+    """Set the weights of a new model; its classifier keeps its random ones where the record has none that fits it."""
+    record = chosen.record
+    head = with_head and record.include_top and classes == record.classes
+    tensors = read(chosen.path, record.format)
+    convert(tensors, model, record.source, head=head, bgr=record.preprocessing.channel_order == "bgr")
+    if head:
+        set_metadata(model, class_names=labels.names(record.labels), crop_fraction=record.crop_fraction)
+    elif with_head:
+        had = f"its {record.classes} classes" if record.include_top else "no classifier"
+        console.log(f"{record.tag} for {model.name} has {had}: the new classifier of {classes} classes has random weights")
 
 
 def constructor(spelling, name, family, module):
@@ -139,7 +145,7 @@ def _preprocess(preprocessing, images):
     scale = [1 / (preprocessing.unit * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
     x = keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(images)
-    return ReverseChannels(dtype="float32", name="preprocessing_bgr")(x) if preprocessing.bgr and known else x
+    return ReverseChannels(dtype="float32", name="preprocessing_bgr")(x) if preprocessing.channel_order == "bgr" and known else x
 
 
 def _pool_and_drop(x, dropout):

@@ -9,7 +9,8 @@ from functools import partial
 
 from kzoo.backend import keras
 from kzoo.layers import BatchNormalization, Conv2D, LocalResponseNormalization
-from kzoo.models._assemble import TF, AuxiliaryHeads, Family, Preprocessing, assemble
+from kzoo.models._assemble import AuxiliaryHeads, Family, assemble
+from kzoo.weights.record import TF, Preprocessing
 
 # Table 1: filters of each inception module. A max pooling precedes 4a and 5a.
 MODULES = {
@@ -113,7 +114,7 @@ PAPER = Family(
     features=partial(features, batch_norm=False),
     minimum_size=31,  # leaves pool4 2 x 2
     # BVLC's means, of the ImageNet training images.
-    preprocessing=Preprocessing(mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), unit=1.0, bgr=True),
+    preprocessing=Preprocessing(channel_order="bgr", mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), unit=1.0),
     dropout=0.4,
     # 79 pixels leave the 5x5 average pooling 5 x 5.
     auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=False), minimum_size=79),

@@ -8,7 +8,8 @@ the net that brought the MNIST record to 99.79 % (Wan et al., "Regularization of
 
 from kzoo.backend import keras
 from kzoo.layers import BatchNormalization, Conv2D
-from kzoo.models._assemble import Family, Preprocessing, constructor
+from kzoo.models._assemble import Family, constructor
+from kzoo.weights.record import Preprocessing
 
 FEATURE_MAPS = (32, 64)
 UNITS = 150
@@ -39,7 +40,7 @@ FAMILY = Family(
     features=features,
     neck=neck,
     minimum_size=4,
-    preprocessing=Preprocessing(mean=(0.1307,), std=(0.3081,)),  # of the MNIST training images
+    preprocessing=Preprocessing(channel_order="rgb", mean=(0.1307,), std=(0.3081,)),  # of the MNIST training images
     dropout=0.25,
 )
 

@@ -21,7 +21,8 @@ from typing import Any
 
 from kzoo.backend import keras
 from kzoo.layers import BatchNormalization, Conv2D
-from kzoo.models._assemble import CAFFE, TORCH, Family, Preprocessing, constructor
+from kzoo.models._assemble import Family, constructor
+from kzoo.weights.record import CAFFE, TORCH, Preprocessing
 
 EXPANSION = 4  # a bottleneck's last convolution has four times the filters of its stage
 

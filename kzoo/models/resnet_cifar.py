@@ -11,8 +11,9 @@ import functools
 
 from kzoo.backend import keras
 from kzoo.layers import PadChannels
-from kzoo.models._assemble import TORCH, Family, constructor
+from kzoo.models._assemble import Family, constructor
 from kzoo.models.resnet import Reference, Variant, basic, relu, stages
+from kzoo.weights.record import TORCH
 
 # As github.com/akamaster/pytorch_resnet_cifar10, whose weights and figures are the usual ones.
 REFERENCE = Reference(TORCH, use_bias=False, epsilon=1e-5, momentum=0.9, fan="fan_in")

@@ -12,8 +12,9 @@ normalization follows has no bias. Its layers that pad for a 3x3 convolution of 
 import functools
 
 from kzoo.backend import keras
-from kzoo.models._assemble import TF, Family, constructor
+from kzoo.models._assemble import Family, constructor
 from kzoo.models.resnet import EXPANSION, Reference, pool1, relu
+from kzoo.weights.record import TF
 
 REFERENCE = Reference(TF, use_bias=False, epsilon=1.001e-5, momentum=0.99, fan=None)
 

@@ -9,7 +9,8 @@ from functools import partial
 
 from kzoo.backend import keras
 from kzoo.layers import BatchNormalization, Conv2D
-from kzoo.models._assemble import CAFFE, TORCH, Family, assemble
+from kzoo.models._assemble import Family, assemble
+from kzoo.weights.record import CAFFE, TORCH
 
 # Table 1: the 3x3 convolutions in each of the five blocks. A-LRN and C, which were no better, are left out.
 CONFIGURATIONS = {

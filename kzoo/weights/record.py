@@ -45,6 +45,12 @@ class Preprocessing:
     interpolation: Literal["bilinear", "bicubic"] | None = None
 
 
+# The three styles of keras.applications.imagenet_utils.preprocess_input.
+TORCH = Preprocessing(channel_order="rgb", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+CAFFE = Preprocessing(channel_order="bgr", mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), unit=1.0)
+TF = Preprocessing(channel_order="rgb", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))  # from -1 to 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
     """How often the right class is the first, or among the first five, as fractions of `dataset`.
@@ -84,6 +90,12 @@ class Record:
     accuracy: Accuracy | None = None
     include_top: bool = True
     note: str = ""
+
+    @property
+    def crop_fraction(self) -> float:
+        """The share of the scaled image's shorter side that is kept; 1 where the source does not say."""
+        resize = self.preprocessing.resize
+        return self.input_size[0] / resize if resize else 1.0
 
     @property
     def size(self) -> int | None:

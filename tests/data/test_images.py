@@ -219,3 +219,14 @@ def test_truncated_files_are_found(image_format):
         assert not images.looks_complete(cut)
         with pytest.raises(BadImage, match="truncated or damaged"):
             images.decode(cut, None, 3)
+
+
+def test_crop_fraction_scales_to_more_than_it_keeps():
+    """As torchvision's Resize(256) and CenterCrop(224), on an image whose shorter side has 256 pixels: a plain crop."""
+    image = np.random.default_rng(0).integers(0, 256, (256, 320, 3), np.uint8)
+    found = images.decode(image, (224, 224), 3, crop_fraction=224 / 256)
+    np.testing.assert_array_equal(found, image[16:240, 48:272])
+    # An image that has the size already is scaled up.
+    small = images.decode(image[:224, :224], (224, 224), 3, crop_fraction=224 / 256)
+    whole = Image.fromarray(image[:224, :224]).resize((256, 256), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(small, np.asarray(whole)[16:240, 16:240])

@@ -122,7 +122,7 @@ def test_preprocessing_inside_equals_the_formula_outside(model):
 
 def test_preprocessing_of_other_channel_counts_is_the_mean_over_channels():
     images = keras.Input((5, 4, 2))
-    rgb = _assemble.Preprocessing(mean=(0.1, 0.2, 0.6), std=(0.1, 0.3, 0.2))
+    rgb = _assemble.Preprocessing(channel_order="rgb", mean=(0.1, 0.2, 0.6), std=(0.1, 0.3, 0.2))
     outputs = keras.Model(images, _assemble._preprocess(rgb, images))(pixels((5, 4, 2)))
     expected = (pixels((5, 4, 2)) / 255 - 0.3) / 0.2
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=5e-6)

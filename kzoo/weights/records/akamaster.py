@@ -4,7 +4,9 @@ The sha256 are of the files in that commit; of ResNet-110's file only the start 
 figures are one minus the test errors of the page's table.
 """
 
-from kzoo.weights.record import Accuracy, File, Preprocessing, Record
+from dataclasses import replace
+
+from kzoo.weights.record import TORCH, Accuracy, File, Record
 
 PROJECT = "https://github.com/akamaster/pytorch_resnet_cifar10"
 ADDRESS = (
@@ -34,9 +36,7 @@ def _record(layers, prefix, size, sha256, accuracy):
         classes=10,
         labels="cifar10",
         input_size=(32, 32, 3),
-        preprocessing=Preprocessing(
-            channel_order="rgb", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=32
-        ),
+        preprocessing=replace(TORCH, resize=32),
         accuracy=Accuracy(
             top1=accuracy, top5=None, dataset="CIFAR-10 test", measured=False, source=PROJECT, date="2026-11-22"
         ),

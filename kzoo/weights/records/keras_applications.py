@@ -3,12 +3,9 @@
 Keras states neither a licence for them nor how often they are right, nor how images were scaled and cropped.
 """
 
-from kzoo.weights.record import File, Preprocessing, Record
+from kzoo.weights.record import CAFFE, TF, File, Record
 
 ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications"
-# The "caffe" and "tf" modes of keras.applications.imagenet_utils.preprocess_input.
-CAFFE = Preprocessing(channel_order="bgr", mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), unit=1.0)
-TF = Preprocessing(channel_order="rgb", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 ROWS = (
     # model, beginning of the file, preprocessing, md5 with the top, md5 without
     ("vgg16", "vgg16/vgg16", CAFFE, "64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc"),

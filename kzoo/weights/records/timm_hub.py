@@ -6,7 +6,9 @@ are those of torchvision 0.28.0, which timm hosts unchanged; timm's own are not 
 
 from typing import Literal
 
-from kzoo.weights.record import Accuracy, File, Preprocessing, Record
+from dataclasses import replace
+
+from kzoo.weights.record import TORCH, Accuracy, File, Record
 
 TORCHVISION, TIMM = "https://github.com/pytorch/vision", "https://github.com/huggingface/pytorch-image-models"
 TAGS: dict[str, tuple[str, str, int, Literal["bilinear", "bicubic"]]] = {
@@ -74,13 +76,7 @@ def _record(model, name, tag, top1, top5):
         classes=1000,
         labels="imagenet",
         input_size=(224, 224, 3),
-        preprocessing=Preprocessing(
-            channel_order="rgb",
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
-            resize=resize,
-            interpolation=interpolation,
-        ),
+        preprocessing=replace(TORCH, resize=resize, interpolation=interpolation),
         accuracy=_accuracy(top1, top5) if top1 else None,
     )
 

@@ -3,7 +3,9 @@
 torchvision's code is under the BSD licence; for its weights it states none.
 """
 
-from kzoo.weights.record import Accuracy, File, Preprocessing, Record
+from dataclasses import replace
+
+from kzoo.weights.record import TF, Accuracy, File, Record
 
 RECORDS = (
     Record(
@@ -23,13 +25,7 @@ RECORDS = (
         classes=1000,
         labels="imagenet",
         input_size=(224, 224, 3),
-        preprocessing=Preprocessing(
-            channel_order="rgb",
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            resize=256,
-            interpolation="bilinear",
-        ),
+        preprocessing=replace(TF, resize=256, interpolation="bilinear"),
         accuracy=Accuracy(
             top1=0.69778,
             top5=0.89530,
