@@ -18,7 +18,8 @@ The file maps "SOURCE MODEL FORMAT" to a list of [name, shape, dtype], in the fi
 name is [layer, variable], and a layer without any has neither shape nor dtype; of Keras 3's the name is a path, and a
 path without shape has the name of its layer as dtype.
 
-Beside it, samples/ gets small files that PyTorch saved: a plain module, and whatever tensors can be besides.
+Beside it, samples/ gets small files that PyTorch saved: a plain module, and whatever tensors can be besides. Those of
+the older format have addresses in memory in them, which differ from run to run.
 """
 
 import itertools
@@ -54,7 +55,7 @@ def main():
         listings["bvlc inception_v1 raw"] = list_raw(Path(sys.argv[1]))
     save_samples()
     temporary = LISTINGS.with_suffix(".part")
-    temporary.write_bytes(lzma.compress(json.dumps(listings).encode(), preset=9))
+    temporary.write_bytes(lzma.compress(json.dumps(dict(sorted(listings.items()))).encode(), preset=9))
     temporary.replace(LISTINGS)
 
 
