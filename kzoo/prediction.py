@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kzoo.backend import keras
-from kzoo.classifier import ends_in_softmax, output_layer, without_auxiliary_heads
+from kzoo.classifier import class_names_of, ends_in_softmax, metadata, output_layer, without_auxiliary_heads
 from kzoo.data import images as decoding
 from kzoo.errors import DataError, InvalidArgument
-from kzoo.saving import class_names_of
 
 BATCH_SIZE = 32
 
@@ -33,7 +32,7 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
         model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits.
         images: An array of shape (N, height, width, channels) in the model's size, values 0 to 255; or a sequence of
             items that are each a path to an image file or an array (height, width, channels) of any size. They are
-            scaled to cover the model's input and cropped at the centre.
+            scaled to cover the model's input and cropped at the centre (with pretrained weights as their record says).
         top: How many classes to give for each image, the likeliest first; all, if the model has fewer.
 
     Returns:
@@ -53,11 +52,11 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
         raise InvalidArgument(f"top must be a whole number of at least 1. Received: {top!r}.")
     if isinstance(images, str | os.PathLike):
         images = [images]
-    names = class_names_of(model)
+    names, crop_fraction = class_names_of(model), metadata(model).get("crop_fraction", 1.0)
     model = without_auxiliary_heads(model)
     ranked = []
     for start in range(0, len(images), BATCH_SIZE):
-        batch = _prepare(images[start : start + BATCH_SIZE], model.input_shape[1:])
+        batch = _prepare(images[start : start + BATCH_SIZE], model.input_shape[1:], crop_fraction)
         for row in probabilities(model, batch):
             best = np.argsort(-row, kind="stable")[:top]
             ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
@@ -73,7 +72,7 @@ def probabilities(model, batch: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def _prepare(items: Any, input_shape: Sequence[int]) -> np.ndarray:
+def _prepare(items: Any, input_shape: Sequence[int], crop_fraction: float) -> np.ndarray:
     """Bring arrays and files to one array (N, height, width, channels)."""
     height, width, channels = input_shape
     if isinstance(items, np.ndarray):
@@ -87,10 +86,10 @@ def _prepare(items: Any, input_shape: Sequence[int]) -> np.ndarray:
         return items
     if height is None or width is None:
         raise InvalidArgument("The model takes images of any size. Pass an array (N, height, width, channels).")
-    return np.stack([_one(item, (height, width), channels) for item in items])
+    return np.stack([_one(item, (height, width), channels, crop_fraction) for item in items])
 
 
-def _one(item: Any, size: tuple[int, int], channels: int) -> np.ndarray:
+def _one(item: Any, size: tuple[int, int], channels: int, crop_fraction: float) -> np.ndarray:
     if not isinstance(item, str | os.PathLike):
         pixels = np.asarray(item)
         if pixels.shape == (*size, channels):
@@ -99,11 +98,11 @@ def _one(item: Any, size: tuple[int, int], channels: int) -> np.ndarray:
             raise InvalidArgument(
                 f"An image must be an array (height, width, channels). Received: shape {pixels.shape}."
             )
-        return decoding.decode(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), size, channels)
+        return decoding.decode(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), size, channels, crop_fraction)
     path = Path(item).expanduser()
     try:
         with decoding.no_warnings():
-            return decoding.decode(path.read_bytes(), size, channels)
+            return decoding.decode(path.read_bytes(), size, channels, crop_fraction)
     except FileNotFoundError:
         raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.") from None
     except (OSError, decoding.BadImage) as error:

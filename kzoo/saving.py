@@ -76,4 +76,3 @@ def load_model(path: str | Path, which: str = "best"):
         reason = str(error).strip().split("\n")[0]
         raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason}") from error
     return model
-

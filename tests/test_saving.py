@@ -8,8 +8,9 @@ import pytest
 
 import kzoo
 from kzoo.backend import keras
+from kzoo.classifier import class_names_of
 from kzoo.errors import InvalidArgument, RunError
-from kzoo.saving import class_names_of, load_model, save_model
+from kzoo.saving import load_model, save_model
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from typing import Literal
 
 from kzoo import console
 from kzoo import data as datasets
+from kzoo.cli._model import Like, Weights, find, load
 from kzoo.cli._options import DataOptions
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.data.loading import absolute, fingerprint, kind
@@ -20,16 +21,18 @@ def command(
     dataset: str | None = None,
     /,
     *,
+    weights: Weights = None,
+    like: Like = None,
     which: Literal["best", "last"] = "best",
     split: Literal["train", "validation", "val", "test", "all"] | None = None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
     data: DataOptions = DataOptions(),  # noqa: B008 - frozen
     json: Json = False,
 ) -> None:
-    """Score a trained model on labelled images.
+    """Score a trained model, or a model of the zoo with pretrained weights, on labelled images.
 
     Args:
-        run: A run directory or a .keras file.
+        run: A run directory, a .keras file, or with --weights a name of `kzoo list`.
         dataset: What to score it on [default: the run's own test split]. Of a TFDS dataset or digits the test split;
             of the folder or CSV file the run was trained on likewise; of any other every image.
         which: The run's best or last model.
@@ -37,8 +40,9 @@ def command(
         precision: The dtype policy to compute under.
     """
     path = Path(run).expanduser()
-    record = runs.read_config(path) if path.is_dir() else {}
-    if not path.exists():
+    chosen = find(run, weights, like)
+    record = runs.read_config(path) if chosen is None and path.is_dir() else {}
+    if chosen is None and not path.exists():
         raise InvalidArgument(f"No such run directory or model file. Received: {run!r}.")
     own = _own_data(record, run, dataset)
     arguments: dict
@@ -52,17 +56,20 @@ def command(
             arguments["on_bad_image"] = "skip"
         split = split or "test"
         images = datasets.load(**arguments, split=split)  # fails, if it does, before TensorFlow is started
-        model = _load(path, which, precision)
+        model = load(run, None, which, precision)
     else:
         assert dataset is not None  # noqa: S101 - for the type checker
         split = split or ("all" if kind(dataset) == "path" else "test")
-        model = _load(path, which, precision)
+        model = load(run, chosen, which, precision)
+        from kzoo.classifier import metadata
+
         height, width, channels = model.input_shape[1:]
         images = datasets.load(
             dataset,
             split,
             None if height is None or width is None else (height, width),
             channels=channels,
+            crop_fraction=metadata(model).get("crop_fraction", 1.0),
             data_dir=data.data_dir,
             download=data.download,
             on_bad_image=data.on_bad_image,
@@ -93,17 +100,6 @@ def _own_data(record: dict, run: str, dataset: str | None) -> dict | None:
     if load is None or not trained_on or kind(dataset) != "path":
         return None
     return load if fingerprint(dataset) == trained_on["fingerprint"] else None
-
-
-def _load(path: Path, which: str, precision: str):
-    from kzoo import load_model
-
-    model = load_model(path, which)
-    if precision == "float32":  # as it is saved
-        return model
-    from kzoo.train.precision import in_precision
-
-    return in_precision(model, precision)
 
 
 def _keep(run_dir: Path, figures: dict) -> None:

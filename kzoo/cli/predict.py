@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from kzoo import console
+from kzoo.cli._model import Like, Weights, find, load
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import DataError, InvalidArgument
 
@@ -18,17 +19,19 @@ def command(
     /,
     *images: str,
     top: int = 5,
+    weights: Weights = None,
+    like: Like = None,
     which: Literal["best", "last"] = "best",
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
     on_bad_image: Literal["stop", "skip"] = "stop",
     json: Json = False,
 ) -> None:
-    """Classify images with a trained model.
+    """Classify images with a trained model, or with a model of the zoo and pretrained weights.
 
     Prints a table on a terminal, a line of JSON per image in a pipe.
 
     Args:
-        run: A run directory or a .keras file.
+        run: A run directory, a .keras file, or with --weights a name of `kzoo list`.
         images: Image files, folders of them, or quoted patterns such as "new/*.jpg".
         top: How many classes to show for each image.
         which: The run's best or last model.
@@ -38,13 +41,10 @@ def command(
     files = find_images(images)
     if top < 1:
         raise InvalidArgument(f"--top must be at least 1. Received: {top}.")
-    from kzoo import load_model
+    chosen = find(run, weights, like)
     from kzoo import predict as classify
-    from kzoo.train.precision import in_precision
 
-    model = load_model(run, which)
-    if precision != "float32":
-        model = in_precision(model, precision)
+    model = load(run, chosen, which, precision)
     predictions, skipped = [], []
     with console.progress("predicting", len(files)) as advance:
         for start in range(0, len(files), CHUNK):

@@ -78,9 +78,7 @@ def build(
     with images.no_warnings():
         size, channels = _shape(catalog, members, size, channels)
         fits = len(members) * size[0] * size[1] * channels <= available_memory() // 4
-        pixels, bad = _decoded(
-            catalog, split, members, size, channels, crop_fraction, keep=fits, skip_bad=skip_bad
-        )
+        pixels, bad = _decoded(catalog, split, members, size, channels, crop_fraction, keep=fits, skip_bad=skip_bad)
     if bad:
         good = np.array([position not in bad for position in range(len(members))], bool)
         skipped |= {int(members[position]): reason for position, reason in bad.items()}

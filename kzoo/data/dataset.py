@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -324,12 +325,15 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def match_labels(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
+def match_labels(
+    dataset: Dataset, class_names: Sequence[str], aliases: Mapping[str, int] = MappingProxyType({})
+) -> Dataset:
     """The same dataset with its labels re-indexed by name to the classes of a model.
 
     Args:
         dataset: What to evaluate on.
         class_names: The model's classes. Classes that the dataset lacks are fine.
+        aliases: Other names of the classes, such as WordNet ids, to their indices.
 
     Raises:
         DataError: An image has a label that the model does not know, or a name that stands for several classes.
@@ -341,7 +345,7 @@ def match_labels(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
     target = tuple(class_names)
     if dataset.class_names == target:
         return dataset
-    index_of = {name: index for index, name in enumerate(target)}
+    index_of = {**aliases, **{name: index for index, name in enumerate(target)}}
     ambiguous = {name for name in target if target.count(name) > 1} if len(set(target)) < len(target) else set()
     table = np.full(len(dataset.class_names), -1, np.int32)
     for label in np.unique(dataset.labels).tolist():

@@ -95,9 +95,9 @@ def decode(
     if isinstance(content, np.ndarray):
         from PIL import Image
 
-        if content.ndim == 3 and content.shape[-1] == channels and size in (None, content.shape[:2]):
-            if crop_fraction == 1:
-                return content
+        has_size = size is None or (size == content.shape[:2] and crop_fraction == 1)
+        if content.ndim == 3 and content.shape[-1] == channels and has_size:
+            return content
         plain = Image.fromarray(content[..., 0] if content.shape[2:] == (1,) else content)
     else:
         with _opened(content) as image:

@@ -110,7 +110,9 @@ def _load(model, chosen: Chosen, *, with_head, classes):
         set_metadata(model, class_names=labels.names(record.labels), crop_fraction=record.crop_fraction)
     elif with_head:
         had = f"its {record.classes} classes" if record.include_top else "no classifier"
-        console.log(f"{record.tag} for {model.name} has {had}: the new classifier of {classes} classes has random weights")
+        console.log(
+            f"{record.tag} for {model.name} has {had}: the new classifier of {classes} classes has random weights"
+        )
 
 
 def constructor(spelling, name, family, module):
@@ -145,7 +147,8 @@ def _preprocess(preprocessing, images):
     scale = [1 / (preprocessing.unit * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
     x = keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(images)
-    return ReverseChannels(dtype="float32", name="preprocessing_bgr")(x) if preprocessing.channel_order == "bgr" and known else x
+    is_reversed = preprocessing.channel_order == "bgr" and known
+    return ReverseChannels(dtype="float32", name="preprocessing_bgr")(x) if is_reversed else x
 
 
 def _pool_and_drop(x, dropout):

@@ -6,9 +6,8 @@ import numpy as np
 
 from kzoo import console
 from kzoo.backend import compiled, tf
-from kzoo.classifier import ends_in_softmax, output_layer, without_auxiliary_heads
+from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, without_auxiliary_heads
 from kzoo.errors import DataError
-from kzoo.saving import class_names_of
 from kzoo.train.inputs import (
     as_data,
     batches_per_epoch,

@@ -13,6 +13,7 @@ from kzoo.data import Dataset, match_labels
 from kzoo.data.dataset import without_autotuner
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.train.config import default_batch_size
+from kzoo.weights.labels import aliases
 
 
 class Stream:
@@ -120,7 +121,7 @@ def with_labels_of(data: Dataset | Stream, class_names: tuple[str, ...] | None) 
     if class_names is None or class_names_of_data(data) is None:
         return data
     assert isinstance(data, Dataset)  # noqa: S101 - for the type checker: a Stream has no names
-    return match_labels(data, class_names)
+    return match_labels(data, class_names, aliases(class_names))
 
 
 @contextmanager

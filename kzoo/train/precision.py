@@ -87,15 +87,17 @@ def in_float32(model):
     whatever the training machine had.
     """
     from kzoo.backend import keras
+    from kzoo.classifier import metadata, set_metadata
 
     copy = keras.saving.deserialize_keras_object(_with_policy(keras.saving.serialize_keras_object(model), "float32"))
     copy.set_weights(model.get_weights())
-    return copy
+    return set_metadata(copy, **metadata(model))
 
 
 def in_precision(model, precision: str):
     """A copy of a kzoo model that computes under the dtype policy `precision`, pixels and logits in float32."""
     from kzoo.backend import keras
+    from kzoo.classifier import metadata, set_metadata
 
     config = keras.saving.serialize_keras_object(model)
     keep = {"InputLayer", "Rescaling"}
@@ -105,7 +107,7 @@ def in_precision(model, precision: str):
             layer["config"] = _with_policy(layer["config"], precision)
     copy = keras.saving.deserialize_keras_object(config)
     copy.set_weights(model.get_weights())
-    return copy
+    return set_metadata(copy, **metadata(model))
 
 
 def _with_policy(config, name):

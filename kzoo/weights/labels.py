@@ -20,10 +20,10 @@ def names(labels: str) -> tuple[str, ...]:
     >>> names("imagenet")[281], len(names("imagenet"))
     ('tabby', 1000)
     """
-    lists = {"imagenet": lambda: tuple(name for _, name in _imagenet()), "cifar10": lambda: CIFAR10, "mnist": lambda: DIGITS}
+    lists = {"imagenet": tuple(name for _, name in _imagenet()), "cifar10": CIFAR10, "mnist": DIGITS}
     if labels not in lists:
         raise unknown("list of labels", labels, lists)
-    return lists[labels]()
+    return lists[labels]
 
 
 def aliases(class_names: tuple[str, ...] | None) -> dict[str, int]:

@@ -15,10 +15,10 @@ import tensorflow as tf
 
 import kzoo
 from kzoo.backend import keras
+from kzoo.classifier import class_names_of
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
 from kzoo.layers import BatchNormalization
-from kzoo.saving import class_names_of
 from kzoo.train import TrainConfig, evaluate, fit, load, resume, runs
 from kzoo.train.precision import in_float32
 
@@ -459,7 +459,7 @@ MIRRORED = """
 import json, sys
 import kzoo
 from kzoo import data
-from kzoo.saving import class_names_of
+from kzoo.classifier import class_names_of
 from kzoo.train import TrainConfig, evaluate, fit, load, resume
 
 train, validation = data.load("digits"), data.load("digits", "validation")

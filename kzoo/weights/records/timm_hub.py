@@ -4,9 +4,8 @@ timm states no hash and no size; the hub has both, and its own client checks the
 are those of torchvision 0.28.0, which timm hosts unchanged; timm's own are not in its package, so not known here.
 """
 
-from typing import Literal
-
 from dataclasses import replace
+from typing import Literal
 
 from kzoo.weights.record import TORCH, Accuracy, File, Record
 

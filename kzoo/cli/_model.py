@@ -1,0 +1,51 @@
+"""The model that a command uses: of a run, of a file, or of the zoo with pretrained weights."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from kzoo.errors import InvalidArgument
+from kzoo.models.registry import BUILDERS, check_name
+
+Weights = Annotated[
+    str | None,
+    Parameter(help="Pretrained weights of a model of `kzoo list`: a tag of `kzoo weights list`, or a file or folder."),
+]
+Like = Annotated[
+    str | None,
+    Parameter(help="For weights in a file of your own: the tag whose conversion, preprocessing and classes they take."),
+]
+
+
+def find(name: str, weights: str | None, like: str | None) -> Any:
+    """The pretrained weights that a command means, before TensorFlow is started; None for a run or a model file.
+
+    Raises:
+        InvalidArgument: A model without weights, or weights without a model.
+    """
+    if weights is not None:
+        check_name(name)
+        from kzoo.weights.resolve import resolve
+
+        return resolve(name, weights, like)
+    if like is not None:
+        raise InvalidArgument(f"--like is for --weights. Received: --like {like}, without weights.")
+    if name in BUILDERS and not Path(name).exists():
+        raise InvalidArgument(
+            f"A model needs weights to be used. Received: {name!r}. Add --weights TAG, of kzoo weights list {name}, or "
+            "name a run."
+        )
+    return None
+
+
+def load(name: str, chosen: Any, which: str, precision: str):
+    """The model of what `find` found."""
+    from kzoo import create_model, load_model
+
+    model = load_model(name, which) if chosen is None else create_model(name, weights=chosen)
+    if precision == "float32":  # as it is saved
+        return model
+    from kzoo.train.precision import in_precision
+
+    return in_precision(model, precision)
