@@ -88,11 +88,6 @@ LEAST = "mnist_net takes input_shape=(height, width, channels) of at least 4 x 4
             "Unknown classifier_activation. Received: 'sigmoid'. Valid: None, linear, softmax.",
         ),
         ({"auxiliary_heads": True}, "mnist_net has no auxiliary heads. Received: auxiliary_heads=True. Valid: False."),
-        (
-            {"weights": "imagenet"},
-            "Unknown weights for mnist_net. Received: 'imagenet'. Valid: none. Pass weights=None to start from random "
-            "weights.",
-        ),
         ({"input_shape": (3, 28, 1)}, f"{LEAST} Received: (3, 28, 1). Default: (28, 28, 1)."),
         ({"input_shape": (28, 28)}, f"{LEAST} Received: (28, 28). Default: (28, 28, 1)."),
         ({"input_shape": (28, 28, 0)}, f"{LEAST} Received: (28, 28, 0). Default: (28, 28, 1)."),

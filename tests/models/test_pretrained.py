@@ -1,0 +1,192 @@
+"""Models with pretrained weights: what they bring, and how they are adapted. The files are real ones."""
+
+import shutil
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import kzoo
+from kzoo.classifier import class_names_of, metadata
+from kzoo.errors import InvalidArgument, WeightsError
+from kzoo.saving import save_model
+from kzoo.weights import labels
+from kzoo.weights.formats import read
+from kzoo.weights.resolve import resolve
+
+
+@pytest.fixture(scope="module")
+def files(real_data):
+    return real_data / "weights"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(files):
+    return files / "resnet20-12fca82f.th"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.delenv("KZOO_WEIGHTS_PATH", raising=False)
+
+
+def test_a_tag_is_found_where_the_user_keeps_weights(files, checkpoint, monkeypatch):
+    with pytest.raises(WeightsError, match="Fetch them: kzoo weights fetch resnet20_cifar cifar10"):
+        kzoo.create_model("resnet20_cifar", weights="cifar10")
+    monkeypatch.setenv("KZOO_WEIGHTS_PATH", str(files))
+    by_tag = kzoo.create_model("resnet20_cifar", weights="cifar10")
+    by_path = kzoo.create_model("resnet20_cifar", weights=checkpoint)
+    tensors = read(checkpoint, "pytorch")
+    for model in (by_tag, by_path):
+        kernel = tensors["conv1.weight"].transpose(2, 3, 1, 0)
+        np.testing.assert_array_equal(model.get_layer("conv1_conv").kernel.numpy(), kernel)
+        np.testing.assert_array_equal(model.get_layer("predictions").bias.numpy(), tensors["linear.bias"])
+        assert class_names_of(model) == labels.CIFAR10
+
+
+def test_imagenet_means_the_default_record(files, monkeypatch):
+    monkeypatch.setenv("KZOO_WEIGHTS_PATH", str(files))
+    model = kzoo.create_model("inception_v1", weights="imagenet")
+    assert class_names_of(model)[281] == "tabby"
+    assert metadata(model)["crop_fraction"] == 224 / 256
+    # BVLC's means, in RGB order, and reversed channels.
+    layer = model.get_layer("preprocessing")
+    np.testing.assert_allclose(layer.offset, [-123, -117, -104])
+    assert model.get_layer("preprocessing_bgr").output.shape == (None, 224, 224, 3)
+
+
+def test_other_classes_keep_the_backbone_and_say_so(checkpoint, capsys):
+    whole = kzoo.create_model("resnet20_cifar", weights=checkpoint)
+    model = kzoo.create_model("resnet20_cifar", weights=checkpoint, classes=3)
+    assert capsys.readouterr().err.splitlines() == [
+        "cifar10 for resnet20_cifar has its 10 classes: the new classifier of 3 classes has random weights"
+    ]
+    for one, other in zip(whole.layers[:-1], model.layers[:-1], strict=True):
+        for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert model.output_shape == (None, 3)
+    assert class_names_of(model) is None
+
+
+def test_as_many_classes_as_the_record_are_its_own(checkpoint, capsys):
+    model = kzoo.create_model("resnet20_cifar", weights=checkpoint, classes=10)
+    assert class_names_of(model) == labels.CIFAR10
+    assert capsys.readouterr().err == ""
+
+
+def test_without_top(checkpoint):
+    whole = kzoo.create_model("resnet20_cifar", weights=checkpoint)
+    features = kzoo.create_model("resnet20_cifar", weights=checkpoint, include_top=False, pooling="avg")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), "uint8")
+    logits = np.asarray(features(images)) @ whole.get_layer("predictions").kernel.numpy()
+    logits += whole.get_layer("predictions").bias.numpy()
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(whole(images), probabilities, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(48, 32), (96, 96)])
+def test_other_sizes_have_the_same_weights(checkpoint, size):
+    model = kzoo.create_model("resnet20_cifar", weights=checkpoint, input_shape=(*size, 3))
+    same = kzoo.create_model("resnet20_cifar", weights=checkpoint)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), same.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("channels", [1, 4, 13])
+def test_other_channels(checkpoint, channels):
+    rgb = kzoo.create_model("resnet20_cifar", weights=checkpoint).get_layer("conv1_conv").kernel.numpy()
+    model = kzoo.create_model("resnet20_cifar", weights=checkpoint, input_shape=(32, 32, channels))
+    kernel = model.get_layer("conv1_conv").kernel.numpy()
+    if channels == 1:
+        np.testing.assert_allclose(kernel[:, :, 0], rgb.sum(axis=2), rtol=1e-6)
+    else:
+        repeated = np.stack([rgb[:, :, channel % 3] for channel in range(channels)], axis=2)
+        np.testing.assert_allclose(kernel, repeated * 3 / channels, rtol=1e-6)
+    # What the images are shifted and scaled by is the mean over the record's channels.
+    np.testing.assert_allclose(
+        model.get_layer("preprocessing").scale, [1 / (255 * (0.229 + 0.224 + 0.225) / 3)] * channels
+    )
+
+
+def test_a_grey_image_gives_about_what_it_gave_in_rgb(checkpoint):
+    grey = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1), "uint8")
+    one = kzoo.create_model("resnet20_cifar", weights=checkpoint, input_shape=(32, 32, 1), classifier_activation=None)
+    three = kzoo.create_model("resnet20_cifar", weights=checkpoint, classifier_activation=None)
+    found, expected = np.asarray(one(grey)), np.asarray(three(np.repeat(grey, 3, axis=-1)))
+    # The means of the three channels differ by less than 0.08 of 1.
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
+
+
+def test_saved_and_loaded_it_knows_its_classes_and_its_crop(files, tmp_path):
+    model = kzoo.create_model("inception_v1", weights=files / "bvlc_googlenet")
+    save_model(model, tmp_path / "net.keras")
+    loaded = kzoo.load_model(tmp_path / "net.keras")
+    assert metadata(loaded) == metadata(model)
+    photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), "uint8")
+    assert kzoo.predict(loaded, [photo]) == kzoo.predict(model, [photo])
+
+
+def test_a_file_that_is_known_by_no_hash(checkpoint, tmp_path):
+    tensors = read(checkpoint, "pytorch")
+    tensors["linear.bias"] = tensors["linear.bias"] + 1
+    safetensors.numpy.save_file(tensors, tmp_path / "mine.safetensors")
+    # The records of this model are PyTorch's pickles.
+    with pytest.raises(InvalidArgument, match=r"0 kinds of weights fit their format.*--like TAG"):
+        kzoo.create_model("resnet20_cifar", weights=tmp_path / "mine.safetensors")
+    shutil.copy(checkpoint, tmp_path / "copy.th")  # known by its content, not by its name
+    assert resolve("resnet20_cifar", tmp_path / "copy.th").record.tag == "cifar10"
+    content = bytearray(checkpoint.read_bytes())
+    (tmp_path / "other.th").write_bytes(content + b"x")
+    assert resolve("resnet20_cifar", tmp_path / "other.th").record.tag == "cifar10"  # the only kind in that format
+    assert resolve("resnet20_cifar", str(tmp_path / "other.th"), like="cifar10").path == tmp_path / "other.th"
+
+
+def test_several_kinds_of_one_format_must_be_told_apart(tmp_path):
+    (tmp_path / "mine.h5").write_bytes(b"nothing")
+    with pytest.raises(InvalidArgument) as caught:
+        resolve("resnet50", tmp_path / "mine.h5")
+    assert "2 kinds of weights fit their format" in str(caught.value)  # with the top and without
+    assert "Valid: keras_in1k, keras_in1k_notop." in str(caught.value)
+    assert resolve("resnet50", tmp_path / "mine.h5", like="keras_in1k").record.include_top
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "message"),
+    [
+        (
+            "resnet20_cifar",
+            "cifar100",
+            r"Unknown weights for resnet20_cifar. Received: 'cifar100'. Did you mean 'cifar10'",
+        ),
+        ("plain20_cifar", "imagenet", "Unknown model with pretrained weights. Received: 'plain20_cifar'"),
+        ("resnet20_cifar", 3, "weights must be a tag, a path or None. Received: 3."),
+    ],
+)
+def test_what_is_no_weights(model, weights, message):
+    with pytest.raises(InvalidArgument, match=message):
+        kzoo.create_model(model, weights=weights)
+
+
+def test_no_such_path(tmp_path):
+    with pytest.raises(InvalidArgument, match=r"No such weights. Received: .*absent.th.*Valid: cifar10"):
+        kzoo.create_model("resnet20_cifar", weights=tmp_path / "absent.th")
+
+
+def test_weights_of_another_model_leave_nothing_half_done(checkpoint, files):
+    with pytest.raises(WeightsError, match="The weights do not fit resnet32_cifar"):
+        kzoo.create_model("resnet32_cifar", weights=resolve("resnet32_cifar", checkpoint, like="cifar10"))
+    with pytest.raises(InvalidArgument, match="These are weights for resnet20_cifar"):
+        kzoo.create_model("resnet32_cifar", weights=resolve("resnet20_cifar", checkpoint))
+
+
+def test_nothing_is_downloaded(monkeypatch):
+    import socket
+
+    def refuse(*_):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for model, tag in (("resnet50", "keras_in1k"), ("resnet18", "tv_in1k"), ("inception_v1", "bvlc_in1k")):
+        with pytest.raises(WeightsError, match=f"kzoo weights fetch {model} {tag}"):
+            kzoo.create_model(model, weights=tag)
