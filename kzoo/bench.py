@@ -165,17 +165,18 @@ def measure_precisions(
     work = Work("train-step", model, images or IMAGES[is_small])
     batch = batch_size or BATCH_SIZE[is_small]
     machine = probe()
-    slow = [p for p in precisions if p == "mixed_float16" and not machine.gpus and len(precisions) > 1]
+    slow = [p for p in precisions if p == "mixed_float16" and not machine.gpus]
     contenders = [Contender("kzoo.train", p, batch, "kzoo", "kzoo") for p in precisions if p not in slow]
-    rows = _compare(work, contenders, rounds)
+    rows = _compare(work, contenders, rounds) if contenders else []
     for precision in slow:
         few = FEW_IMAGES[is_small]
-        [row] = _compare(replace(work, images=few), [Contender("kzoo.train", precision, few, "kzoo", "kzoo")], 1)
-        rows.append({**row, "ratio": row["images_per_second"] / rows[0]["images_per_second"]})
+        rows += _compare(replace(work, images=few), [Contender("kzoo.train", precision, few, "kzoo", "kzoo")], 1)
+        rows[-1]["ratio"] = rows[-1]["images_per_second"] / rows[0]["images_per_second"]
     return {
         **asdict(work),
         "rounds": rounds,
         "rows": [{**row, **footprint(model, row["precision"])} for row in rows],
+        "gpus": list(machine.gpus),
         "machine": f"{machine.cpu}, {machine.cores} cores",
     }
 

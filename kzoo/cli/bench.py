@@ -82,8 +82,8 @@ def _precisions(model, against, precision, sizes, json) -> None:
         ],
     )
     _print_conditions(result)
-    if any(r["precision"] == "mixed_float16" and r["ratio"] < 0.1 for r in result["rows"]):
-        print("mixed_float16 was measured on its one batch: this processor has no kernels for it. Use mixed_bfloat16.")
+    if not result["gpus"] and any(r["precision"] == "mixed_float16" for r in result["rows"]):
+        print("mixed_float16 was measured on a single small batch: CPUs have no kernels for it. Use mixed_bfloat16.")
 
 
 def _speed_and_memory(row) -> tuple[str, str, str]:

@@ -128,9 +128,8 @@ class TrainConfig:
         """
         if self.learning_rate is not None:
             return self.learning_rate
-        batch_size = (self.batch_size or REFERENCE_BATCH_SIZE) * self.gradient_accumulation_steps
-        ratio = batch_size / REFERENCE_BATCH_SIZE
-        return LEARNING_RATES[self.optimizer] * (ratio if self.optimizer == "sgd" else ratio**0.5)
+        images = (self.batch_size or REFERENCE_BATCH_SIZE) * self.gradient_accumulation_steps
+        return default_learning_rate(self.optimizer, images)
 
     @property
     def decay(self) -> float:
@@ -215,13 +214,22 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
     if config.augment == "auto":
         base = re.split("[/:]", name)[0]  # of "emnist/letters" or "mnist:3.0.1"
         config = replace(config, augment=augmentation.RECOMMENDED.get(base, "none"))
+    if config.learning_rate is None:
+        batch_size = config.batch_size or default_batch_size(images, image_shape)
+        images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
+        config = replace(config, learning_rate=default_learning_rate(config.optimizer, images_in_a_step))
     return replace(
         config,
-        learning_rate=config.peak_learning_rate,
         weight_decay=config.decay,
         warmup_epochs=config.warmup,
         decay_epochs=config.step_epochs,
     )
+
+
+def default_learning_rate(optimizer: str, images: int) -> float:
+    """The highest learning rate for a number of images in a step; see `TrainConfig.peak_learning_rate`."""
+    ratio = images / REFERENCE_BATCH_SIZE
+    return LEARNING_RATES[optimizer] * (ratio if optimizer == "sgd" else ratio**0.5)
 
 
 def default_batch_size(images: int, image_shape: tuple) -> int:

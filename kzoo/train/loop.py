@@ -65,7 +65,8 @@ def fit(
         overwrite: Whether a run that is in `run_dir` may be deleted.
         callbacks: Of `keras.callbacks`. Their `model` is the one in training, in the training precision. One that sets
             `model.optimizer.learning_rate` takes it over from the schedule from there on. The hooks of a batch are
-            called once for each execution of several steps, as in Keras.
+            called once for each execution of several steps, as in Keras. What is saved with `ema_momentum` is the
+            average, which weights that a callback sets do not reach.
 
     Raises:
         InvalidArgument: Arguments that do not fit together.
@@ -141,11 +142,13 @@ def move(run_dir: Path, strategy: Strategy | None, devices: str | None) -> None:
     """Write into config.json that the run goes on with another strategy or on other devices, where one is given."""
     if strategy is None and devices is None:
         return
-    config = replace(runs.read_config(run_dir)["train"], strategy=strategy or "auto", devices=devices)
+    record = runs.read_config(run_dir)
+    config = replace(record["train"], strategy=strategy or "auto", devices=devices)
+    requested = {**record.get("requested", {}), "strategy": config.strategy}
     config, reasons = resolve(config, probe())
     for reason in reasons:
         console.log(reason)
-    runs.update_config(run_dir, train=runs.to_dict(config))
+    runs.update_config(run_dir, train=runs.to_dict(config), requested=requested)
 
 
 def load(run_dir: str | Path, which: str = "best"):

@@ -28,7 +28,7 @@ def create_optimizer(config: TrainConfig):
 class _LearningRateNoted(keras.optimizers.Optimizer):
     """An optimizer that knows whether somebody, a callback of Keras say, has set its learning rate."""
 
-    learning_rate_was_set = False
+    _set, _begun = False, None
 
     @property
     def learning_rate(self):
@@ -38,12 +38,17 @@ class _LearningRateNoted(keras.optimizers.Optimizer):
     @learning_rate.setter
     def learning_rate(self, value):
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
-        self.learning_rate_was_set = True
+        self._set = True
 
     def begin_learning_rate(self, value):
         """Assign the schedule's rate, which does not count as set."""
         self._learning_rate.assign(value)
-        self.learning_rate_was_set = False
+        self._set, self._begun = False, float(self._learning_rate.numpy())
+
+    @property
+    def learning_rate_was_set(self) -> bool:
+        """Whether it was set since, to whatever value, or its variable was assigned another one."""
+        return self._set or float(self._learning_rate.numpy()) != self._begun
 
 
 class SGD(_LearningRateNoted, keras.optimizers.SGD):

@@ -23,6 +23,7 @@ from kzoo.classifier import (
     output_layer,
     without_auxiliary_heads,
 )
+from kzoo.errors import InvalidArgument
 from kzoo.train.config import TrainConfig
 from kzoo.train.optimizers import create_optimizer
 from kzoo.train.strategy import assign_here, average_statistics, statistics
@@ -126,20 +127,32 @@ class TrainStep:
             examples = weight * tf.cast(tf.size(labels), tf.float32)
             # Szegedy et al., 2015, section 5: "the losses of the auxiliary classifiers were weighted by 0.3".
             loss = (total + self.config.auxiliary_weight * sum(auxiliary)) / replica.all_reduce("SUM", examples)
-            if self.model.losses:
-                loss += tf.add_n(self.model.losses) / self.strategy.num_replicas_in_sync
+            for penalty in self.model.losses:
+                loss += tf.cast(penalty, tf.float32) / self.strategy.num_replicas_in_sync
             scaled = loss if self.loss_scale is None else loss * self.loss_scale
+        self._check_losses()
         weights = [v.value for v in self.model.trainable_variables]
         gradients = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         average_statistics(self.model)
         return gradients, tf.stack([total, weight * _correct(labels, logits), examples, 0.0, *auxiliary])
+
+    def _check_losses(self):
+        """Refuse losses of activations on several replicas, after they are there: Keras keeps them in the layers.
+
+        Replicas share the layers, and each clears what another has put there.
+        """
+        if self.strategy.num_replicas_in_sync > 1 and any(layer._losses for layer in self.model._flatten_layers()):
+            raise InvalidArgument(
+                "A model with losses of activations (activity_regularizer, add_loss) trains on one device only. "
+                f"Received: {self.strategy.num_replicas_in_sync} replicas. Use --strategy one, or regularize weights."
+            )
 
     def _accumulate(self, batches, count):
         """The gradients of the mean loss of the next `count` batches together, and each replica's sums."""
 
         def zeros():
             weights = self.model.trainable_variables
-            return [tf.zeros(v.shape) for v in weights], tf.zeros([4 + len(self.heads)])
+            return [tf.zeros(v.shape, v.dtype) for v in weights], tf.zeros([4 + len(self.heads)])
 
         def examples_of(sums):
             return tf.distribute.get_replica_context().all_reduce("SUM", sums[2])
@@ -147,11 +160,12 @@ class TrainStep:
         def add(gradients, sums, *batch):
             more, more_sums = self._part(*batch)
             examples = examples_of(more_sums)
-            return [g + examples * m for g, m in zip(gradients, more, strict=True)], sums + more_sums
+            weighted = [g + tf.cast(examples, g.dtype) * m for g, m in zip(gradients, more, strict=True)]
+            return weighted, sums + more_sums
 
         def mean(gradients, sums):
             examples = examples_of(sums)
-            return [g / examples for g in self._reduce(gradients)]
+            return [g / tf.cast(examples, g.dtype) for g in self._reduce(gradients)]
 
         def body(done, gradients, sums):
             return done + 1, *self.strategy.run(add, args=(gradients, sums, *next(batches)))
@@ -203,7 +217,7 @@ class TrainStep:
     def _apply(self, gradients, scale):
         """Update the weights from gradients that are already summed over the replicas."""
         variables = self.model.trainable_variables
-        gradients = [g / scale for g in gradients] if self.loss_scale is not None else list(gradients)
+        gradients = [g / tf.cast(scale, g.dtype) for g in gradients] if self.loss_scale is not None else list(gradients)
         if self.config.optimizer != "adamw" and self.config.decay:
             gradients = [
                 g + self.config.decay * v.value if decayed else g
@@ -224,8 +238,10 @@ class TrainStep:
         steps = tf.cast(self.optimizer.iterations.value, tf.float32)
         momentum = tf.minimum(self.config.ema_momentum, (1 + steps) / (10 + steps))
         for average, weight in zip(averages, self.classifier.weights, strict=True):
-            old = tf.identity(average.value)
-            assign_here(average, old + (1 - momentum) * (tf.identity(weight.value) - old))
+            old, new = tf.identity(average.value), tf.identity(weight.value)
+            if new.dtype.is_floating:  # not a count
+                new = old + tf.cast(1 - momentum, new.dtype) * (new - old)
+            assign_here(average, new)
 
     def _evaluate(self, images, labels, weight):
         """One global batch: (3,), the sum of losses, correct, examples."""

@@ -17,8 +17,14 @@ def create_strategy(config: TrainConfig, kind: str, count: int):
     """The strategy for `count` devices of `kind` ("cpu" or "gpu"); the caller has resolved them.
 
     Raises:
+        InvalidArgument: Called in the scope of another strategy.
         KzooError: TensorFlow cannot provide the devices, with the next step.
     """
+    if tf.distribute.has_strategy():
+        raise InvalidArgument(
+            "kzoo.train makes its own strategy. Received: a call within strategy.scope(). Leave the scope, and say "
+            "which devices with TrainConfig(strategy=..., devices=...)."
+        )
     if config.strategy == "one":
         keep_off_the_gpu = kind == "cpu" and tf.config.list_physical_devices("GPU")
         return tf.distribute.OneDeviceStrategy("/cpu:0") if keep_off_the_gpu else tf.distribute.get_strategy()
@@ -129,8 +135,9 @@ def give_each_replica_its_own_seeds(model) -> None:
 
 
 def statistics(model) -> list:
-    """The variables that a forward pass in training changes, such as moving means; seeds of random layers are not."""
-    return [v for v in model.non_trainable_variables if tf.as_dtype(v.dtype).is_floating]
+    """The variables that a forward pass in training may change, such as moving means; frozen weights are not."""
+    own = {id(v): v for layer in model._flatten_layers() for v in layer._non_trainable_variables}
+    return [v for v in own.values() if tf.as_dtype(v.dtype).is_floating]
 
 
 def average_statistics(model) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kzoo import augment, console
 from kzoo.backend import keras, tf
-from kzoo.errors import TrainingDiverged, TrainingInterrupted
+from kzoo.errors import InvalidArgument, TrainingDiverged, TrainingInterrupted
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig
@@ -37,6 +37,7 @@ class State:
     # Of the current epoch: loss, correct, examples, skipped steps, and the loss of each auxiliary head. Empty before
     # its first step.
     sums: list[float] = field(default_factory=list)
+    learning_rate: float = 0.0  # of the last step
     seconds: float = 0.0  # spent on the current epoch
     history: list[dict] = field(default_factory=list)
     best: list[float] | None = None  # validation accuracy and minus the loss of the best epoch
@@ -67,7 +68,7 @@ class Trainer:
         self.steps_at_once = config.steps_per_execution or 1
         self.step.model.stop_training = False
         self.callbacks = keras.callbacks.CallbackList(
-            list(callbacks), model=self.step.model, epochs=config.epochs, steps=self.steps, verbose=0
+            _checked(callbacks), model=self.step.model, epochs=config.epochs, steps=self.steps, verbose=0
         )
 
     def restore(self, record):
@@ -100,13 +101,18 @@ class Trainer:
         total = config.epochs * self.steps
         with _deferred_interrupt() as interrupted, console.progress("training", total) as advance:
             advance(state.epoch * self.steps + state.step, "")
-            self.callbacks.on_train_begin()
-            while state.epoch < config.epochs and not self._is_stopping_early():
+            self._call_back("on_train_begin")
+            # An epoch that a callback has stopped is ended first, also after a kill.
+            while state.epoch < config.epochs and (state.step or not self._is_stopping_early()):
                 self.train_epoch(interrupted, advance)
                 self._end_epoch()
                 if interrupted.is_set() and state.epoch < config.epochs:
                     raise self._interruption()
-            self.callbacks.on_train_end()
+            self._call_back("on_train_end")
+            if self.callbacks.callbacks:  # one of which may have put other weights back
+                self._save_model(runs.LAST)
+                if self.validation_data is None:
+                    self._save_model(runs.BEST)
 
     def train_epoch(self, interrupted, advance):
         """Train to the end of the current epoch; `interrupted` is an event, `advance` tells of progress."""
@@ -119,9 +125,8 @@ class Trainer:
             start_batch=state.step * config.gradient_accumulation_steps,
             augment=self.augment,
         )
-        if state.step == 0:
-            self._call_back("on_epoch_begin", state.epoch)
-        while state.step < self.steps and not state.stopped:
+        self._call_back("on_epoch_begin", state.epoch)
+        while state.step < self.steps and not (state.stopped and state.step):
             started = time.monotonic()
             count = min(self.steps_at_once, self.steps - state.step)
             self._call_back("on_train_batch_begin", state.step)
@@ -152,7 +157,7 @@ class Trainer:
                 self._stop_diverged(f"The loss became {row[~np.isfinite(row)][0]}", step, rate)
             before = state.sums or [0.0] * len(row)
             state.sums = [total + float(value) for total, value in zip(before, row, strict=True)]
-        state.step += len(steps)
+        state.step, state.learning_rate = state.step + len(steps), rates[-1]
 
     def _running_means(self) -> dict[str, float]:
         """Loss and accuracy of the current epoch so far."""
@@ -181,7 +186,7 @@ class Trainer:
         getattr(self.callbacks, hook)(*arguments)
         if optimizer.learning_rate_was_set:
             state.callback_rate = float(optimizer.learning_rate.numpy())
-        state.stopped = bool(self.step.model.stop_training)
+        state.stopped = state.stopped or bool(self.step.model.stop_training)
 
     def _stop_diverged(self, what, step, rate):
         """Go back to the newest checkpoint, whose weights are finite, and stop."""
@@ -207,13 +212,12 @@ class Trainer:
         """Validate, then write models, checkpoint and history; killed in between, all of it is done again."""
         self._check_weights()
         state = self.state
-        rate = self._learning_rate(state.step - 1)
-        row = {"epoch": state.epoch + 1, "learning_rate": rate, **self._running_means()}
+        row = {"epoch": state.epoch + 1, "learning_rate": state.learning_rate, **self._running_means()}
         if self.validation_data is not None:
             row["val_loss"], row["val_accuracy"] = self._validate()
             if not math.isfinite(row["val_loss"]):
                 self._stop_diverged(
-                    f"The validation loss became {row['val_loss']}", self.steps - 1, row["learning_rate"]
+                    f"The validation loss became {row['val_loss']}", state.step - 1, row["learning_rate"]
                 )
         if self.step.loss_scale is not None:
             self._report_overflow(row)
@@ -238,17 +242,19 @@ class Trainer:
         skipped, scale = int(self.state.sums[3]), float(self.step.loss_scale.numpy())
         row["skipped_steps"], row["loss_scale"] = skipped, scale
         if skipped:
-            console.log(f"float16 overflowed in {skipped} of {self.steps} steps, which were skipped; scale {scale:g}")
+            console.log(
+                f"float16 overflowed in {skipped} of {self.state.step} steps, which were skipped; scale {scale:g}"
+            )
 
     def _validate(self):
         """Loss and accuracy on the validation data, in the training precision."""
-        self.callbacks.on_test_begin()
+        self._call_back("on_test_begin")
         totals = [0.0, 0.0, 0.0]
         for batch in self._batches(self.validation_data):
             sums = self.step.evaluate(*batch).numpy()
             totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
         loss, accuracy = totals[0] / totals[2], totals[1] / totals[2]
-        self.callbacks.on_test_end({"loss": loss, "accuracy": accuracy})
+        self._call_back("on_test_end", {"loss": loss, "accuracy": accuracy})
         return loss, accuracy
 
     def _judge(self, row) -> bool:
@@ -311,6 +317,14 @@ class Trainer:
             f"kzoo train --resume {self.dir}" if self.is_from_command_line else f"kzoo.train.resume({str(self.dir)!r})"
         )
         return TrainingInterrupted(f"Interrupted in {where}. Continue with: {how}")
+
+
+def _checked(callbacks) -> list:
+    callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise InvalidArgument(f"callbacks must be of keras.callbacks.Callback. Received: {callback!r}.")
+    return callbacks
 
 
 def _adjust(steps_at_once: int, seconds_per_step: float) -> int:

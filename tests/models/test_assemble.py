@@ -7,6 +7,7 @@ import kzoo
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.models import _assemble
+from kzoo.weights import record
 
 MODELS = ["mnist_net", "resnet20_cifar"]
 
@@ -136,7 +137,7 @@ def test_preprocessing_of_other_channel_counts_is_the_mean_over_channels():
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])
 def test_preprocessing_is_keras_applications(mode, channels):
-    preprocessing = getattr(_assemble, mode.upper())
+    preprocessing = getattr(record, mode.upper())
     images = keras.Input((5, 4, channels))
     outputs = keras.Model(images, _assemble._preprocess(preprocessing, images))(pixels((5, 4, channels)))
     if channels == 3:

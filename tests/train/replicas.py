@@ -10,6 +10,7 @@ import numpy as np
 from kzoo.backend import keras, tf
 from kzoo.errors import InvalidArgument
 from kzoo.layers import BatchNormalization, Conv2D
+from kzoo.saving import load_model
 from kzoo.train import TrainConfig, evaluate, fit, load
 from kzoo.train.precision import dtype_policy
 from kzoo.train.step import TrainStep
@@ -111,15 +112,18 @@ def parity():
 
 
 def _parity(config):
-    """Fifty batches on one device and on two, with uneven tails, and with one image for two replicas."""
-    sizes = ([16] * 11 + [7]) * 4 + [2, 1]
+    """Fifty steps on one device and on two, with uneven tails, and with one image for two replicas."""
+    count = 50 * config.gradient_accumulation_steps
+    sizes = (([16] * 11 + [7]) * count)[: count - 2]
+    sizes += [2, 1]
     batches = [examples(size, seed) for seed, size in enumerate(sizes)]
     class_weights = [0.5, 2.0, 1.0, 1.0, 1.5]
     one, two = (make_step(strategy, config, class_weights) for strategy in (ONE, MIRRORED))
     one_sums, two_sums = take(one, batches), take(two, batches)
     start = build()
     return {
-        "variables": difference(two.variables, one.variables),
+        "model": difference(two.model.weights, one.model.weights),
+        "all": difference(two.variables, one.variables),
         "sums": float(np.abs(one_sums - two_sums).max() / one_sums.max()),
         "moved": difference(one.model.weights, start.weights),
         "steps": len(one_sums),
@@ -263,6 +267,56 @@ class Nothing(keras.layers.Layer):
 
 def _functions(graph):
     return [function.graph for function in graph._functions.values() if hasattr(function, "graph")]
+
+
+def frozen():
+    """What a step reduces where only the classifier trains, and whether the rest keeps its bits."""
+    with MIRRORED.scope():
+        model = build()
+        for layer in model.layers[:-1]:
+            layer.trainable = False
+        step = TrainStep(model, TrainConfig(precision="float32"))
+    before = [w.copy() for w in model.get_weights()]
+    take(step, [examples(8)] * 3)
+    graph = step.train.get_concrete_function(
+        feed(MIRRORED, [examples(4)]), tf.constant([0.1]), tf.constant([1], tf.int32)
+    ).graph
+    reduced = [op for g in [graph, *_functions(graph)] for op in g.get_operations() if op.type == "CollectiveReduceV2"]
+    return {
+        "values": sum(int(np.prod(op.inputs[0].shape.as_list() or [1])) for op in reduced) // 2,
+        "trainable": sum(int(np.prod(v.shape)) for v in model.trainable_weights),
+        "same": [np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)],
+    }
+
+
+def activity_losses():
+    """A loss of activations, which Keras keeps in the layer that the replicas share."""
+
+    def build_with_activity_loss():
+        dense = keras.layers.Dense(CLASSES, activity_regularizer="l2")
+        return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), dense])
+
+    config = TrainConfig(epochs=1, precision="float32", strategy="mirrored", devices="cpu:2")
+    try:
+        fit(build_with_activity_loss, pixels(16), config=config)
+    except InvalidArgument as error:
+        return str(error)
+    return None
+
+
+def callbacks():
+    """One that lowers the learning rate, and one that saves."""
+    folder = Path(tempfile.mkdtemp())
+    lower = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=1e6)
+    keep = keras.callbacks.ModelCheckpoint(folder / "saved.keras")
+    config = TrainConfig(
+        epochs=3, batch_size=8, precision="float32", strategy="mirrored", devices="cpu:2", learning_rate=0.01,
+        schedule="constant",
+    )  # fmt: skip
+    result = fit(build, pixels(32), pixels(16), config, folder / "run", callbacks=[lower, keep])
+    saved, last = (m.get_weights() for m in (load_model(folder / "saved.keras"), load(folder / "run", "last")))
+    same = all(np.array_equal(a, b) for a, b in zip(saved, last, strict=True))
+    return {"rates": result.history["learning_rate"], "same": same}
 
 
 def gradients_are_reduced_once():

@@ -1,9 +1,12 @@
 """Keras's callbacks on kzoo's loop: they find what they look for, and what they do has its effect."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from kzoo.backend import keras
+from kzoo.errors import InvalidArgument
 from kzoo.saving import load_model
 from kzoo.train import TrainConfig, evaluate, fit, load, resume
 
@@ -135,3 +138,77 @@ def test_the_rate_that_a_callback_set_survives_an_interruption(digits, tmp_path)
         fit(build, *digits, config=config, run_dir=tmp_path / "run", callbacks=[Interrupt()])
     result = resume(tmp_path / "run")
     assert result.history["learning_rate"] == pytest.approx([0.003, 0.003])
+
+
+@pytest.mark.parametrize("hook", ["on_train_begin", "on_test_end", "on_epoch_end", "on_train_batch_end"])
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_rate_set_anywhere_holds_from_there_on(digits, hook, assign):
+    class SetRate(keras.callbacks.Callback):
+        pass
+
+    def set_rate(self, *_, logs=None):
+        if assign:
+            self.model.optimizer.learning_rate.assign(0.001)
+        else:
+            self.model.optimizer.learning_rate = 0.001
+
+    setattr(SetRate, hook, set_rate)
+    config = TrainConfig(**CONFIG, epochs=2, learning_rate=0.01, schedule="constant", steps_per_execution=5)
+    rates = fit(build, *digits, config=config, callbacks=[SetRate()]).history["learning_rate"]
+    at_once = hook in ("on_train_begin", "on_train_batch_end")
+    assert rates == pytest.approx([0.001 if at_once else 0.01, 0.001])
+
+
+def test_stopped_at_an_epochs_beginning(digits):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    result = fit(build, *digits, config=TrainConfig(**CONFIG, epochs=9), callbacks=[Stop()])
+    assert result.history["epoch"] == [1, 2]  # the second after one execution
+
+
+def test_stopped_within_an_epoch_and_killed_before_its_end(digits, tmp_path, monkeypatch):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch >= 9
+
+    config = TrainConfig(**{**CONFIG, "checkpoint_seconds": 0}, epochs=9, steps_per_execution=5)
+    monkeypatch.setattr("kzoo.train.trainer.Trainer._validate", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(build, *digits, config=config, run_dir=tmp_path / "run", callbacks=[Stop()])
+    monkeypatch.undo()
+    result = resume(tmp_path / "run")
+    assert result.history["epoch"] == [1]
+    assert result.history["learning_rate"][0] > 0
+    assert (tmp_path / "run" / "best.keras").exists()
+
+
+def test_weights_put_back_at_the_end_are_saved(digits, tmp_path):
+    keep = keras.callbacks.EarlyStopping("loss", patience=1, min_delta=1e6, restore_best_weights=True)
+    fit(build, digits[0], config=TrainConfig(**CONFIG, epochs=5), run_dir=tmp_path / "run", callbacks=[keep])
+    for which in ("best", "last"):
+        for found, kept in zip(load(tmp_path / "run", which).get_weights(), keep.best_weights, strict=True):
+            np.testing.assert_array_equal(found, kept)
+
+
+def test_an_epochs_beginning_is_told_again_after_a_resume(digits, tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 14:
+                raise KeyboardInterrupt
+
+    config = TrainConfig(**{**CONFIG, "checkpoint_seconds": 0}, epochs=1, steps_per_execution=5)
+    with pytest.raises(KeyboardInterrupt):
+        fit(build, *digits, config=config, run_dir=tmp_path / "run", callbacks=[Interrupt()])
+    recorder = Recorder()
+    resume(tmp_path / "run", callbacks=[recorder])
+    assert recorder.calls == ["train begin", "epoch 0 begin", "test begin", "epoch 0 end", "train end"]
+
+
+def test_one_callback_will_do_and_anything_else_will_not(digits):
+    recorder: Any = Recorder()
+    fit(build, *digits, config=TrainConfig(**CONFIG, epochs=1), callbacks=recorder)
+    assert recorder.calls[-1] == "train end"
+    with pytest.raises(InvalidArgument, match=r"callbacks must be of keras.callbacks.Callback. Received: 'CSVLogger'"):
+        fit(build, *digits, config=TrainConfig(**CONFIG), callbacks=["CSVLogger"])

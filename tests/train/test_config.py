@@ -158,3 +158,8 @@ def test_unknown_option():
 def test_it_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_step_has_no_more_images_than_there_are():
+    config = TrainConfig(optimizer="sgd", batch_size=32, gradient_accumulation_steps=1000)
+    assert settle_for_data(config, "mine", 64, (32, 32, 3)).learning_rate == 0.1 * 64 / 256

@@ -72,7 +72,10 @@ def test_the_run_directory_is_complete(finished, digits):
     record = json.loads((run_dir / "config.json").read_text())
     assert record["train"]["precision"] == "float32"
     assert record["train"]["strategy"] == "one"
-    load = {"name": "digits", "data_dir": None, "image_size": None, "channels": None, "on_bad_image": "stop"}
+    load = {
+        "name": "digits", "data_dir": None, "image_size": None, "channels": None, "crop_fraction": 1.0,
+        "on_bad_image": "stop",
+    }  # fmt: skip
     assert record["data"] == {
         part: {
             "load": load,

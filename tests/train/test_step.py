@@ -478,3 +478,22 @@ def test_finite_or_not():
     for bad in (np.nan, np.inf):
         model.layers[-1].bias.assign([0.0, bad, 0.0])
         assert not step.is_finite()
+
+
+def test_averages_and_accumulation_take_weights_of_any_dtype():
+    normalization = keras.layers.Normalization(axis=None)  # whose count of images is an integer
+    normalization.adapt(np.arange(12, dtype="float32"))
+    layers = [normalization, keras.layers.Flatten(), keras.layers.Dense(3, dtype="float64"), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((2, 2, 1)), *layers])
+    config = TrainConfig(ema_momentum=0.9, gradient_accumulation_steps=2, precision="float32")
+    step = TrainStep(model, config)
+    train(step, [batch(6, 0), batch(6, 1)], [0.1], [2])
+    assert step.is_finite()
+    assert [v.dtype for v in step.judged.weights] == [v.dtype for v in model.weights]
+
+
+def test_losses_of_activations_in_half_precision():
+    with dtype_policy("mixed_bfloat16"):
+        hidden = keras.layers.Dense(3, activity_regularizer="l2")
+        model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(), hidden, keras.layers.Dense(3)])
+    assert np.isfinite(train(TrainStep(model, TrainConfig(precision="mixed_bfloat16")), [batch()], [0.1])).all()
