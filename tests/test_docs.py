@@ -51,6 +51,6 @@ def test_the_page_of_the_weights(load_recipe):
     page = recipe.PAGE.read_text(encoding="utf-8")
     assert page == recipe.page()
     commands = re.findall(r"^\$ kzoo (weights [^#\n]*)", page, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         app.parse_args(command.split(), exit_on_error=False, print_error=False)

@@ -26,7 +26,7 @@ for _name, _function, _help in (
     ("train", "train:command", "Train a model on a dataset, or resume a run."),
     ("evaluate", "evaluate:command", "Score a trained model on labelled images."),
     ("predict", "predict:command", "Classify images with a trained model."),
-    ("weights", "weights:app", "List, fetch and verify pretrained weights."),
+    ("weights", "weights:app", "List, fetch, verify and add pretrained weights."),
     ("bench", "bench:command", "Measure kzoo against plain Keras on this machine."),
     ("doctor", "doctor:command", "Tell what kzoo would use on this machine, and what is wrong."),
 ):

@@ -1,4 +1,4 @@
-"""`kzoo weights`: list, fetch, verify, path."""
+"""`kzoo weights`: list, fetch, add, verify, path."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -12,9 +12,8 @@ from kzoo.weights import checks, store
 from kzoo.weights.places import on_disk
 from kzoo.weights.record import Record
 from kzoo.weights.registry import get_record, list_weights
-from kzoo.weights.table import RECORDS
 
-app = App(name="weights", help="List, fetch and verify pretrained weights.")
+app = App(name="weights", help="List, fetch, verify and add pretrained weights.")
 
 
 @app.command(name="list")
@@ -26,7 +25,7 @@ def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
     """
     records = list_weights(pattern)
     if not records:
-        raise unknown("model with pretrained weights", pattern, {record.model for record in RECORDS})
+        raise unknown("model with pretrained weights", pattern, {record.model for record in list_weights()})
     here = [next(on_disk(record), None) for record in records]
     if json:
         found = zip(records, here, strict=True)
@@ -70,6 +69,28 @@ def fetch_command(
     _print_path(record, store.fetch(record, source=source), json)
 
 
+@app.command(name="add")
+def add_command(
+    run: str,
+    /,
+    *,
+    tag: Annotated[str, Parameter(name="--name")],
+    overwrite: bool = False,
+    json: Json = False,
+) -> None:
+    """Keep a model of your own as pretrained weights in your cache: a tag, usable wherever a tag is.
+
+    Args:
+        run: A finished run directory, whose best model is taken, or a .keras file of a model of `kzoo list`.
+        tag: What to call the weights: small letters, digits, ".", "_" and "-".
+        overwrite: Replace weights of your own that have this name.
+    """
+    from kzoo.adding import add_weights
+
+    record = add_weights(run, tag, overwrite=overwrite)
+    _print_path(record, store.require(record), json)
+
+
 @app.command(name="verify")
 def verify_command(model: str = "*", tag: str | None = None, /, *, json: Json = False) -> None:
     """Hash the weights that are on this machine; fails if any is not what its record says.
@@ -80,7 +101,7 @@ def verify_command(model: str = "*", tag: str | None = None, /, *, json: Json = 
     """
     records = list_weights(model) if tag is None else [get_record(model, tag)]
     if not records:
-        raise unknown("model with pretrained weights", model, {record.model for record in RECORDS})
+        raise unknown("model with pretrained weights", model, {record.model for record in list_weights()})
     if tag is None:
         records = [record for record in records if next(on_disk(record), None)]
     results = [_verify(record) for record in records]
@@ -92,8 +113,7 @@ def verify_command(model: str = "*", tag: str | None = None, /, *, json: Json = 
         print_table(columns, rows)
     wrong = [result for result in results if not result["right"]]
     if wrong:
-        again = f"Fetch them again: kzoo weights fetch {wrong[0]['model']} {wrong[0]['tag']}."
-        raise WeightsError(f"{len(wrong)} of {len(results)} weights are not right. {wrong[0]['problem']} {again}")
+        raise WeightsError(f"{len(wrong)} of {len(results)} weights are not right. {wrong[0]['problem']}")
 
 
 @app.command(name="path")
@@ -114,7 +134,7 @@ def _verify(record: Record) -> dict:
     try:
         store.verify(record)
     except WeightsError as error:
-        problem = str(error)
+        problem = f"{error} {store.remedy(record)}" if place else str(error)
     return {
         "model": record.model,
         "tag": record.tag,

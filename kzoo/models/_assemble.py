@@ -107,7 +107,8 @@ def _load(model, chosen: Chosen, *, with_head, classes):
     tensors = read(chosen.path, record.format)
     convert(tensors, model, record.source, head=head, bgr=record.preprocessing.channel_order == "bgr")
     if head:
-        set_metadata(model, class_names=labels.names(record.labels), crop_fraction=record.crop_fraction)
+        class_names = None if record.labels is None else labels.names(record.labels)
+        set_metadata(model, class_names=class_names, crop_fraction=record.crop_fraction)
     elif with_head:
         had = f"its {record.classes} classes" if record.include_top else "no classifier"
         console.log(

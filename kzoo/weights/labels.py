@@ -14,12 +14,14 @@ DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def names(labels: str) -> tuple[str, ...]:
-    """The names of the classes of a record's `labels`: "imagenet", "cifar10" or "mnist".
+def names(labels: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the classes of a record's `labels`: "imagenet", "cifar10", "mnist", or the names themselves.
 
     >>> names("imagenet")[281], len(names("imagenet"))
     ('tabby', 1000)
     """
+    if isinstance(labels, tuple):
+        return labels
     lists = {"imagenet": tuple(name for _, name in _imagenet()), "cifar10": CIFAR10, "mnist": DIGITS}
     if labels not in lists:
         raise unknown("list of labels", labels, lists)

@@ -1,7 +1,7 @@
 """The places on this machine where a record's files may be, by their names; what is in them is not looked at.
 
-First the cache (`home()`, set by KZOO_HOME), then the folders that KZOO_WEIGHTS_PATH names, then the Hugging Face hub's
-own cache.
+First the cache (`home()`, set by KZOO_HOME), then the folders that KZOO_WEIGHTS_PATH names, then kzoo's own package,
+then the Hugging Face hub's own cache.
 """
 
 import os
@@ -14,6 +14,8 @@ import platformdirs
 from kzoo.errors import WeightsError
 from kzoo.weights import hub
 from kzoo.weights.record import File, Record
+
+PACKAGED = Path(__file__).parent / "files"  # small enough to be a part of the wheel
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def cache_folder(record: Record) -> Path:
 def folders() -> list[Path]:
     """The folders that are searched for weights, the cache first."""
     own = os.environ.get("KZOO_WEIGHTS_PATH", "").split(os.pathsep)
-    return [home() / "weights", *(Path(folder).expanduser() for folder in own if folder)]
+    return [home() / "weights", *(Path(folder).expanduser() for folder in own if folder), PACKAGED]
 
 
 def on_disk(record: Record) -> Iterator[Place]:

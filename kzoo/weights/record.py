@@ -13,9 +13,11 @@ class File:
 
     `name` is its path in the cache, and in a user's folder of weights, with "/" between the parts. It is fetched from
     `url`, or from the repository `hub` of the Hugging Face hub (newest revision if `revision` is None), where its name
-    is the last part of `name`. What a file is checked against is the first of these that is known: `sha256`;
-    `sha256_prefix`, which PyTorch's authors put into names of files; `md5`, which is what Keras knows; for files of
-    the hub, the sha256 under which the hub's own cache keeps them.
+    is the last part of `name`. With neither it is not fetched: it travels with kzoo, or a user has added it.
+
+    What a file is checked against is the first of these that is known: `sha256`; `sha256_prefix`, which PyTorch's
+    authors put into names of files; `md5`, which is what Keras knows; for files of the hub, the sha256 under which the
+    hub's own cache keeps them.
     """
 
     name: str
@@ -72,19 +74,19 @@ class Record:
     """A set of weights for `model`, called `tag`.
 
     `source` says whose names and order of axes the tensors have, and `project` is the address of whoever trained
-    them. `labels` names the list of classes, in whose order the outputs are. `input_size` is (height, width, channels).
-    `include_top` is False where the file has no classifier.
+    them. `labels` names the list of classes, in whose order the outputs are, or is that list (None: they have no
+    names). `input_size` is (height, width, channels). `include_top` is False where the file has no classifier.
     """
 
     model: str
     tag: str
     source: Literal["keras", "timm", "torchvision", "bvlc", "akamaster", "kzoo"]
-    project: str
+    project: str | None
     licence: str | None
     format: Literal["safetensors", "pytorch", "keras_h5", "raw"]
     files: tuple[File, ...] = field(repr=False)
     classes: int
-    labels: Literal["imagenet", "cifar10", "mnist"]
+    labels: Literal["imagenet", "cifar10", "mnist"] | tuple[str, ...] | None
     input_size: tuple[int, int, int]
     preprocessing: Preprocessing
     accuracy: Accuracy | None = None

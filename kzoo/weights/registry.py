@@ -1,8 +1,9 @@
-"""Records by model and tag. Looking them up imports neither Keras nor TensorFlow, and reads no file."""
+"""Records by model and tag, the user's own included. Looking them up imports neither Keras nor TensorFlow."""
 
 import fnmatch
 
 from kzoo.errors import unknown
+from kzoo.weights import own
 from kzoo.weights.record import Record
 from kzoo.weights.table import IMAGENET, RECORDS
 
@@ -10,15 +11,17 @@ from kzoo.weights.table import IMAGENET, RECORDS
 def list_weights(model: str = "*") -> list[Record]:
     """List the records of pretrained weights of a model, or of all models that match a shell pattern.
 
-    A model's default comes first; a model without pretrained weights has none.
+    A model's default comes first, and what the user has added (`kzoo weights add`) last; a model without pretrained
+    weights has none.
 
     >>> [record.tag for record in list_weights("resnet18")]
     ['tv_in1k', 'a1_in1k']
     >>> list_weights("plain*")
     []
     """
-    names = fnmatch.filter(sorted({record.model for record in RECORDS}), model)
-    return [record for name in names for record in sorted(_of(name), key=_rank)]
+    records = (*RECORDS, *own.records())
+    names = fnmatch.filter(sorted({record.model for record in records}), model)
+    return [record for name in names for record in sorted((r for r in records if r.model == name), key=_rank)]
 
 
 def get_record(model: str, tag: str | None = None) -> Record:
@@ -36,7 +39,7 @@ def get_record(model: str, tag: str | None = None) -> Record:
     """
     records = list_weights(model)
     if model not in {record.model for record in records}:  # a pattern is no name
-        raise unknown("model with pretrained weights", model, {record.model for record in RECORDS})
+        raise unknown("model with pretrained weights", model, {record.model for record in list_weights()})
     if tag is None:
         return records[0]
     tags = {record.tag: record for record in records}
@@ -45,10 +48,6 @@ def get_record(model: str, tag: str | None = None) -> Record:
     if tag not in tags:
         raise unknown(f"weights for {model}", tag, tags, f"See kzoo weights list {model}.")
     return tags[tag]
-
-
-def _of(model):
-    return [record for record in RECORDS if record.model == model]
 
 
 def _rank(record):

@@ -8,6 +8,7 @@ from kzoo.weights import checks, store
 from kzoo.weights.places import place_below
 from kzoo.weights.record import Record
 from kzoo.weights.registry import get_record, list_weights
+from kzoo.weights.table import RECORDS
 
 # The formats that the end of a file's name may mean; a folder is of raw files.
 SUFFIXES = {
@@ -92,7 +93,7 @@ def _only_kind(model: str, path: Path) -> Record:
         # What else a record says (its figures, how images were scaled before the crop) does not concern the reading.
         (record.source, record.classes, record.labels, record.include_top, _numbers(record)): record
         for record in reversed(list_weights(model))
-        if record.format in formats
+        if record.format in formats and record in RECORDS  # adding a tag does not change what a path means
     }
     if len(kinds) == 1:
         return next(iter(kinds.values()))

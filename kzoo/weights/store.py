@@ -12,6 +12,7 @@ from kzoo.weights import checks, hub
 from kzoo.weights.download import download
 from kzoo.weights.places import Place, cache_folder, on_disk, place_below
 from kzoo.weights.record import File, Record
+from kzoo.weights.table import RECORDS
 
 
 def find(record: Record) -> Path | None:
@@ -81,7 +82,18 @@ def fetch(record: Record, *, source: str | Path | None = None) -> Path:
         ) from error
 
 
+def remedy(record: Record) -> str:
+    """The sentence that says how a record's weights come onto this machine."""
+    if record.files[0].url or record.files[0].hub:
+        return f"Fetch them: {_command(record)} (from a folder that has the files: --from DIR)."
+    if record in RECORDS:
+        return "They are a part of kzoo: install it again."
+    return f"Add them again: kzoo weights add RUN --name {record.tag} --overwrite."
+
+
 def _download(record: Record) -> Path:
+    if not (record.files[0].url or record.files[0].hub):
+        raise _absent(record)
     try:
         return _download_missing(record)
     except WeightsError as error:
@@ -93,7 +105,7 @@ def _download_missing(record: Record) -> Path:
         log(f"Fetching {record.tag} for {record.model} from huggingface.co/{record.files[0].hub}")
         return hub.fetch(record.files[0])
     place = place_below(cache_folder(record), record)
-    with _locked(cache_folder(record)):
+    with locked(cache_folder(record)):
         wanted = [(file, path) for file, path in zip(record.files, place.files, strict=True) if not _is(path, file)]
         if wanted:  # otherwise another process was first
             log(f"Fetching {record.tag} for {record.model} from {wanted[0][0].url}")
@@ -123,7 +135,7 @@ def _copy_from(source: Path, record: Record) -> Path:
             f"Missing: {str(missing)!r}."
         )
     target = place_below(cache_folder(record), record)
-    with _locked(cache_folder(record)):
+    with locked(cache_folder(record)):
         for file, path, copy in zip(record.files, found.files, target.files, strict=True):
             copy.parent.mkdir(parents=True, exist_ok=True)
             checks.check(path, file)
@@ -151,8 +163,7 @@ def _is(path: Path, file: File) -> bool:
 
 def _absent(record: Record) -> WeightsError:
     return WeightsError(
-        f"The weights are not on this machine. Received: {record.tag!r} for {record.model}. Fetch them: "
-        f"{_command(record)} (from a folder that has the files: --from DIR)."
+        f"The weights are not on this machine. Received: {record.tag!r} for {record.model}. {remedy(record)}"
     )
 
 
@@ -161,7 +172,7 @@ def _command(record: Record) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Wait until no other process writes to a record's folder. The system lets go of the lock when a process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
@@ -171,7 +182,7 @@ def _locked(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                log(f"Another process is fetching into {folder}; waiting for it.")
+                log(f"Another process is writing to {folder}; waiting for it.")
                 fcntl.flock(file, fcntl.LOCK_EX)
         except ImportError:  # Windows
             pass

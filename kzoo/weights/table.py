@@ -1,10 +1,7 @@
-"""Every set of pretrained weights that kzoo knows, as data. A model and a tag name one record.
-
-kzoo's own weights for mnist_net, tag "mnist", will be one more module of `records`.
-"""
+"""Every set of pretrained weights that kzoo knows, as data. A model and a tag name one record."""
 
 from kzoo.weights.record import Record
-from kzoo.weights.records import akamaster, bvlc, keras_applications, timm_hub, torchvision_models
+from kzoo.weights.records import akamaster, bvlc, keras_applications, packaged, timm_hub, torchvision_models
 
 RECORDS: tuple[Record, ...] = (
     *keras_applications.RECORDS,
@@ -12,6 +9,7 @@ RECORDS: tuple[Record, ...] = (
     *torchvision_models.RECORDS,
     *bvlc.RECORDS,
     *akamaster.RECORDS,
+    *packaged.RECORDS,
 )
 
 # The tag "imagenet" means the first of these that a model has: what the family's preprocessing without weights is for.

@@ -56,6 +56,7 @@ def test_fetch_from_a_folder_then_path_and_verify(capfd, last_json, real_data, h
     assert kzoo(["weights", "verify"]) == 0
     assert [line.split("\t")[:4] for line in capfd.readouterr().out.splitlines()[1:]] == [
         ["inception_v1", "bvlc_in1k", "yes", "sha256"],
+        ["mnist_net", "mnist", "yes", "sha256"],
         ["resnet20_cifar", "cifar10", "yes", "sha256"],
     ]
 
@@ -98,5 +99,5 @@ def test_one_line_for_what_cannot_be_done(arguments, status, said, capfd, tmp_pa
 
 
 def test_nothing_on_disk_is_nothing_wrong(capfd):
-    assert kzoo(["weights", "verify"]) == 0
+    assert kzoo(["weights", "verify", "resnet*"]) == 0
     assert capfd.readouterr().out == "model\ttag\tright\tby\tpath\n"

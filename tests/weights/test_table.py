@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kzoo.models.registry import defaults, list_models
+from kzoo.weights.places import PACKAGED
 from kzoo.weights.record import File
 from kzoo.weights.registry import get_record, list_weights
 from kzoo.weights.table import RECORDS
@@ -30,11 +31,13 @@ def test_every_row_is_whole(record):
     assert record.model in list_models()
     shape, classes = defaults(record.model)
     assert (record.input_size, record.classes) == (shape, classes)
-    assert record.project.startswith("https://")
+    assert record.source == "kzoo" or record.project.startswith("https://")
     names = [file.name for file in record.files]
     assert len(set(names)) == len(names)
     for file in record.files:
-        assert (file.url is None) != (file.hub is None)
+        # One address, or none: then it travels with kzoo.
+        assert (file.url is None) + (file.hub is None) == 1 + (record.source == "kzoo")
+        assert (PACKAGED / file.name).is_file() == (record.source == "kzoo")
         assert file.url is None or file.url.startswith("https://")
         # Whatever has an address is known by something; of the hub's files the hub itself keeps the hash.
         assert file.hub or file.sha256 or file.sha256_prefix or file.md5
@@ -45,12 +48,13 @@ def test_every_row_is_whole(record):
         if file.sha256_prefix:
             assert f"-{file.sha256_prefix}." in file.name
     if record.accuracy:
-        assert 0.6 < record.accuracy.top1 < (record.accuracy.top5 or 1) < 1 or record.accuracy.top5 is None
+        assert 0.6 < record.accuracy.top1 < (record.accuracy.top5 or 1) <= 1
+        assert record.accuracy.measured == (record.source == "kzoo")
 
 
 def test_a_model_and_a_tag_name_one_row():
     names = [(record.model, record.tag) for record in RECORDS]
-    assert len(set(names)) == len(names) == 53
+    assert len(set(names)) == len(names) == 54
     files = [file.name for record in RECORDS for file in record.files]
     assert len(set(files)) == len(files)  # so that one folder can hold them all
     assert "imagenet" not in {record.tag for record in RECORDS}
