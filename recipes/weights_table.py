@@ -52,6 +52,19 @@ Its record says what the run does: class names, preprocessing, input size, and t
 keeps them, and the model made of them must give the same bits. A folder that `KZOO_WEIGHTS_PATH` names may have such
 weights too: `MODEL/TAG/record.json` and the file beside it.
 
+With `create_model(name, weights=...)` come the record's preprocessing, inside the model, its class names, and how images
+are scaled before the crop. What differs from the record is adapted so:
+
+- `classes=`: another number than the record's gets a new classifier of random weights, and a line that says so.
+- `input_shape=`: another height and width keep every weight; where the first fully connected layer reads every pixel
+  (the VGGs with their top) they are refused.
+- Other channels than three: the kernel of the first convolution is summed over its channels for one, and for N repeated
+  in the order R, G, B, R, ... and scaled by 3 / N, which is timm's rule. Images are then shifted and scaled by the mean
+  over the record's channels.
+
+A file of one's own (`--weights FILE`) is known by its hash. Otherwise it is taken as the only kind of weights that the
+model has in that format, or as those that `--like TAG` names.
+
 "?" is not known here. Figures that are not called measured are quoted, on ImageNet's 50,000 validation images and
 CIFAR-10's 10,000 test images.
 ImageNet's weights tell apart the 1,000 classes of ILSVRC 2012, in the usual order, from 224 x 224 pixels cut from the
