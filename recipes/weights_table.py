@@ -52,8 +52,8 @@ Its record says what the run does: class names, preprocessing, input size, and t
 keeps them, and the model made of them must give the same bits. A folder that `KZOO_WEIGHTS_PATH` names may have such
 weights too: `MODEL/TAG/record.json` and the file beside it.
 
-With `create_model(name, weights=...)` come the record's preprocessing, inside the model, its class names, and how images
-are scaled before the crop. What differs from the record is adapted so:
+With `create_model(name, weights=...)` come the record's preprocessing, inside the model, its class names, and how
+images are scaled before the crop. What differs from the record is adapted so:
 
 - `classes=`: another number than the record's gets a new classifier of random weights, and a line that says so.
 - `input_shape=`: another height and width keep every weight; where the first fully connected layer reads every pixel
