@@ -198,10 +198,11 @@ def _check_round_trip(record: Record, path: Path, model) -> None:
     twin = create_model(record.model, weights=Chosen(record, path), classifier_activation=activation)
     images = np.random.default_rng(0).integers(0, 256, (2, *record.input_size), "uint8")
     own_layers, layers = _layers(model), _layers(twin)
+    one, other = (np.asarray(m(images, training=False)) for m in (model, twin))
     if own_layers != layers:
         wrong = next(a for a, b in itertools.zip_longest(own_layers, layers) if a != b)
         reason = f"layer {wrong[1]!r}" if wrong else "fewer layers"
-    elif not np.array_equal(*(np.asarray(m(images, training=False)) for m in (model, twin))):
+    elif not np.array_equal(one, other):
         reason = "other outputs"
     else:
         return

@@ -418,7 +418,7 @@ def test_the_packaged_weights_score_what_their_record_says(tfds_folder, last_jso
     figures, accuracy = last_json(), get_record("mnist_net", "mnist").accuracy
     assert accuracy
     assert (figures["split"], figures["images"]) == ("test", 10_000)
-    # Exactly: the least margin between the first two classes of an image is far above float32's rounding.
+    # A count of images: rounding would have to swap the first two classes of one to change it.
     assert (figures["accuracy"], figures["top5_accuracy"]) == (accuracy.top1, accuracy.top5)
 
 
