@@ -99,8 +99,11 @@ def create_model(
 
     Args:
         name: One of `kzoo.list_models()`.
-        weights: None for random weights (nothing is ever downloaded here).
-        classes: Number of classes; by default the model's (10 for the MNIST and CIFAR nets, otherwise 1000).
+        weights: None for random weights; a tag of `kzoo.list_weights(name)`; "imagenet", the model's default ImageNet
+            weights; or the path of a file or of a folder of raw files. They must be on this machine: nothing is ever
+            downloaded here. The preprocessing is then the record's, and its classes and input size are the defaults.
+        classes: Number of classes; by default the model's (10 for the MNIST and CIFAR nets, otherwise 1000). With
+            other classes than the weights have, the classifier is new and a log line says so.
         input_shape: (height, width, channels); by default the family's.
         include_top: Whether to end in the classifier; without it the output is the last feature map.
         pooling: With `include_top=False`: None, "avg" or "max", global pooling of that feature map.
@@ -112,6 +115,7 @@ def create_model(
 
     Raises:
         kzoo.errors.InvalidArgument: An unknown name, or an argument out of its range.
+        kzoo.errors.WeightsError: Weights that are not on this machine, are damaged, or do not fit the model.
 
     >>> model = create_model("mnist_net", classes=3, input_shape=(32, 32, 3))
     >>> model.output_shape
