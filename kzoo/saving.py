@@ -71,8 +71,21 @@ def load_model(path: str | Path, which: str = "best"):
         model = keras.saving.load_model(path, compile=False)
         with zipfile.ZipFile(path) as archive:
             if _OWN_ENTRY in archive.namelist():
-                set_metadata(model, **json.loads(archive.read(_OWN_ENTRY)))
+                set_metadata(model, **_checked(json.loads(archive.read(_OWN_ENTRY)), model))
     except Exception as error:  # whatever a damaged or hostile file makes Keras, zipfile or h5py raise
         reason = str(error).strip().split("\n")[0]
         raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason}") from error
     return model
+
+
+def _checked(known: dict, model) -> dict:
+    """What a file says of its model, if that can be so."""
+    names, crop_fraction = known.get("class_names"), known.get("crop_fraction", 1.0)
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"the class names in {_OWN_ENTRY} are no list of names")
+    outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
+    if names is not None and outputs is not None and len(names) != outputs:
+        raise ValueError(f"{_OWN_ENTRY} has {len(names)} class names for {outputs} outputs")
+    if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
+        raise ValueError(f"the crop_fraction in {_OWN_ENTRY} is not between 0 and 1")
+    return {"class_names": names, "crop_fraction": crop_fraction}

@@ -16,7 +16,8 @@ from kzoo.weights.table import IMAGENET, RECORDS
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "weights.md"
 INTRODUCTION = """# Pretrained weights
 
-A model and a tag name one set of weights; the tag `imagenet` is another name of a model's default, its first row here.
+A model and a tag name one set of weights; of an ImageNet model the tag `imagenet` is another name of its default,
+its first row here.
 `kzoo weights list` shows these tables and what of them is on this machine, `kzoo.list_weights()` gives them in Python.
 
 ```console
@@ -68,7 +69,8 @@ model has in that format, or as those that `--like TAG` names.
 "?" is not known here. Figures that are not called measured are quoted, on ImageNet's 50,000 validation images and
 CIFAR-10's 10,000 test images.
 ImageNet's weights tell apart the 1,000 classes of ILSVRC 2012, in the usual order, from 224 x 224 pixels cut from the
-centre of an image whose shorter side is scaled to what the table says. "torch" makes pixels from 0 to 255 into
+centre of an image whose shorter side is scaled to what the table says (kzoo shrinks bilinearly, with antialiasing,
+whatever else a source has used). "torch" makes pixels from 0 to 255 into
 `(RGB / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)`. Licences are what the sources state; the images that
 weights were trained on have terms of their own.
 """

@@ -1,5 +1,6 @@
 """`.keras` files: whole, with class names, readable by plain Keras, and harmless."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -131,3 +132,16 @@ def test_a_run_without_a_model_yet(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(RunError, match="This run has no best model yet"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"class_names": "0123456789"}, {"class_names": ["one", "two"]}, {"crop_fraction": 0}, {"crop_fraction": "x"}, [1]],
+)
+def test_metadata_that_cannot_be_right(content, tmp_path):
+    path = tmp_path / "net.keras"
+    save_model(kzoo.create_model("mnist_net"), path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("kzoo.json", json.dumps(content))
+    with pytest.raises(RunError, match="Cannot load the model file"):
+        load_model(path)

@@ -93,7 +93,7 @@ def _own_data(record: dict, run: str, dataset: str | None) -> dict | None:
     load = trained_on.get("load") or described.get("load")
     if dataset is None:
         if not record:
-            raise InvalidArgument(f"A model file has no data of its own: name a DATASET. Received: {run!r}.")
+            raise InvalidArgument(f"Only a run has data of its own: name a DATASET. Received: {run!r}.")
         if load is None:
             raise InvalidArgument(f"This run was not given its data by name. Received: {run!r}. Name a DATASET.")
         return load

@@ -109,9 +109,12 @@ def verify_command(model: str = "*", tag: str | None = None, /, *, json: Json = 
         print_json({"weights": results})
     else:
         columns = ("model", "tag", "right", "by", "path")
-        rows = [(r["model"], r["tag"], "yes" if r["right"] else "NO", r["by"], r["path"]) for r in results]
+        rows = [
+            (r["model"], r["tag"], {True: "yes", False: "NO", None: "not known"}[r["right"]], r["by"], r["path"])
+            for r in results
+        ]
         print_table(columns, rows)
-    wrong = [result for result in results if not result["right"]]
+    wrong = [result for result in results if result["right"] is False]
     if wrong:
         raise WeightsError(f"{len(wrong)} of {len(results)} weights are not right. {wrong[0]['problem']}")
 
@@ -135,11 +138,12 @@ def _verify(record: Record) -> dict:
         store.verify(record)
     except WeightsError as error:
         problem = f"{error} {store.remedy(record)}" if place else str(error)
+    by = _known_by(record, place)
     return {
         "model": record.model,
         "tag": record.tag,
-        "right": problem is None,
-        "by": _known_by(record, place),
+        "right": None if by == "nothing" and problem is None else problem is None,
+        "by": by,
         "path": str(place.path) if place else None,
         "problem": problem,
     }

@@ -74,6 +74,11 @@ def assemble(
         )
     if pooling not in (None, *POOLING):
         raise unknown("pooling", pooling, [*POOLING, "None"])
+    if chosen is not None and include_top and classes is None and not chosen.record.include_top:
+        raise InvalidArgument(
+            f"{chosen.record.tag} for {name} has no classifier. Received: no number of classes. "
+            "Pass classes=N for a new one or include_top=False, or take weights that have one."
+        )
     default_shape, default_classes = defaults(name)
     if chosen is not None:
         default_shape, default_classes = chosen.record.input_size, chosen.record.classes

@@ -69,7 +69,7 @@ bn1.running_mean, ...). Received: 1 tensors, source 'akamaster'. Is it the file 
 def adapt_input_channels(kernel: np.ndarray, channels: int, *, bgr: bool = False) -> np.ndarray:
     """Make the kernel of a first convolution, trained on RGB, one for images of another number of channels.
 
-    For one channel it is summed over its input channels: a grey image gives what the same image in RGB gave. For
+    For one channel it is summed over its input channels: a grey image gives what the same numbers in RGB gave. For
     others it is repeated in the order R, G, B, R, ... and scaled by 3 / `channels`, so that the responses keep their
     size. It is timm's rule (`timm.models.adapt_input_conv`).
 
@@ -129,7 +129,7 @@ def _check_names(given, expected, layers, model, source, head):
         left_out.append(publisher.auxiliary)
     known = set(expected)
     missing = [name for name in expected if name not in given]
-    extra = [name for name in given if name not in known and not any(re.fullmatch(p, name) for p in left_out)]
+    extra = [name for name in given if name not in known and not any(p and re.fullmatch(p, name) for p in left_out)]
     if not missing and not extra:
         return
     wrong = [

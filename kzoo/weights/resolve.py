@@ -47,9 +47,14 @@ def resolve(model: str, weights: Any, like: str | None = None) -> Chosen:
         raise InvalidArgument(
             f"weights must be a tag, a path or None. Received: {weights!r}. See kzoo.list_weights({model!r})."
         )
-    path = Path(weights).expanduser()
     tags = [record.tag for record in list_weights(model)]
-    is_path = isinstance(weights, Path) or (path.exists() and weights not in (*tags, "imagenet"))
+    try:
+        path = Path(weights).expanduser()
+        is_path = isinstance(weights, Path) or (weights not in ("", *tags, "imagenet") and path.exists())
+    except (OSError, RuntimeError) as error:  # RuntimeError: "~name" of an unknown user
+        raise InvalidArgument(
+            f"Cannot look at the path of weights. Received: {str(weights)[:200]!r} ({error})."
+        ) from None
     if not is_path:
         if like is not None:
             raise InvalidArgument(f"like is for a path. Received: like={like!r} with weights={weights!r}.")

@@ -27,6 +27,8 @@ def find(record: Record) -> Path | None:
         except WeightsError as error:
             warn(f"Left aside: {error}")
         else:
+            if not place.in_hub_cache and not all(map(checks.known_by, record.files)):
+                warn(f"No hash of {record.files[0].name} is known: {place.path} is taken as it is.")
             return place.path
     return None
 

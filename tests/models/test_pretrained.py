@@ -192,3 +192,26 @@ def test_nothing_is_downloaded(monkeypatch):
     for model, tag in (("resnet50", "keras_in1k"), ("resnet18", "tv_in1k"), ("inception_v1", "bvlc_in1k")):
         with pytest.raises(WeightsError, match=f"kzoo weights fetch {model} {tag}"):
             kzoo.create_model(model, weights=tag)
+
+
+def test_weights_without_a_classifier_never_predict(monkeypatch, tmp_path):
+    chosen = resolve("vgg16", _some_file(tmp_path), like="keras_in1k_notop")
+    with pytest.raises(InvalidArgument, match="keras_in1k_notop for vgg16 has no classifier"):
+        kzoo.create_model("vgg16", weights=chosen)
+
+
+def _some_file(folder):
+    path = folder / "some.h5"
+    path.write_bytes(b"nothing")
+    return path
+
+
+@pytest.mark.parametrize("weights", ["~nobody-of-this-name/x.pth", "x" * 5000])
+def test_paths_that_cannot_be_looked_at(weights):
+    with pytest.raises(InvalidArgument, match="Received: '"):
+        resolve("resnet20_cifar", weights)
+
+
+def test_no_weights_by_an_empty_name():
+    with pytest.raises(InvalidArgument, match=r"Unknown weights for resnet20_cifar\. Received: ''"):
+        resolve("resnet20_cifar", "")
