@@ -118,7 +118,7 @@ depend on the steps per execution. Settings that are slower than the defaults we
 {markdown_table([titles, *rows])}
 
 A setting counts as no less accurate if its mean is below the defaults' by no more than the defaults' own range over the
-seeds. The fastest of those is a batch size of {best[0]} with {best[1] or "as many as kzoo takes"} steps per execution: \
+seeds. The fastest of those is a batch size of {best[0]} with {best[1] or "as many as kzoo takes"} steps an execution: \
 {ratios[best]:.2f} times the defaults' speed."""
 
 

@@ -29,7 +29,7 @@ def figures(recipe):
 def test_a_faster_setting_of_lower_accuracy_does_not_count(recipe):
     page = recipe.page(*figures(recipe))
     # The median of the rounds: 1.08, 0.54 and 1.2.
-    assert "is a batch size of 512 with 20 steps per execution: 1.08 times the defaults' speed." in page
+    assert "is a batch size of 512 with 20 steps an execution: 1.08 times the defaults' speed." in page
     assert "| 128 | 1.00 | 1.00 | 1.00 | 1.00 | not measured |" in page
     assert "| 1024 | 1.00 | 1.00 | 1.00 | 3.00 | 99.10 (99.00 to 99.20) |" in page
     assert "mixed_bfloat16 less float32: +0.05 points." in page
