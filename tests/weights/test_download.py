@@ -263,7 +263,7 @@ def test_who_waits_goes_on_for_who_was_killed(environment):
             wait_until(lambda: part.exists() and part.stat().st_size >= 2 * CHUNK)
             with worker(server, environment) as second:
                 assert second.stderr
-                assert "Another process is fetching" in second.stderr.readline()
+                assert "Another process is writing to" in second.stderr.readline()
                 first.kill()
                 printed, _ = second.communicate(timeout=60)
         whole_file_alone(Path(printed.strip()))
@@ -276,7 +276,7 @@ def test_of_two_processes_one_fetches_and_both_have_it(environment):
             wait_until(lambda: server.ranges)
             with worker(server, environment) as second:
                 assert second.stderr
-                assert "Another process is fetching" in second.stderr.readline()
+                assert "Another process is writing to" in second.stderr.readline()
                 server.go_on.set()
                 printed = [process.communicate(timeout=60)[0] for process in (first, second)]
         assert [first.returncode, second.returncode] == [0, 0]

@@ -68,7 +68,8 @@ def test_fetched_once_found_ever_after(kzoo, tmp_path):
     assert again.stdout == done.stdout
     verified = json.loads(kzoo("verify", "--json", HF_HUB_OFFLINE="1").stdout)["weights"]
     assert [(row["model"], row["tag"], row["right"], row["by"]) for row in verified] == [
-        ("resnet18", "tv_in1k", True, "hub")
+        ("mnist_net", "mnist", True, "sha256"),  # which travels with kzoo
+        ("resnet18", "tv_in1k", True, "hub"),
     ]
 
 
