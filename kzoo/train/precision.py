@@ -1,7 +1,7 @@
 """Precision and strategy: what "auto" becomes on this machine, and why."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -86,26 +86,27 @@ def in_float32(model):
     The weights are float32 under every policy, so only the config differs: the copy runs at full speed on any machine,
     whatever the training machine had.
     """
-    from kzoo.backend import keras
-    from kzoo.classifier import metadata, set_metadata
-
-    copy = keras.saving.deserialize_keras_object(_with_policy(keras.saving.serialize_keras_object(model), "float32"))
-    copy.set_weights(model.get_weights())
-    return set_metadata(copy, **metadata(model))
+    return twin(model, lambda config: _with_policy(config, "float32"))
 
 
 def in_precision(model, precision: str):
     """A copy of a kzoo model that computes under the dtype policy `precision`, pixels and logits in float32."""
+
+    def all_but_pixels_and_logits(config):
+        for layer in config["config"]["layers"][:-1]:
+            if layer["class_name"] not in ("InputLayer", "Rescaling"):
+                layer["config"] = _with_policy(layer["config"], precision)
+        return config
+
+    return twin(model, all_but_pixels_and_logits)
+
+
+def twin(model, change: Callable[[dict], dict] = lambda config: config):
+    """A copy of `model` with the same weights, made from its serialized config as `change` gives it back."""
     from kzoo.backend import keras
     from kzoo.classifier import metadata, set_metadata
 
-    config = keras.saving.serialize_keras_object(model)
-    keep = {"InputLayer", "Rescaling"}
-    layers = config["config"]["layers"]
-    for layer in layers[:-1]:
-        if layer["class_name"] not in keep:
-            layer["config"] = _with_policy(layer["config"], precision)
-    copy = keras.saving.deserialize_keras_object(config)
+    copy = keras.saving.deserialize_keras_object(change(keras.saving.serialize_keras_object(model)))
     copy.set_weights(model.get_weights())
     return set_metadata(copy, **metadata(model))
 

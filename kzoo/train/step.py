@@ -26,6 +26,7 @@ from kzoo.classifier import (
 from kzoo.errors import InvalidArgument
 from kzoo.train.config import TrainConfig
 from kzoo.train.optimizers import create_optimizer
+from kzoo.train.precision import twin
 from kzoo.train.strategy import assign_here, average_statistics, statistics
 
 # Dynamic loss scaling (Micikevicius et al., 2018, section 3.2): start high, halve on overflow, double after a while.
@@ -55,7 +56,7 @@ class TrainStep:
         self.optimizer = create_optimizer(config)
         self.optimizer.build(model.trainable_variables)
         model.optimizer = self.optimizer  # where Keras's callbacks look for it
-        self.average = None if config.ema_momentum is None else _twin(self.classifier)
+        self.average = None if config.ema_momentum is None else twin(self.classifier)
         # By what the layers compute in, whatever the configuration says: a layer may have a policy of its own.
         scales = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
         self.loss_scale: Any = tf.Variable(INITIAL_LOSS_SCALE, trainable=False) if scales else None
@@ -296,10 +297,3 @@ def logits_instead(model) -> Iterator[None]:
 def _softmax_layers(model) -> list:
     heads = [without_auxiliary_heads(model), *(head(model, name) for name in auxiliary_heads(model))]
     return [layer for layer in map(output_layer, heads) if ends_in_softmax(layer)]
-
-
-def _twin(model):
-    """A copy of a model with the same weights, in the same precision."""
-    twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
-    twin.set_weights(model.get_weights())
-    return twin
