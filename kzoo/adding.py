@@ -93,7 +93,7 @@ def _finished_accuracy(run_dir: Path) -> Accuracy | None:
 
 def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple[Record, bytes]:
     """The record of a model's weights, and the content of their file."""
-    from kzoo.classifier import class_names_of, metadata, output_layer
+    from kzoo.classifier import class_names_of, crop_fraction_of, output_layer
 
     if model.name not in BUILDERS:
         raise InvalidArgument(
@@ -104,7 +104,7 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
     height, width, channels = model.input_shape[1:]
     if height is None or width is None:
         raise InvalidArgument(f"Only a model of one image size can be added. Received: {model.input_shape!r}.")
-    crop = metadata(model).get("crop_fraction", 1.0)
+    crop = crop_fraction_of(model)
     content = own.serialize(model)
     sha256 = hashlib.sha256(content).hexdigest()
     record = Record(

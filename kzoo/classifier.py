@@ -30,6 +30,11 @@ def class_names_of(model) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
 
 
+def crop_fraction_of(model) -> float:
+    """The share of the scaled image that is kept for a model, as `kzoo.data.load` takes it."""
+    return metadata(model).get("crop_fraction", 1.0)
+
+
 def auxiliary_heads(model) -> tuple[str, ...]:
     """The names of a model's outputs besides "predictions", in a fixed order; empty for an ordinary classifier."""
     output = getattr(model, "output", None)  # a model that is not Functional may have none

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kzoo.backend import keras
-from kzoo.classifier import class_names_of, ends_in_softmax, metadata, output_layer, without_auxiliary_heads
+from kzoo.classifier import class_names_of, crop_fraction_of, ends_in_softmax, output_layer, without_auxiliary_heads
 from kzoo.data import images as decoding
 from kzoo.errors import DataError, InvalidArgument
 
@@ -52,7 +52,7 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
         raise InvalidArgument(f"top must be a whole number of at least 1. Received: {top!r}.")
     if isinstance(images, str | os.PathLike):
         images = [images]
-    names, crop_fraction = class_names_of(model), metadata(model).get("crop_fraction", 1.0)
+    names, crop_fraction = class_names_of(model), crop_fraction_of(model)
     model = without_auxiliary_heads(model)
     ranked = []
     for start in range(0, len(images), BATCH_SIZE):

@@ -28,6 +28,15 @@ def check(path: Path, file: File) -> None:
         raise WeightsError(f"{file.name} cannot be read. Received: {error}.") from error
 
 
+def is_right(path: Path, file: File) -> bool:
+    """Whether `check` finds nothing wrong."""
+    try:
+        check(path, file)
+    except WeightsError:
+        return False
+    return True
+
+
 def _compare(path, file):
     size = path.stat().st_size
     if file.size is not None and size != file.size:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kzoo.errors import InvalidArgument, WeightsError
+from kzoo.errors import InvalidArgument
 from kzoo.weights import checks, store
 from kzoo.weights.places import place_below
 from kzoo.weights.record import Record
@@ -84,12 +84,7 @@ def _recognised(model: str, path: Path) -> Record | None:
 def _are(paths, record) -> bool:
     if any(checks.known_by(file) is None for file in record.files):
         return False
-    try:
-        for path, file in zip(paths, record.files, strict=True):
-            checks.check(path, file)
-    except WeightsError:
-        return False
-    return True
+    return all(checks.is_right(path, file) for path, file in zip(paths, record.files, strict=True))
 
 
 def _only_kind(model: str, path: Path) -> Record:

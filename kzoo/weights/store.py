@@ -11,7 +11,7 @@ from kzoo.files import atomic_path
 from kzoo.weights import checks, hub
 from kzoo.weights.download import download
 from kzoo.weights.places import Place, cache_folder, on_disk, place_below
-from kzoo.weights.record import File, Record
+from kzoo.weights.record import Record
 from kzoo.weights.table import RECORDS
 
 
@@ -108,7 +108,11 @@ def _download_missing(record: Record) -> Path:
         return hub.fetch(record.files[0])
     place = place_below(cache_folder(record), record)
     with locked(cache_folder(record)):
-        wanted = [(file, path) for file, path in zip(record.files, place.files, strict=True) if not _is(path, file)]
+        wanted = [
+            (file, path)
+            for file, path in zip(record.files, place.files, strict=True)
+            if not checks.is_right(path, file)
+        ]
         if wanted:  # otherwise another process was first
             log(f"Fetching {record.tag} for {record.model} from {wanted[0][0].url}")
         if len(wanted) == 1:
@@ -153,14 +157,6 @@ def _check(place: Place, record: Record) -> None:
         checks.check(path, file)
         if place.in_hub_cache:
             hub.check(path, file)
-
-
-def _is(path: Path, file: File) -> bool:
-    try:
-        checks.check(path, file)
-    except WeightsError:
-        return False
-    return True
 
 
 def _absent(record: Record) -> WeightsError:
