@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kzoo.console import log
+from kzoo.data.images import Scaling
 from kzoo.errors import InvalidArgument, RunError, WeightsError
 from kzoo.files import atomic_path
 from kzoo.models.registry import BUILDERS
@@ -18,7 +20,7 @@ from kzoo.train import checkpoint, runs
 from kzoo.weights import own
 from kzoo.weights.places import cache_folder
 from kzoo.weights.record import Accuracy, File, Preprocessing, Record
-from kzoo.weights.resolve import Chosen
+from kzoo.weights.resolve import as_recorded
 from kzoo.weights.store import locked
 
 # Settings of layers that do not change what a model computes in use, whatever a run has set them to.
@@ -93,7 +95,7 @@ def _finished_accuracy(run_dir: Path) -> Accuracy | None:
 
 def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple[Record, bytes]:
     """The record of a model's weights, and the content of their file."""
-    from kzoo.classifier import class_names_of, crop_fraction_of, output_layer
+    from kzoo.classifier import class_names_of, output_layer, scaling_of
 
     if model.name not in BUILDERS:
         raise InvalidArgument(
@@ -104,7 +106,8 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
     height, width, channels = model.input_shape[1:]
     if height is None or width is None:
         raise InvalidArgument(f"Only a model of one image size can be added. Received: {model.input_shape!r}.")
-    crop = crop_fraction_of(model)
+    scaling = Scaling(**scaling_of(model))
+    resize = None if scaling.crop_fraction == 1 else round(height / scaling.crop_fraction)
     content = own.serialize(model)
     sha256 = hashlib.sha256(content).hexdigest()
     record = Record(
@@ -118,14 +121,14 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
         classes=model.output_shape[-1],
         labels=class_names_of(model),
         input_size=(height, width, channels),
-        preprocessing=preprocessing_of(model, resize=None if crop == 1 else round(height / crop)),
+        preprocessing=replace(preprocessing_of(model), resize=resize, interpolation=scaling.interpolation),
         accuracy=accuracy,
         note=f"Added from {source.resolve()}.",
     )
     return record, content
 
 
-def preprocessing_of(model, resize: int | None = None) -> Preprocessing:
+def preprocessing_of(model) -> Preprocessing:
     """What a model of the zoo does to pixels, read off its layers.
 
     Raises:
@@ -154,7 +157,6 @@ def preprocessing_of(model, resize: int | None = None) -> Preprocessing:
                 mean=tuple(mean.tolist()),
                 std=tuple(std.tolist()),
                 unit=unit,
-                resize=resize,
             )
     raise InvalidArgument(f"The preprocessing of this model is not that of a model of the zoo. Received: {model.name}.")
 
@@ -195,7 +197,7 @@ def _check_round_trip(record: Record, path: Path, model) -> None:
     from kzoo.classifier import ends_in_softmax, output_layer
 
     activation = "softmax" if ends_in_softmax(output_layer(model)) else None
-    twin = create_model(record.model, weights=Chosen(record, path), classifier_activation=activation)
+    twin = create_model(record.model, weights=as_recorded(record, path), classifier_activation=activation)
     images = np.random.default_rng(0).integers(0, 256, (2, *record.input_size), "uint8")
     own_layers, layers = _layers(model), _layers(twin)
     one, other = (np.asarray(m(images, training=False)) for m in (model, twin))

@@ -10,17 +10,24 @@ PREDICTIONS = "predictions"
 
 
 def metadata(model) -> dict:
-    """What is known of a classifier besides its layers: `class_names`, and `crop_fraction` if it is not 1.
+    """What is known of a classifier besides its layers: `class_names`, and how images are scaled for it.
 
     It is saved with the model by `kzoo.saving` and carried over to copies by kzoo's own functions.
     """
     return dict(getattr(model, "_kzoo_metadata", {}))
 
 
-def set_metadata(model, *, class_names=None, crop_fraction: float = 1.0):
-    """Say how the outputs of `model` are called, and how images are to be cropped for it; returns the model."""
-    known: dict = {} if class_names is None else {"class_names": list(class_names)}
-    model._kzoo_metadata = known if crop_fraction == 1 else {**known, "crop_fraction": crop_fraction}
+def set_metadata(model, *, class_names=None, crop_fraction: float = 1.0, interpolation: str | None = None):
+    """Say how the outputs of `model` are called, and how images are to be scaled for it; returns the model.
+
+    What `kzoo.data.load` does by itself is not noted.
+    """
+    known = {
+        "class_names": None if class_names is None else list(class_names),
+        "crop_fraction": None if crop_fraction == 1 else crop_fraction,
+        "interpolation": interpolation,
+    }
+    model._kzoo_metadata = {name: value for name, value in known.items() if value is not None}
     return model
 
 
@@ -30,9 +37,9 @@ def class_names_of(model) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
 
 
-def crop_fraction_of(model) -> float:
-    """The share of the scaled image that is kept for a model, as `kzoo.data.load` takes it."""
-    return metadata(model).get("crop_fraction", 1.0)
+def scaling_of(model) -> dict:
+    """How images are scaled for a model, as arguments of `kzoo.data.load`; what is not in it is as there."""
+    return {name: value for name, value in metadata(model).items() if name != "class_names"}
 
 
 def auxiliary_heads(model) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kzoo.backend import keras
-from kzoo.classifier import class_names_of, crop_fraction_of, ends_in_softmax, output_layer, without_auxiliary_heads
+from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, scaling_of, without_auxiliary_heads
 from kzoo.data import images as decoding
 from kzoo.errors import DataError, InvalidArgument
 
@@ -52,11 +52,11 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
         raise InvalidArgument(f"top must be a whole number of at least 1. Received: {top!r}.")
     if isinstance(images, str | os.PathLike):
         images = [images]
-    names, crop_fraction = class_names_of(model), crop_fraction_of(model)
+    names, scaling = class_names_of(model), decoding.Scaling(**scaling_of(model))
     model = without_auxiliary_heads(model)
     ranked = []
     for start in range(0, len(images), BATCH_SIZE):
-        batch = _prepare(images[start : start + BATCH_SIZE], model.input_shape[1:], crop_fraction)
+        batch = _prepare(images[start : start + BATCH_SIZE], model.input_shape[1:], scaling)
         for row in probabilities(model, batch):
             best = np.argsort(-row, kind="stable")[:top]
             ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
@@ -72,7 +72,7 @@ def probabilities(model, batch: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def _prepare(items: Any, input_shape: Sequence[int], crop_fraction: float) -> np.ndarray:
+def _prepare(items: Any, input_shape: Sequence[int], scaling: decoding.Scaling) -> np.ndarray:
     """Bring arrays and files to one array (N, height, width, channels)."""
     height, width, channels = input_shape
     if isinstance(items, np.ndarray):
@@ -86,23 +86,23 @@ def _prepare(items: Any, input_shape: Sequence[int], crop_fraction: float) -> np
         return items
     if height is None or width is None:
         raise InvalidArgument("The model takes images of any size. Pass an array (N, height, width, channels).")
-    return np.stack([_one(item, (height, width), channels, crop_fraction) for item in items])
+    return np.stack([_one(item, (height, width), channels, scaling) for item in items])
 
 
-def _one(item: Any, size: tuple[int, int], channels: int, crop_fraction: float) -> np.ndarray:
+def _one(item: Any, size: tuple[int, int], channels: int, scaling: decoding.Scaling) -> np.ndarray:
     if not isinstance(item, str | os.PathLike):
         pixels = np.asarray(item)
-        if pixels.shape == (*size, channels):
+        if pixels.shape == (*size, channels) and (scaling.crop_fraction == 1 or channels not in (1, 3)):
             return pixels
         if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
             raise InvalidArgument(
                 f"An image must be an array (height, width, channels). Received: shape {pixels.shape}."
             )
-        return decoding.decode(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), size, channels, crop_fraction)
+        return decoding.decode(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), size, channels, scaling)
     path = Path(item).expanduser()
     try:
         with decoding.no_warnings():
-            return decoding.decode(path.read_bytes(), size, channels, crop_fraction)
+            return decoding.decode(path.read_bytes(), size, channels, scaling)
     except FileNotFoundError:
         raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.") from None
     except (OSError, decoding.BadImage) as error:

@@ -81,6 +81,7 @@ def load_model(path: str | Path, which: str = "best"):
 def _checked(known: dict, model) -> dict:
     """What a file says of its model, if that can be so."""
     names, crop_fraction = known.get("class_names"), known.get("crop_fraction", 1.0)
+    interpolation = known.get("interpolation")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"the class names in {_OWN_ENTRY} are no list of names")
     outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
@@ -88,4 +89,6 @@ def _checked(known: dict, model) -> dict:
         raise ValueError(f"{_OWN_ENTRY} has {len(names)} class names for {outputs} outputs")
     if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
         raise ValueError(f"the crop_fraction in {_OWN_ENTRY} is not between 0 and 1")
-    return {"class_names": names, "crop_fraction": crop_fraction}
+    if interpolation not in (None, "bilinear", "bicubic"):
+        raise ValueError(f"the interpolation in {_OWN_ENTRY} is neither bilinear nor bicubic")
+    return {"class_names": names, "crop_fraction": crop_fraction, "interpolation": interpolation}

@@ -63,8 +63,9 @@ images are scaled before the crop. What differs from the record is adapted so:
   in the order R, G, B, R, ... and scaled by 3 / N, which is timm's rule. Images are then shifted and scaled by the mean
   over the record's channels.
 
-A file of one's own (`--weights FILE`) is known by its hash. Otherwise it is taken as the only kind of weights that the
-model has in that format, or as those that `--like TAG` names.
+A file of one's own (`--weights FILE`) is known by its hash, otherwise by its content: its format, and whose names its
+tensors have (torchvision's, timm's, Keras's, kzoo's own as `save_weights` writes them, ...). Its classes and its
+preprocessing are then those of the only kind of weights that the model has from there, or those of `--like TAG`.
 
 "?" is not known here. Figures that are not called measured are quoted, on ImageNet's 50,000 validation images and
 CIFAR-10's 10,000 test images.

@@ -136,7 +136,14 @@ def test_a_run_without_a_model_yet(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [{"class_names": "0123456789"}, {"class_names": ["one", "two"]}, {"crop_fraction": 0}, {"crop_fraction": "x"}, [1]],
+    [
+        {"class_names": "0123456789"},
+        {"class_names": ["one", "two"]},
+        {"crop_fraction": 0},
+        {"crop_fraction": "x"},
+        {"interpolation": "nearest"},
+        [1],
+    ],
 )
 def test_metadata_that_cannot_be_right(content, tmp_path):
     path = tmp_path / "net.keras"

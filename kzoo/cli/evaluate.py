@@ -61,7 +61,7 @@ def command(
         assert dataset is not None  # noqa: S101 - for the type checker
         split = split or ("all" if kind(dataset) == "path" else "test")
         model = load(run, chosen, which, precision)
-        from kzoo.classifier import crop_fraction_of
+        from kzoo.classifier import scaling_of
 
         height, width, channels = model.input_shape[1:]
         images = datasets.load(
@@ -69,7 +69,7 @@ def command(
             split,
             None if height is None or width is None else (height, width),
             channels=channels,
-            crop_fraction=crop_fraction_of(model),
+            **scaling_of(model),
             data_dir=data.data_dir,
             download=data.download,
             on_bad_image=data.on_bad_image,

@@ -11,7 +11,7 @@ import numpy as np
 from kzoo import console
 from kzoo.data import images
 from kzoo.data.dataset import Dataset, available_memory, in_memory, read_only
-from kzoo.data.images import BadImage, Header
+from kzoo.data.images import BadImage, Header, Scaling
 from kzoo.data.splits import SPLITS, TRAIN
 from kzoo.errors import DataError
 
@@ -65,7 +65,7 @@ def build(
     split: str,
     size: tuple[int, int] | None,
     channels: int | None,
-    crop_fraction: float,
+    scaling: Scaling,
     *,
     skip_bad: bool,
 ) -> Dataset:
@@ -78,14 +78,14 @@ def build(
     with images.no_warnings():
         size, channels = _shape(catalog, members, size, channels)
         fits = len(members) * size[0] * size[1] * channels <= available_memory() // 4
-        pixels, bad = _decoded(catalog, split, members, size, channels, crop_fraction, keep=fits, skip_bad=skip_bad)
+        pixels, bad = _decoded(catalog, split, members, size, channels, scaling, keep=fits, skip_bad=skip_bad)
     if bad:
         good = np.array([position not in bad for position in range(len(members))], bool)
         skipped |= {int(members[position]): reason for position, reason in bad.items()}
         members, pixels = members[good], None if pixels is None else pixels[good]
     _check_after_skipping(catalog, split, members, skipped)
     where = tuple((catalog.source.where(index), reason) for index, reason in sorted(skipped.items()))
-    return _dataset(catalog, split, members, pixels, size, channels, crop_fraction, where)
+    return _dataset(catalog, split, members, pixels, size, channels, scaling, where)
 
 
 def _members(catalog: Catalog, split: str) -> np.ndarray:
@@ -189,7 +189,7 @@ def _decoded(
     members: np.ndarray,
     size: tuple[int, int],
     channels: int,
-    crop_fraction: float,
+    scaling: Scaling,
     *,
     keep: bool,
     skip_bad: bool,
@@ -202,7 +202,7 @@ def _decoded(
         bad = {}
         for position in range(start, min(start + _CHUNK, count)):
             try:
-                image = images.decode(catalog.source.read(int(members[position])), size, channels, crop_fraction)
+                image = images.decode(catalog.source.read(int(members[position])), size, channels, scaling)
             except BadImage as error:
                 bad[position] = str(error)
             else:
@@ -256,7 +256,7 @@ def _dataset(
     pixels: np.ndarray | None,
     size: tuple[int, int],
     channels: int,
-    crop_fraction: float,
+    scaling: Scaling,
     skipped: tuple[tuple[str, str], ...],
 ) -> Dataset:
     source, labels = catalog.source, catalog.labels[members]
@@ -278,7 +278,7 @@ def _dataset(
 
     def decode(position: int) -> np.ndarray:
         try:
-            return images.decode(source.read(int(members[position])), size, channels, crop_fraction)
+            return images.decode(source.read(int(members[position])), size, channels, scaling)
         except BadImage as error:  # it was good when the dataset was loaded
             raise DataError(
                 f"An image has changed since it was checked. Received: {where(position)!r}: {error}."

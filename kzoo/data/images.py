@@ -29,6 +29,8 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 # Pillow's default Image.MAX_IMAGE_PIXELS: a quarter of a gigabyte of RGB. Pillow itself only warns up to twice this.
 MAX_PIXELS = 89_478_485
 
+INTERPOLATIONS = ("bilinear", "bicubic")
+
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -76,18 +78,31 @@ def looks_complete(content: bytes) -> bool:
     return False
 
 
+class Scaling(NamedTuple):
+    """How an image comes to its size: scaled, keeping its aspect, until it covers it, and cropped at the centre.
+
+    With a `crop_fraction` of less than 1 the image covers `size / crop_fraction` before the crop, as models are often
+    evaluated: 224 / 256 scales the shorter side to 256 and crops 224 x 224 pixels. `interpolation` is "bilinear" or
+    "bicubic", both antialiased; None takes bilinear to make an image smaller and bicubic to make it larger.
+    """
+
+    crop_fraction: float = 1.0
+    interpolation: str | None = None
+
+
+AS_TRAINED = Scaling()  # what training images get, and so what a trained model expects
+
+
 def decode(
-    content: bytes | np.ndarray, size: tuple[int, int] | None, channels: int, crop_fraction: float = 1.0
+    content: bytes | np.ndarray, size: tuple[int, int] | None, channels: int, scaling: Scaling = AS_TRAINED
 ) -> np.ndarray:
     """Decode one image to uint8 `[height, width, channels]`, values 0 to 255.
 
     Args:
         content: An encoded image, or pixels: uint8 `[H, W]`, `[H, W, 1]` or `[H, W, 3]`.
-        size: (height, width): the image is scaled, keeping its aspect, until it covers this size, and the centre is
-            cropped. None keeps its own size.
+        size: (height, width). None keeps the image's own.
         channels: 1 or 3. RGB becomes greyscale by ITU-R 601 luma; greyscale is repeated into RGB.
-        crop_fraction: With less than 1 the image covers `size / crop_fraction` before the crop, as models are often
-            evaluated: 224 / 256 scales the shorter side to 256 and crops 224 x 224 pixels.
+        scaling: How it comes to that size.
 
     Raises:
         BadImage: The content cannot be decoded.
@@ -95,7 +110,7 @@ def decode(
     if isinstance(content, np.ndarray):
         from PIL import Image
 
-        has_size = size is None or (size == content.shape[:2] and crop_fraction == 1)
+        has_size = size is None or (size == content.shape[:2] and scaling.crop_fraction == 1)
         if content.ndim == 3 and content.shape[-1] == channels and has_size:
             return content
         plain = Image.fromarray(content[..., 0] if content.shape[2:] == (1,) else content)
@@ -105,11 +120,11 @@ def decode(
             if size is not None and image.format == "JPEG":
                 # Large photos are decoded at 1/2, 1/4 or 1/8 of their size. Twice the target stays for the final,
                 # antialiased step, so that the result differs little from a full decode.
-                side = math.ceil(2 * max(size) / crop_fraction)
+                side = math.ceil(2 * max(size) / scaling.crop_fraction)
                 image.draft(None, (side, side))
             plain = _transposed(_flat(image), orientation)
-    if size is not None and (size != (plain.height, plain.width) or crop_fraction < 1):
-        plain = _fitted(plain, *size, crop_fraction)
+    if size is not None and (size != (plain.height, plain.width) or scaling.crop_fraction < 1):
+        plain = _fitted(plain, *size, scaling)
     mode = "L" if channels == 1 else "RGB"
     if plain.mode != mode:
         plain = plain.convert(mode)
@@ -215,11 +230,11 @@ def _flat(image: "PillowImage") -> "PillowImage":
     return image.convert("L" if mode == "1" else "RGB")
 
 
-def _fitted(image: "PillowImage", height: int, width: int, crop_fraction: float) -> "PillowImage":
-    """Scale until the image covers (height, width) / crop_fraction, keeping the aspect, and crop the centre."""
+def _fitted(image: "PillowImage", height: int, width: int, scaling: Scaling) -> "PillowImage":
+    """Scale an image and crop the centre."""
     from PIL.Image import Resampling
 
-    scale = max(height / image.height, width / image.width) / crop_fraction
+    scale = max(height / image.height, width / image.width) / scaling.crop_fraction
     if scale == 1:  # nothing to resample: crop whole pixels
         left, top = (image.width - width) // 2, (image.height - height) // 2
         return image.crop((left, top, left + width, top + height))
@@ -227,4 +242,5 @@ def _fitted(image: "PillowImage", height: int, width: int, crop_fraction: float)
     left, top = (image.width - box_width) / 2, (image.height - box_height) / 2
     box = (left, top, min(left + box_width, image.width), min(top + box_height, image.height))
     # Pillow's filters widen when they shrink an image, so that bilinear is antialiased; bicubic enlarges more smoothly.
-    return image.resize((width, height), Resampling.BILINEAR if scale < 1 else Resampling.BICUBIC, box=box)
+    interpolation = scaling.interpolation or ("bilinear" if scale < 1 else "bicubic")
+    return image.resize((width, height), Resampling[interpolation.upper()], box=box)

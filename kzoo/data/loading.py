@@ -11,6 +11,7 @@ import numpy as np
 from kzoo.data import digits, folders, tfds_records
 from kzoo.data.catalog import Catalog, build
 from kzoo.data.dataset import Dataset
+from kzoo.data.images import INTERPOLATIONS, Scaling
 from kzoo.data.splits import SPLITS, canonical_split
 from kzoo.errors import DataError, InvalidArgument, unknown
 
@@ -24,6 +25,7 @@ def load(
     *,
     channels: int | None = None,
     crop_fraction: float = 1.0,
+    interpolation: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
     on_bad_image: str = "stop",
@@ -44,6 +46,8 @@ def load(
         channels: 1 or 3; None takes 1 if every image is greyscale and 3 otherwise.
         crop_fraction: With less than 1, images are scaled to cover `image_size / crop_fraction` before the crop, as
             many pretrained models are evaluated: 224 / 256 for a shorter side of 256 pixels.
+        interpolation: "bilinear" or "bicubic", both antialiased. None takes bilinear to make an image smaller and
+            bicubic to make it larger.
         data_dir: Where TFDS datasets lie. By default $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
         download: Whether TFDS may download and prepare a dataset that is not there.
         on_bad_image: "stop" raises at an image that cannot be decoded; "skip" leaves it out, warns, and lists it in
@@ -65,6 +69,7 @@ def load(
         "image_size": image_size,
         "channels": channels,
         "crop_fraction": crop_fraction,
+        "interpolation": interpolation,
         "data_dir": data_dir,
         "download": download,
         "on_bad_image": on_bad_image,
@@ -80,6 +85,7 @@ def load_splits(
     *,
     channels: int | None = None,
     crop_fraction: float = 1.0,
+    interpolation: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
     on_bad_image: str = "stop",
@@ -91,19 +97,23 @@ def load_splits(
         raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
     if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
         raise InvalidArgument(f"crop_fraction must be above 0 and at most 1. Received: {crop_fraction!r}.")
+    if interpolation not in (None, *INTERPOLATIONS):
+        raise unknown("interpolation", interpolation, INTERPOLATIONS)
     if on_bad_image not in ("stop", "skip"):
         raise unknown("value of on_bad_image", on_bad_image, ("stop", "skip"))
+    scaling = Scaling(crop_fraction, interpolation)
     datasets, catalog = [], None
     for split in splits:
         # A catalog of TFDS holds the splits that the one it was made for is cut from; any other holds all.
         if catalog is None or split == "all" or SPLITS.index(split) not in catalog.parts:
             catalog = _find(name, split, data_dir, download)
-        datasets.append(build(catalog, split, size, channels, crop_fraction, skip_bad=on_bad_image == "skip"))
+        datasets.append(build(catalog, split, size, channels, scaling, skip_bad=on_bad_image == "skip"))
     arguments = {
         **absolute(name, data_dir),
         "image_size": None if size is None else list(size),
         "channels": channels,
         "crop_fraction": crop_fraction,
+        "interpolation": interpolation,
         "on_bad_image": on_bad_image,
     }
     return [dataclasses.replace(dataset, load_arguments=arguments) for dataset in datasets]

@@ -109,11 +109,12 @@ def _load(model, chosen: Chosen, *, with_head, classes):
     """Set the weights of a new model; its classifier keeps its random ones where the record has none that fits it."""
     record = chosen.record
     head = with_head and record.include_top and classes == record.classes
-    tensors = read(chosen.path, record.format)
-    convert(tensors, model, record.source, head=head, bgr=record.preprocessing.channel_order == "bgr")
+    tensors = read(chosen.path, chosen.format)
+    convert(tensors, model, chosen.source, head=head, bgr=record.preprocessing.channel_order == "bgr")
     if head:
         class_names = None if record.labels is None else labels.names(record.labels)
-        set_metadata(model, class_names=class_names, crop_fraction=record.crop_fraction)
+        interpolation = record.preprocessing.interpolation
+        set_metadata(model, class_names=class_names, crop_fraction=record.crop_fraction, interpolation=interpolation)
     elif with_head:
         had = f"its {record.classes} classes" if record.include_top else "no classifier"
         console.log(

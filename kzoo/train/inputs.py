@@ -112,6 +112,15 @@ def class_names_of_data(data: Dataset | Stream) -> tuple[str, ...] | None:
     return data.class_names if isinstance(data, Dataset) and data.has_class_names else None
 
 
+def metadata_of_data(data: Dataset | Stream) -> dict:
+    """What the data says of a model that is trained on it, as `set_metadata` takes it."""
+    names, arguments = class_names_of_data(data), getattr(data, "load_arguments", None)
+    known = {} if names is None else {"class_names": names}
+    if arguments is not None:  # kzoo has scaled the images
+        known.update(crop_fraction=arguments["crop_fraction"], interpolation=arguments["interpolation"])
+    return known
+
+
 def with_labels_of(data: Dataset | Stream, class_names: tuple[str, ...] | None) -> Dataset | Stream:
     """`data` with its labels in the order of `class_names`, matched by name where both have names.
 

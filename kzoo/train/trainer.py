@@ -13,12 +13,13 @@ import numpy as np
 
 from kzoo import augment, console
 from kzoo.backend import keras, tf
+from kzoo.classifier import metadata, set_metadata
 from kzoo.errors import InvalidArgument, TrainingDiverged, TrainingInterrupted
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig
 from kzoo.train.evaluation import evaluate
-from kzoo.train.inputs import batches_per_epoch, class_names_of_data
+from kzoo.train.inputs import batches_per_epoch, metadata_of_data
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
 from kzoo.train.strategy import give_each_replica_its_own_seeds, share_out
@@ -57,9 +58,9 @@ class Trainer:
         self.dir: Path = run_dir
         self.config: TrainConfig = config
         self.step: TrainStep = step
-        self.final = final  # the float32 twin of the model in training: what is saved
+        # The float32 twin of the model in training: what is saved, with what the data says of classes and scaling.
+        self.final = set_metadata(final, **{**metadata(final), **metadata_of_data(train_data)})
         self.train_data, self.validation_data = train_data, validation_data
-        self.class_names = class_names_of_data(train_data)
         self.batches = batches_per_epoch(train_data, config.batch_size)
         self.steps = -(-self.batches // config.gradient_accumulation_steps)
         self.augment = augment.policy(config.augment)
@@ -305,7 +306,7 @@ class Trainer:
 
     def _save_model(self, name):
         self.final.set_weights(self.step.judged.get_weights())
-        save_model(self.final, self.dir / name, self.class_names)
+        save_model(self.final, self.dir / name)
 
     def _interruption(self):
         where = self._position()

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import ml_dtypes
 import numpy as np
-from h5py import h5d, h5o  # pyright: ignore[reportAttributeAccessIssue] - compiled
+from h5py import h5d, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue] - compiled
 
 DEEPEST = 16  # groups within groups
 
@@ -24,7 +24,7 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
     with h5py.File(path, "r") as file:
         reader = _Reader(path.stat().st_size)
         root: Any = file
-        if "layer_names" not in file.attrs and "model_weights" in file:
+        if "layer_names" not in file.attrs and has(file, "model_weights"):
             root = reader.child(file, "model_weights")
         if "layer_names" not in root.attrs:
             raise ValueError("it has no layer_names: it is not of Keras's older kind")
@@ -37,7 +37,7 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
                     raise ValueError(f"two of its tensors are called {key!r:.100}")
                 tensors[key] = reader.array(reader.child(group, name), key)
         outside = "top_level_model_weights"
-        if outside in root and reader.names(reader.child(root, outside), "weight_names"):
+        if has(root, outside) and reader.names(reader.child(root, outside), "weight_names"):
             raise ValueError("it has variables outside of layers")
         return tensors
 
@@ -51,7 +51,7 @@ def read_keras3(path: Path) -> dict[str, np.ndarray]:
     """
     with h5py.File(path, "r") as file:
         reader = _Reader(path.stat().st_size)
-        if "layers" not in file:
+        if not has(file, "layers"):
             raise ValueError("it has no layers: it is not of Keras 3's kind")
         tensors = {}
         for parts, group in reader.groups(file):
@@ -68,6 +68,11 @@ def read_keras3(path: Path) -> dict[str, np.ndarray]:
         return tensors
 
 
+def has(group: h5py.Group, name: str) -> bool:
+    """Whether there is a link of this name. `in` would follow it, into another file if that is where it leads."""
+    return group.id.links.exists(name.encode())
+
+
 class _Reader:
     """Ways into one open file of `size` bytes that lead nowhere else, and into no group twice."""
 
@@ -78,9 +83,9 @@ class _Reader:
     def child(self, group, name: str) -> Any:
         """What `name`, a path, leads to from `group`."""
         for part in name.split("/"):
-            if not isinstance(group, h5py.Group) or part in ("", ".") or part not in group:
+            if not isinstance(group, h5py.Group) or part in ("", ".") or not has(group, part):
                 raise ValueError(f"it lacks {name!r:.100}")
-            if not isinstance(group.get(part, getlink=True), h5py.HardLink):
+            if group.id.links.get_info(part.encode()).type != h5l.TYPE_HARD:
                 raise ValueError(f"its {name!r:.100} is a link to somewhere else")
             group = group[part]
         return group

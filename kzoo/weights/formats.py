@@ -6,6 +6,7 @@ Nothing in a file is run, nothing outside of it is read, and no more memory is t
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import ml_dtypes
 import numpy as np
 import safetensors
@@ -14,6 +15,7 @@ from kzoo.errors import WeightsError, unknown
 from kzoo.weights import _hdf5, _pytorch
 
 RAW_SUFFIX = ".bin"
+HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def read(path: str | Path, format: str) -> dict[str, np.ndarray]:  # noqa: A002 - the word for it
@@ -58,9 +60,42 @@ def read(path: str | Path, format: str) -> dict[str, np.ndarray]:  # noqa: A002 
         reason = "".join(c if c.isprintable() else "?" for c in reason[:300])
         raise WeightsError(
             f"Cannot read the weights as {format!r}: {reason}. Received: {str(path)!r}. Fetch them anew, from a source "
-            f"you trust, or name another format: {', '.join(READERS)}."
+            "you trust."
         ) from error
     return tensors
+
+
+def format_of(path: str | Path) -> str:
+    """The format of a weights file, by its first bytes: one of those that `read` takes. A folder is "raw".
+
+    Raises:
+        WeightsError: It is no weights file, or cannot be read.
+
+    >>> format_of(Path(__file__).parent)
+    'raw'
+    """
+    path = Path(path)
+    if path.is_dir():
+        return "raw"
+    try:
+        with open(path, "rb") as file:
+            start = file.read(16)
+        if start.startswith(HDF5):
+            with h5py.File(path, "r") as file:
+                return "keras_weights_h5" if _hdf5.has(file, "layers") else "keras_h5"
+    except OSError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"Cannot read the weights. Received: {str(path)!r}: {reason}.") from error
+    if start[8:9] == b"{":  # after the length of the header, which is JSON
+        return "safetensors"
+    # A zip archive, or the pickle that an older stream begins with, of protocol 2 or later.
+    if start.startswith((b"PK\x03\x04", b"\x80")):
+        return "pytorch"
+    raise WeightsError(
+        f"This is no file of weights. Received: {str(path)!r}, {path.stat().st_size:,} bytes. kzoo reads safetensors, "
+        "PyTorch checkpoints, Keras's .h5 and .weights.h5, and folders of raw files; fetch it anew, from a source you "
+        "trust."
+    )
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

@@ -56,9 +56,9 @@ class Source:
     """Who published weights: the models, and what is particular to the files.
 
     `modules` says what each layer is called, given the model's name and its layers that have weights, in order.
-    `kernel` gives (shape in the file, unfolded, axes) of a kernel of Keras's shape. Three patterns match the names of
-    all that is ever left out: `ignored` is no weights, `auxiliary` of use only to a model with auxiliary heads, `head`
-    only to one with a top and the same classes.
+    `kernel` gives (shape in the file, unfolded, axes) of a kernel of Keras's shape. Every tensor's name is of the
+    pattern `style`. Three patterns match the names of all that is ever left out: `ignored` is no weights, `auxiliary`
+    of use only to a model with auxiliary heads, `head` only to one with a top and the same classes.
     """
 
     models: tuple[str, ...]
@@ -66,6 +66,7 @@ class Source:
     kernel: Callable[..., tuple]
     variables: dict[str, str]
     separator: str
+    style: str
     head: str
     auxiliary: str = ""
     ignored: str = ""
@@ -73,6 +74,10 @@ class Source:
     def has(self, model: str) -> bool:
         """Whether it has weights of `model`."""
         return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def has_head(self, names: Iterable[str]) -> bool:
+        """Whether a file of tensors with these names has the classifier."""
+        return any(re.fullmatch(self.head, name) for name in names)
 
 
 def tensors(model, source: Source, channels: int | None = None) -> list[Tensor]:
@@ -218,7 +223,9 @@ def _match(pattern, layer):
 
 _RESNETS = ("resnet18", "resnet34", "resnet*_v1_5", "resnext*", "wide_resnet*")
 _COUNTERS = r".*\.num_batches_tracked"  # of batches seen in training, which only a momentum of None reads
-_KERAS_HEAD = r"(predictions|fc1|fc2|auxiliary_[12]\w*)/.*"
+_KERAS_HEAD = r"(predictions|probs|fc1|fc2|auxiliary_[12]\w*)/.*"
+_KERAS_STYLE = r".+/.+"
+_PYTORCH_STYLE = r".+\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 # State that is not a weight: the optimizer's, and dropout's random numbers.
 _KERAS_STATE = r"optimizer/.*|.*/seed_generator/.*"
 
@@ -229,16 +236,20 @@ SOURCES = {
         _keras_kernel,
         {},
         "/",
+        _KERAS_STYLE,
         head=_KERAS_HEAD,
         ignored=_KERAS_STATE,
     ),
-    "kzoo": Source(("*",), _keras_modules, _keras_kernel, {}, "/", head=_KERAS_HEAD, ignored=_KERAS_STATE),
+    "kzoo": Source(
+        ("*",), _keras_modules, _keras_kernel, {}, "/", _KERAS_STYLE, head=_KERAS_HEAD, ignored=_KERAS_STATE
+    ),
     "timm": Source(
         (*_RESNETS, "vgg*"),
         _timm_modules,
         _timm_kernel,
         PYTORCH,
         ".",
+        _PYTORCH_STYLE,
         head=r"(fc|pre_logits\.fc[12]|head\.fc)\..*",
         ignored=_COUNTERS,
     ),
@@ -248,12 +259,40 @@ SOURCES = {
         _pytorch_kernel,
         PYTORCH,
         ".",
+        _PYTORCH_STYLE,
         head=r"(fc|classifier\.\d|aux[12]\..*)\..*",
         auxiliary=r"aux[12]\..*",
         ignored=_COUNTERS,
     ),
     "akamaster": Source(
-        ("resnet*_cifar",), _cifar_modules, _pytorch_kernel, PYTORCH, ".", head=r"linear\..*", ignored=_COUNTERS
+        ("resnet*_cifar",),
+        _cifar_modules,
+        _pytorch_kernel,
+        PYTORCH,
+        ".",
+        _PYTORCH_STYLE,
+        head=r"linear\..*",
+        ignored=_COUNTERS,
     ),
-    "bvlc": Source(("inception_v1",), _caffe_modules, _caffe_kernel, CAFFE, "_", head=r"loss3/classifier_.*"),
+    "bvlc": Source(
+        ("inception_v1",), _caffe_modules, _caffe_kernel, CAFFE, "_", r".+_(filter|bias)", head=r"loss3/classifier_.*"
+    ),
 }
+
+
+def source_of(model: str, names: Iterable[str]) -> str | None:
+    """Whose names a file of weights for `model` has, by their style and by what the classifier is called.
+
+    Where two sources have the same names, as timm and torchvision for ResNets, they mean the same by them.
+
+    >>> source_of("vgg16", ["features.0.weight", "classifier.6.bias"]), source_of("vgg16", ["block1_conv1/kernel"])
+    ('torchvision', 'keras')
+    >>> source_of("vgg16", ["epoch"])
+    """
+    names = list(names)
+    fitting = [
+        name
+        for name, source in SOURCES.items()
+        if source.has(model) and all(re.fullmatch(source.style, one) for one in names)
+    ]
+    return next((name for name in fitting if SOURCES[name].has_head(names)), next(iter(fitting), None))

@@ -136,10 +136,13 @@ def _fault(record: Record, path: Path) -> str | None:
         "tag": record.tag not in ("imagenet", *IMAGENET),
         "format": (record.source, record.format, record.include_top) == ("kzoo", "safetensors", True),
         "files": _is_own(file),
-        "sizes": len(record.input_size) == 3 and all(type(size) is int and size > 0 for size in sizes),
+        "sizes": len(record.input_size) == 3
+        and all(type(size) is int and size > 0 for size in sizes)
+        and (pixels.resize is None or pixels.resize >= record.input_size[0]),
         "labels": labels is None
         or (isinstance(labels, tuple) and len(labels) == record.classes and all(isinstance(n, str) for n in labels)),
         "preprocessing": pixels.channel_order in ("rgb", "bgr")
+        and pixels.interpolation in (None, "bilinear", "bicubic")
         and len(pixels.mean) == len(pixels.std) > 0
         and all(math.isfinite(number) for number in (*pixels.mean, *divisors))
         and all(divisors),

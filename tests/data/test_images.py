@@ -224,9 +224,18 @@ def test_truncated_files_are_found(image_format):
 def test_crop_fraction_scales_to_more_than_it_keeps():
     """As torchvision's Resize(256) and CenterCrop(224), on an image whose shorter side has 256 pixels: a plain crop."""
     image = np.random.default_rng(0).integers(0, 256, (256, 320, 3), np.uint8)
-    found = images.decode(image, (224, 224), 3, crop_fraction=224 / 256)
+    found = images.decode(image, (224, 224), 3, images.Scaling(224 / 256))
     np.testing.assert_array_equal(found, image[16:240, 48:272])
     # An image that has the size already is scaled up.
-    small = images.decode(image[:224, :224], (224, 224), 3, crop_fraction=224 / 256)
+    small = images.decode(image[:224, :224], (224, 224), 3, images.Scaling(224 / 256))
     whole = Image.fromarray(image[:224, :224]).resize((256, 256), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(small, np.asarray(whole)[16:240, 16:240])
+
+
+@pytest.mark.parametrize("side", [12, 40])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_interpolation_is_followed_both_ways(side, interpolation):
+    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    found = images.decode(image, (side, side), 3, images.Scaling(1.0, interpolation))
+    expected = Image.fromarray(image).resize((side, side), Image.Resampling[interpolation.upper()])
+    np.testing.assert_array_equal(found, np.asarray(expected))

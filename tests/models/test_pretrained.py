@@ -1,16 +1,18 @@
 """Models with pretrained weights: what they bring, and how they are adapted. The files are real ones."""
 
 import shutil
+import warnings
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 
 import kzoo
 from kzoo.classifier import class_names_of, metadata
 from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.saving import save_model
-from kzoo.weights import labels
+from kzoo.weights import labels, own
 from kzoo.weights.formats import read
 from kzoo.weights.resolve import resolve
 
@@ -129,28 +131,99 @@ def test_saved_and_loaded_it_knows_its_classes_and_its_crop(files, tmp_path):
     assert kzoo.predict(loaded, [photo]) == kzoo.predict(model, [photo])
 
 
-def test_a_file_that_is_known_by_no_hash(checkpoint, tmp_path):
+def test_an_image_is_scaled_as_its_record_says(tmp_path):
+    record = kzoo.list_weights("resnet18")[1]
+    assert (record.tag, record.preprocessing.interpolation) == ("a1_in1k", "bicubic")
+    assert record.crop_fraction < 1
+    own.save(kzoo.create_model("resnet18"), tmp_path / "file")
+    model = kzoo.create_model("resnet18", weights=resolve("resnet18", tmp_path / "file", like="a1_in1k"))
+    assert metadata(model)["interpolation"] == "bicubic"
+    side = record.preprocessing.resize or 0
+    photo = np.random.default_rng(0).integers(0, 256, (300, 300, 3), "uint8")
+    scaled = np.asarray(Image.fromarray(photo).resize((side, side), Image.Resampling.BICUBIC))
+    margin = (side - 224) // 2
+    by_hand = kzoo.predict(model, scaled[None, margin : margin + 224, margin : margin + 224], top=1000)
+    [found] = kzoo.predict(model, [photo], top=1000)
+    # One resampling of the box, in place of one of the whole and a crop, rounds a grey level here and there.
+    difference = sorted(p.probability for p in found)[-1] - sorted(p.probability for p in by_hand[0])[-1]
+    assert abs(difference) < 1e-4
+    # An image that has the model's size is scaled and cropped like any other; an array of images is taken as it is.
+    [exact] = kzoo.predict(model, [photo[:224, :224]], top=1)
+    assert exact != kzoo.predict(model, photo[None, :224, :224], top=1)[0]
+
+
+def test_a_file_that_is_known_by_no_hash_is_known_by_its_names(checkpoint, tmp_path):
+    shutil.copy(checkpoint, tmp_path / "copy.th")
+    assert resolve("resnet20_cifar", tmp_path / "copy.th").record.tag == "cifar10"
     tensors = read(checkpoint, "pytorch")
     tensors["linear.bias"] = tensors["linear.bias"] + 1
-    safetensors.numpy.save_file(tensors, tmp_path / "mine.safetensors")
-    # The records of this model are PyTorch's pickles.
-    with pytest.raises(InvalidArgument, match=r"0 kinds of weights fit their format.*--like TAG"):
-        kzoo.create_model("resnet20_cifar", weights=tmp_path / "mine.safetensors")
-    shutil.copy(checkpoint, tmp_path / "copy.th")  # known by its content, not by its name
-    assert resolve("resnet20_cifar", tmp_path / "copy.th").record.tag == "cifar10"
-    content = bytearray(checkpoint.read_bytes())
-    (tmp_path / "other.th").write_bytes(content + b"x")
-    assert resolve("resnet20_cifar", tmp_path / "other.th").record.tag == "cifar10"  # the only kind in that format
-    assert resolve("resnet20_cifar", str(tmp_path / "other.th"), like="cifar10").path == tmp_path / "other.th"
+    safetensors.numpy.save_file(tensors, tmp_path / "mine")
+    for chosen in (
+        resolve("resnet20_cifar", tmp_path / "mine"),
+        resolve("resnet20_cifar", tmp_path / "mine", "cifar10"),
+    ):
+        assert (chosen.record.tag, chosen.format, chosen.source) == ("cifar10", "safetensors", "akamaster")
+    model = kzoo.create_model("resnet20_cifar", weights=tmp_path / "mine")
+    np.testing.assert_array_equal(model.get_layer("predictions").bias.numpy(), tensors["linear.bias"])
+    assert class_names_of(model) == labels.CIFAR10
 
 
-def test_several_kinds_of_one_format_must_be_told_apart(tmp_path):
-    (tmp_path / "mine.h5").write_bytes(b"nothing")
-    with pytest.raises(InvalidArgument) as caught:
-        resolve("resnet50", tmp_path / "mine.h5")
-    assert "2 kinds of weights fit their format" in str(caught.value)  # with the top and without
-    assert "Valid: keras_in1k, keras_in1k_notop." in str(caught.value)
-    assert resolve("resnet50", tmp_path / "mine.h5", like="keras_in1k").record.include_top
+@pytest.mark.parametrize("name", ["own.weights.h5", "own.h5", "own.safetensors"])
+def test_weights_that_kzoo_and_keras_saved_of_the_model(checkpoint, tmp_path, name):
+    model = kzoo.create_model("resnet20_cifar", weights=checkpoint)
+    path = tmp_path / name
+    if name.endswith("safetensors"):
+        own.save(model, path)
+    elif name == "own.weights.h5":
+        model.save_weights(path)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Keras's, of NumPy
+            model.save(path)
+    again = kzoo.create_model("resnet20_cifar", weights=path)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), "uint8")
+    np.testing.assert_array_equal(again(images), model(images))
+
+
+def small_file(folder, *names):
+    safetensors.numpy.save_file({name: np.zeros(1, "float32") for name in names}, folder / "file")
+    return folder / "file"
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "tag", "source"),
+    [
+        ("resnet50", ["conv1_conv/kernel", "predictions/bias"], "keras_in1k", "keras"),
+        ("resnet50", ["conv1_conv/kernel", "probs/bias"], "keras_in1k", "keras"),
+        ("resnet50", ["conv1_conv/kernel"], "keras_in1k_notop", "keras"),
+        ("vgg16", ["features.0.weight", "classifier.6.weight"], "tv_in1k", "torchvision"),
+        ("vgg16", ["features.0.weight", "head.fc.weight"], "tv_in1k", "timm"),
+        ("vgg16", ["block1_conv1/kernel", "predictions/kernel"], "keras_in1k", "keras"),
+        ("resnet18", ["conv1.weight", "fc.weight", "bn1.num_batches_tracked"], "tv_in1k", "timm"),
+        ("inception_v1_bn", ["conv1.conv.weight", "fc.bias"], "tv_in1k", "torchvision"),
+    ],
+)
+def test_the_names_say_whose_weights_they_are(tmp_path, model, names, tag, source):
+    chosen = resolve(model, small_file(tmp_path, *names))
+    assert (chosen.record.tag, chosen.source) == (tag, source)
+
+
+def test_like_says_the_preprocessing_and_the_file_how_it_is_read(tmp_path):
+    path = small_file(tmp_path, "features.0.weight", "classifier.6.weight")
+    chosen = resolve("vgg16", path, like="keras_in1k")
+    assert (chosen.record.tag, chosen.source) == ("keras_in1k", "torchvision")
+    assert chosen.record.preprocessing.channel_order == "bgr"
+
+
+def test_what_is_like_nothing(tmp_path):
+    path = small_file(tmp_path, "conv1_conv/kernel", "predictions/bias")
+    with pytest.raises(InvalidArgument, match=r"no pretrained weights of plain20_cifar.*load_weights"):
+        resolve("plain20_cifar", path)
+    with pytest.raises(WeightsError, match=r"2 tensors of other names \(conv1_conv/kernel, x.y.z\)"):
+        resolve("resnet18", small_file(tmp_path, "conv1_conv/kernel", "x.y.z"))
+    (tmp_path / "page.pth").write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(WeightsError, match=r"This is no file of weights. Received: '.*page.pth', 15 bytes"):
+        resolve("resnet18", tmp_path / "page.pth")
 
 
 @pytest.mark.parametrize(
@@ -195,15 +268,9 @@ def test_nothing_is_downloaded(monkeypatch):
 
 
 def test_weights_without_a_classifier_never_predict(monkeypatch, tmp_path):
-    chosen = resolve("vgg16", _some_file(tmp_path), like="keras_in1k_notop")
+    chosen = resolve("vgg16", small_file(tmp_path, "block1_conv1/kernel"))
     with pytest.raises(InvalidArgument, match="keras_in1k_notop for vgg16 has no classifier"):
         kzoo.create_model("vgg16", weights=chosen)
-
-
-def _some_file(folder):
-    path = folder / "some.h5"
-    path.write_bytes(b"nothing")
-    return path
 
 
 @pytest.mark.parametrize("weights", ["~nobody-of-this-name/x.pth", "x" * 5000])

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import kzoo
 from kzoo.backend import keras
-from kzoo.classifier import class_names_of
+from kzoo.classifier import class_names_of, metadata, set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
 from kzoo.layers import BatchNormalization
@@ -74,7 +74,7 @@ def test_the_run_directory_is_complete(finished, digits):
     assert record["train"]["strategy"] == "one"
     load = {
         "name": "digits", "data_dir": None, "image_size": None, "channels": None, "crop_fraction": 1.0,
-        "on_bad_image": "stop",
+        "interpolation": None, "on_bad_image": "stop",
     }  # fmt: skip
     assert record["data"] == {
         part: {
@@ -357,6 +357,17 @@ def test_balanced_weights_need_the_labels_in_advance(digits):
         fit(small, stream, config=TrainConfig(**FAST, class_weight="balanced"))
 
 
+def test_a_trained_model_wants_images_as_its_data_was_scaled(digits):
+    own = {"class_names": list("abcdefghij"), "crop_fraction": 0.5, "interpolation": "bicubic"}
+
+    def named():
+        return set_metadata(small(), **own)
+
+    config = TrainConfig(**FAST, epochs=1)
+    assert metadata(fit(named, *digits, config=config).model) == {"class_names": list("0123456789")}
+    assert metadata(fit(named, *map(arrays, digits), config=config).model) == own
+
+
 def test_weights_given_by_build_are_trained_from(digits, tmp_path):
     # A learning rate too small to move them: what comes out is what went in.
     given = [
@@ -462,7 +473,7 @@ MIRRORED = """
 import json, sys
 import kzoo
 from kzoo import data
-from kzoo.classifier import class_names_of
+from kzoo.classifier import class_names_of, metadata, set_metadata
 from kzoo.train import TrainConfig, evaluate, fit, load, resume
 
 train, validation = data.load("digits"), data.load("digits", "validation")

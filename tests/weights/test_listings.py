@@ -14,7 +14,7 @@ import kzoo
 from kzoo.backend import keras
 from kzoo.weights import formats
 from kzoo.weights.convert import convert
-from kzoo.weights.names import SOURCES
+from kzoo.weights.names import SOURCES, source_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN))
@@ -77,8 +77,11 @@ def test_golden_logits(name, tmp_path):
     source, model_name, container = name.split()
     model_name = KZOO.get(model_name, model_name)
     files.save(tmp_path / "file", name, lambda *tensor: golden_weight(model_name, *tensor))
+    assert formats.format_of(tmp_path / "file") == container
     tensors = formats.read(tmp_path / "file", container)
     assert len(tensors) == len(files.LISTINGS[name])
+    by_names = source_of(model_name, tensors) or "none"
+    assert by_names == source or (by_names == "timm" and not model_name.startswith("vgg"))  # the same names there
     cases = [case for case in generated.CASES if case.model == model_name]
     assert cases
     for case in cases:
@@ -89,7 +92,7 @@ def test_golden_logits(name, tmp_path):
             include_preprocessing=case.pixels,
             auxiliary_heads=case.auxiliary_heads,
         )
-        convert(tensors, model, source)
+        convert(tensors, model, by_names)
         outputs = model(generated.images(case))
         outputs = outputs if case.auxiliary_heads else {"predictions": outputs}
         for head, expected in GOLDENS["logits"][case.name].items():
@@ -141,7 +144,10 @@ def test_equals_keras_applications(name, tmp_path):
     )
     ours = re.sub(r"v2$", "_v2", application.lower())
     model = kzoo.create_model(ours, include_top=top, input_shape=shape, include_preprocessing=False, **options)
-    convert(formats.read(tmp_path / "file", container), model, "keras")
+    assert formats.format_of(tmp_path / "file") == container
+    tensors = formats.read(tmp_path / "file", container)
+    assert (source_of(ours, tensors), SOURCES["keras"].has_head(tensors)) == ("keras", top)
+    convert(tensors, model, "keras")
     (tmp_path / "file").unlink()
     for weight, expected in zip(model.weights, reference.weights, strict=True):
         np.testing.assert_array_equal(weight, expected)
@@ -161,7 +167,9 @@ def test_raw_files_are_put_where_their_names_say(tmp_path):
 
     files.save(tmp_path, name, draw)
     model = kzoo.create_model("inception_v1")
-    convert(formats.read(tmp_path, "raw"), model, "bvlc")
+    tensors = formats.read(tmp_path, "raw")
+    assert source_of("inception_v1", tensors) == "bvlc"
+    convert(tensors, model, "bvlc")
     for weight in model.weights:
         layer, kind = weight.path.split("/")
         file = "loss3/classifier" if layer == "predictions" else re.sub(r"^(conv\d|inception_..)_", r"\1/", layer)

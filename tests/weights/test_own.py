@@ -153,7 +153,7 @@ def test_preprocessing_is_read_off_the_layers(name):
 def test_the_crop_comes_back(small, tmp_path):
     from kzoo.classifier import metadata, set_metadata
 
-    model = set_metadata(small(), class_names=["a", "b", "c"], crop_fraction=0.8)
+    model = set_metadata(small(), class_names=["a", "b", "c"], crop_fraction=0.8, interpolation="bicubic")
     saving.save_model(model, tmp_path / "a.keras")
     assert add_weights(tmp_path / "a.keras", "mine").preprocessing.resize == 10
     assert metadata(package.create_model("mnist_net", weights="mine")) == metadata(model)
