@@ -57,6 +57,9 @@ With `create_model(name, weights=...)` come the record's preprocessing, inside t
 images are scaled before the crop. What differs from the record is adapted so:
 
 - `classes=`: another number than the record's gets a new classifier of random weights, and a line that says so.
+- A new classifier is trained on images as `kzoo.data` scales them, so that the record's crop and interpolation, which
+  `kzoo predict` and `kzoo evaluate` follow otherwise, are the record's classifier's only.
+- `auxiliary_heads=True` needs a file that has them: torchvision's of `inception_v1_bn`.
 - `input_shape=`: another height and width keep every weight; where the first fully connected layer reads every pixel
   (the VGGs with their top) they are refused.
 - Other channels than three: the kernel of the first convolution is summed over its channels for one, and for N repeated

@@ -112,6 +112,7 @@ def _receive_once(file: File, part: Path, show: bool) -> None:
                     _give_up(file, part, f"more than {total or LARGEST:,} bytes from {file.url}")
                 try:
                     content.write(chunk)
+                    content.flush()  # here a full disk is noticed, not when the file is closed
                 except OSError as error:
                     _give_up(file, part, f"{error.strerror}, while writing to {str(part.parent)!r}", error.errno)
                 advance(len(chunk))
