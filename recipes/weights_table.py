@@ -73,8 +73,8 @@ preprocessing are then those of the only kind of weights that the model has from
 "?" is not known here. Figures that are not called measured are quoted, on ImageNet's 50,000 validation images and
 CIFAR-10's 10,000 test images.
 ImageNet's weights tell apart the 1,000 classes of ILSVRC 2012, in the usual order, from 224 x 224 pixels cut from the
-centre of an image whose shorter side is scaled to what the table says (kzoo shrinks bilinearly, with antialiasing,
-whatever else a source has used). "torch" makes pixels from 0 to 255 into
+centre of an image whose shorter side is scaled to what the table says (where it names no
+interpolation, bilinearly, with antialiasing). "torch" makes pixels from 0 to 255 into
 `(RGB / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)`. Licences are what the sources state; the images that
 weights were trained on have terms of their own.
 """
