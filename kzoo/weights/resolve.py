@@ -95,6 +95,11 @@ def _are(paths, record) -> bool:
 
 def _by_its_names(model: str, path: Path, liked: Record | None) -> Chosen:
     """What a file is that no record knows: its format by its content, its source by the names of its tensors."""
+    if path.suffix == ".keras" or (path / "config.json").is_file():
+        raise InvalidArgument(
+            f"This is a whole model, not weights for {model}. Received: {str(path)!r}. Use it in place of the model's "
+            "name, without weights (in Python kzoo.load_model), or make a tag of it: kzoo weights add."
+        )
     how = format_of(path)
     names = list(read(path, how))
     source = source_of(model, names)

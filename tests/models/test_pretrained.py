@@ -215,6 +215,14 @@ def test_what_is_like_nothing(tmp_path):
         resolve("plain20_cifar", path)
     with pytest.raises(WeightsError, match=r"2 tensors of other names \(conv1_conv/kernel, x.y.z\)"):
         resolve("resnet18", small_file(tmp_path, "conv1_conv/kernel", "x.y.z"))
+    for whole in (tmp_path / "net.keras", tmp_path / "run"):
+        if whole.suffix:
+            whole.touch()
+        else:
+            whole.mkdir()
+            (whole / "config.json").touch()
+        with pytest.raises(InvalidArgument, match="This is a whole model, not weights for resnet18"):
+            resolve("resnet18", whole)
     (tmp_path / "page.pth").write_bytes(b"<!DOCTYPE html>")
     with pytest.raises(WeightsError, match=r"This is no file of weights. Received: '.*page.pth', 15 bytes"):
         resolve("resnet18", tmp_path / "page.pth")
