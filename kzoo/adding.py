@@ -107,7 +107,7 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
     if height is None or width is None:
         raise InvalidArgument(f"Only a model of one image size can be added. Received: {model.input_shape!r}.")
     scaling = Scaling(**scaling_of(model))
-    resize = None if scaling.crop_fraction == 1 else round(height / scaling.crop_fraction)
+    resize = None if scaling.crop_fraction == 1 else _whole(height / scaling.crop_fraction)
     content = own.serialize(model)
     sha256 = hashlib.sha256(content).hexdigest()
     record = Record(
@@ -126,6 +126,11 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
         note=f"Added from {source.resolve()}.",
     )
     return record, content
+
+
+def _whole(size: float) -> int | float:
+    """A size in pixels; a fraction of one where the crop is from a model of another input size."""
+    return round(size) if abs(size - round(size)) < 1e-6 else size
 
 
 def preprocessing_of(model) -> Preprocessing:

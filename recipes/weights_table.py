@@ -67,8 +67,10 @@ images are scaled before the crop. What differs from the record is adapted so:
   over the record's channels.
 
 A file of one's own (`--weights FILE`) is known by its hash, otherwise by its content: its format, and whose names its
-tensors have (torchvision's, timm's, Keras's, kzoo's own as `save_weights` writes them, ...). Its classes and its
-preprocessing are then those of the only kind of weights that the model has from there, or those of `--like TAG`.
+tensors have (torchvision's, timm's, Keras's, kzoo's own as `save_weights` writes them, ...). Its preprocessing and the
+names of its classes are then those of the only kind of weights that there are for the model, or those of `--like TAG`,
+and a line says so; a classifier of another number of classes has no names. A file that has the name of a record's, but
+not its content, is refused.
 
 "?" is not known here. Figures that are not called measured are quoted, on ImageNet's 50,000 validation images and
 CIFAR-10's 10,000 test images.

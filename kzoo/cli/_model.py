@@ -14,7 +14,7 @@ Weights = Annotated[
 ]
 Like = Annotated[
     str | None,
-    Parameter(help="For weights in a file of your own: the tag whose conversion, preprocessing and classes they take."),
+    Parameter(help="For weights in a file of your own: the tag whose preprocessing and class names they take."),
 ]
 
 

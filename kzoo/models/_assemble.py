@@ -109,7 +109,7 @@ def _load(model, chosen: Chosen, *, with_head, classes):
     """Set the weights of a new model; its classifier keeps its random ones where the record has none that fits it."""
     record = chosen.record
     head = with_head and record.include_top and classes == record.classes
-    tensors = read(chosen.path, chosen.format)
+    tensors = read(chosen.path, chosen.format) if chosen.tensors is None else chosen.tensors
     convert(tensors, model, chosen.source, head=head, bgr=record.preprocessing.channel_order == "bgr")
     if head:
         class_names = None if record.labels is None else labels.names(record.labels)

@@ -19,16 +19,17 @@ from kzoo.weights import _pickle
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 PROTOCOL_VERSION = 1001
-# What may lie around the tensors' names: the entry of a training script's dict, and the wrapper of several GPUs.
+# What may lie around the tensors' names: the entry of a training script's dict, and the wrappers of torch.compile and
+# of several GPUs (torch.nn.DataParallel).
 ENTRIES = ("state_dict", "model")
-WRAPPER = "module."
+WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """Read a checkpoint: a dict of tensors, or a dict that has one as its entry "state_dict" or "model".
 
-    Where every name begins with "module." (torch.nn.DataParallel), that is left out. Arrays may share memory, and may
-    be views of the file.
+    Where every name begins with "module." or "_orig_mod.", that is left out. Arrays may share memory, and may be views
+    of the file.
     """
     with open(path, "rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -40,8 +41,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     claimed = sum(math.prod(tensor.shape) for tensor in tensors.values())
     if claimed > len(content):  # each may be a view of all; in a real file an element has two bytes and one tensor
         raise ValueError(f"its tensors have {claimed:,} elements, a file of {len(content):,} bytes less")
-    if all(name.startswith(WRAPPER) for name in tensors):
-        tensors = {name.removeprefix(WRAPPER): tensor for name, tensor in tensors.items()}
+    for wrapper in WRAPPERS:
+        if all(name.startswith(wrapper) for name in tensors):
+            tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
     return {name: _array(tensor, storages) for name, tensor in tensors.items()}
 
 

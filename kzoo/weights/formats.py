@@ -3,7 +3,8 @@
 Nothing in a file is run, nothing outside of it is read, and no more memory is taken than the file's size explains.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -27,7 +28,7 @@ def read(path: str | Path, format: str) -> dict[str, np.ndarray]:  # noqa: A002 
 
             - "safetensors".
             - "pytorch": what `torch.save` writes, today's zip archive or the older stream: a dict of tensors, or a dict
-              that has one as "state_dict" or "model". A "module." before every name is left out.
+              that has one as "state_dict" or "model". A "module." or "_orig_mod." before every name is left out.
             - "keras_h5": Keras's older `.h5`, as keras.applications publishes it; names are "layer/variable".
             - "keras_weights_h5": Keras 3's `.weights.h5`; names are "layer/0", "layer/1"..., by the layer's name.
             - "raw": a folder of `.bin` files of little-endian float32 numbers; names are paths without that suffix,
@@ -52,17 +53,24 @@ def read(path: str | Path, format: str) -> dict[str, np.ndarray]:  # noqa: A002 
         raise unknown("format of weights", format, READERS)
     if not path.exists():
         raise WeightsError(f"No such weights file. Received: {str(path)!r}.")
-    try:
+    with _errors_of(path, f"as {format!r}", " Of a model of your own, save its state_dict()." * (format == "pytorch")):
         tensors = {name: _widened(array) for name, array in READERS[format](path).items()}
         _check_numbers(tensors)
-    except Exception as error:  # whatever a damaged or hostile file makes h5py, zipfile or safetensors raise
+    return tensors
+
+
+@contextmanager
+def _errors_of(path: Path, how: str, hint: str = "") -> Iterator[None]:
+    """One line in place of whatever a damaged or hostile file makes h5py, zipfile or safetensors raise."""
+    try:
+        yield
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         reason = "".join(c if c.isprintable() else "?" for c in reason[:300])
         raise WeightsError(
-            f"Cannot read the weights as {format!r}: {reason}. Received: {str(path)!r}. Fetch them anew, from a source "
-            "you trust."
+            f"Cannot read the weights {how}: {reason}. Received: {str(path)!r}. Fetch them anew, from a source you "
+            f"trust.{hint}"
         ) from error
-    return tensors
 
 
 def format_of(path: str | Path) -> str:
@@ -77,15 +85,12 @@ def format_of(path: str | Path) -> str:
     path = Path(path)
     if path.is_dir():
         return "raw"
-    try:
+    with _errors_of(path, "at all"):
         with open(path, "rb") as file:
             start = file.read(16)
         if start.startswith(HDF5):
             with h5py.File(path, "r") as file:
                 return "keras_weights_h5" if _hdf5.has(file, "layers") else "keras_h5"
-    except OSError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"Cannot read the weights. Received: {str(path)!r}: {reason}.") from error
     if start[8:9] == b"{":  # after the length of the header, which is JSON
         return "safetensors"
     # A zip archive, or the pickle that an older stream begins with, of protocol 2 or later.

@@ -57,8 +57,9 @@ class Source:
 
     `modules` says what each layer is called, given the model's name and its layers that have weights, in order.
     `kernel` gives (shape in the file, unfolded, axes) of a kernel of Keras's shape. Every tensor's name is of the
-    pattern `style`. Three patterns match the names of all that is ever left out: `ignored` is no weights, `auxiliary`
-    of use only to a model with auxiliary heads, `head` only to one with a top and the same classes.
+    pattern `style`, those of the last classifier of `classifier`. Three patterns match the names of all that is ever
+    left out: `ignored` is no weights, `auxiliary` of use only to a model with auxiliary heads, `head` only to one with
+    a top and the same classes.
     """
 
     models: tuple[str, ...]
@@ -67,6 +68,7 @@ class Source:
     variables: dict[str, str]
     separator: str
     style: str
+    classifier: str
     head: str
     auxiliary: str = ""
     ignored: str = ""
@@ -75,9 +77,10 @@ class Source:
         """Whether it has weights of `model`."""
         return any(fnmatchcase(model, pattern) for pattern in self.models)
 
-    def has_head(self, names: Iterable[str]) -> bool:
-        """Whether a file of tensors with these names has the classifier."""
-        return any(re.fullmatch(self.head, name) for name in names)
+    def classes(self, arrays: dict[str, np.ndarray]) -> int | None:
+        """The outputs of the classifier in a file of these tensors: the length of its bias. None if it has none."""
+        own = [array for name, array in arrays.items() if re.fullmatch(self.classifier, name)]
+        return min((array.size for array in own if array.ndim == 1), default=None)
 
 
 def tensors(model, source: Source, channels: int | None = None) -> list[Tensor]:
@@ -224,6 +227,7 @@ def _match(pattern, layer):
 _RESNETS = ("resnet18", "resnet34", "resnet*_v1_5", "resnext*", "wide_resnet*")
 _COUNTERS = r".*\.num_batches_tracked"  # of batches seen in training, which only a momentum of None reads
 _KERAS_HEAD = r"(predictions|probs|fc1|fc2|auxiliary_[12]\w*)/.*"
+_KERAS_CLASSIFIER = r"(predictions|probs)/.*"
 _KERAS_STYLE = r".+/.+"
 _PYTORCH_STYLE = r".+\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 # State that is not a weight: the optimizer's, and dropout's random numbers.
@@ -237,11 +241,21 @@ SOURCES = {
         {},
         "/",
         _KERAS_STYLE,
+        _KERAS_CLASSIFIER,
         head=_KERAS_HEAD,
         ignored=_KERAS_STATE,
     ),
     "kzoo": Source(
-        ("*",), _keras_modules, _keras_kernel, {}, "/", _KERAS_STYLE, head=_KERAS_HEAD, ignored=_KERAS_STATE
+        ("*",),
+        _keras_modules,
+        _keras_kernel,
+        {},
+        "/",
+        _KERAS_STYLE,
+        _KERAS_CLASSIFIER,
+        head=_KERAS_HEAD,
+        auxiliary=r"auxiliary_[12]\w*/.*",
+        ignored=_KERAS_STATE,
     ),
     "timm": Source(
         (*_RESNETS, "vgg*"),
@@ -250,6 +264,7 @@ SOURCES = {
         PYTORCH,
         ".",
         _PYTORCH_STYLE,
+        r"(fc|head\.fc)\..*",
         head=r"(fc|pre_logits\.fc[12]|head\.fc)\..*",
         ignored=_COUNTERS,
     ),
@@ -260,6 +275,7 @@ SOURCES = {
         PYTORCH,
         ".",
         _PYTORCH_STYLE,
+        r"(fc|classifier\.6)\..*",
         head=r"(fc|classifier\.\d|aux[12]\..*)\..*",
         auxiliary=r"aux[12]\..*",
         ignored=_COUNTERS,
@@ -271,11 +287,19 @@ SOURCES = {
         PYTORCH,
         ".",
         _PYTORCH_STYLE,
+        r"linear\..*",
         head=r"linear\..*",
         ignored=_COUNTERS,
     ),
     "bvlc": Source(
-        ("inception_v1",), _caffe_modules, _caffe_kernel, CAFFE, "_", r".+_(filter|bias)", head=r"loss3/classifier_.*"
+        ("inception_v1",),
+        _caffe_modules,
+        _caffe_kernel,
+        CAFFE,
+        "_",
+        r".+_(filter|bias)",
+        r"loss3/classifier_.*",
+        head=r"loss3/classifier_.*",
     ),
 }
 
@@ -295,4 +319,5 @@ def source_of(model: str, names: Iterable[str]) -> str | None:
         for name, source in SOURCES.items()
         if source.has(model) and all(re.fullmatch(source.style, one) for one in names)
     ]
-    return next((name for name in fitting if SOURCES[name].has_head(names)), next(iter(fitting), None))
+    with_head = [name for name in fitting if any(re.fullmatch(SOURCES[name].head, one) for one in names)]
+    return next(iter(with_head or fitting), None)

@@ -129,7 +129,7 @@ def _parsed(content) -> Record:
 def _fault(record: Record, path: Path) -> str | None:
     """What is wrong with a record that has the right entries: a dataclass does not look at what they are."""
     [file], pixels, labels, figures = record.files, record.preprocessing, record.labels, record.accuracy
-    sizes = (*record.input_size, record.classes, *((pixels.resize,) if pixels.resize is not None else ()))
+    sizes = (*record.input_size, record.classes)
     divisors = (pixels.unit, *pixels.std)
     right = {
         "model and tag": path.parts[-3:-1] == (record.model, record.tag) and _is_name(record.tag),
@@ -138,7 +138,7 @@ def _fault(record: Record, path: Path) -> str | None:
         "files": _is_own(file),
         "sizes": len(record.input_size) == 3
         and all(type(size) is int and size > 0 for size in sizes)
-        and (pixels.resize is None or pixels.resize >= record.input_size[0]),
+        and (pixels.resize is None or record.input_size[0] <= pixels.resize < math.inf),
         "labels": labels is None
         or (isinstance(labels, tuple) and len(labels) == record.classes and all(isinstance(n, str) for n in labels)),
         "preprocessing": pixels.channel_order in ("rgb", "bgr")

@@ -43,7 +43,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     unit: float = 255.0
-    resize: int | None = None
+    resize: int | float | None = None
     interpolation: Literal["bilinear", "bicubic"] | None = None
 
 

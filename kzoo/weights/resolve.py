@@ -1,25 +1,31 @@
 """What `weights=` means: a tag, or a path on this machine, to a record and the files that it describes."""
 
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from kzoo.console import warn
 from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.weights import checks, store
 from kzoo.weights.formats import format_of, read
 from kzoo.weights.names import SOURCES, source_of
-from kzoo.weights.places import place_below
+from kzoo.weights.places import Place, place_below
 from kzoo.weights.record import Record
 from kzoo.weights.registry import get_record, list_weights
 from kzoo.weights.table import RECORDS
 
 
 class Chosen(NamedTuple):
-    """A set of weights: what is known of it, where it is, and how it is read: in which format, by whose names."""
+    """A set of weights: what is known of it, where it is, and how it is read: in which format, by whose names.
+
+    `tensors` is the content, where it was read already.
+    """
 
     record: Record
     path: Path
     format: str
     source: str
+    tensors: dict | None = None
 
 
 def resolve(model: str, weights: Any, like: str | None = None) -> Chosen:
@@ -29,9 +35,9 @@ def resolve(model: str, weights: Any, like: str | None = None) -> Chosen:
         model: A model name.
         weights: A tag of `kzoo.list_weights(model)`, "imagenet" for the model's default, or the path of a file or of a
             folder of raw files; what this function returned is taken as it is.
-        like: For a path, the tag whose preprocessing and classes it takes. Without it the file is known by its hash, or
-            else by the names of its tensors, where they fit one kind of weights that there are for the model. In what
-            format it is, and by whose names, the file itself says.
+        like: For a path, the tag whose preprocessing and names of classes it takes. Without it the file is known by its
+            hash, or else by the names of its tensors, where they fit one kind of weights that there are for the model.
+            In what format it is, by whose names, and of how many classes, the file itself says.
 
     Raises:
         InvalidArgument: Neither a tag nor a path, or a file of which it is not clear what it is.
@@ -61,11 +67,10 @@ def resolve(model: str, weights: Any, like: str | None = None) -> Chosen:
         return as_recorded(record, store.require(record))
     if not path.exists():
         raise InvalidArgument(f"No such weights. Received: {str(path)!r}. Valid: {', '.join(tags) or 'no tags'}.")
-    liked = None if like is None else get_record(model, like)
+    if like is not None:
+        return _by_its_names(model, path, get_record(model, like))
     known = _recognised(model, path)
-    if known is not None and liked in (None, known):
-        return as_recorded(known, path)
-    return _by_its_names(model, path, liked)
+    return _by_its_names(model, path) if known is None else as_recorded(known, path)
 
 
 def as_recorded(record: Record, path: Path) -> Chosen:
@@ -74,51 +79,77 @@ def as_recorded(record: Record, path: Path) -> Chosen:
 
 
 def _recognised(model: str, path: Path) -> Record | None:
-    """The record of exactly these files, by their hashes."""
-    for record in list_weights(model):
-        if path.is_dir():
-            places = [place_below(path, record), place_below(path, record, inside=True)]
-        else:
-            places = [place_below(path.parent, record)] if len(record.files) == 1 else []
-        for place in places:
-            files = (path,) if len(record.files) == 1 else place.files
-            if _are(files, record):
+    """The record of exactly these files, by their hashes.
+
+    Raises:
+        WeightsError: A file has the name of a record's, and not its content.
+    """
+    records = [record for record in list_weights(model) if all(map(checks.known_by, record.files))]
+    for record in records:
+        for place in _places(path, record):
+            if place.is_there() and _are(place.files, record):
                 return record
+    for record in records:
+        names = [PurePosixPath(file.name).name for file in record.files]
+        for place in _places(path, record):
+            if place.is_there() and [file.name for file in place.files] == names:
+                for file, expected in zip(place.files, record.files, strict=True):
+                    checks.check(file, expected)
     return None
 
 
+def _places(path: Path, record: Record) -> list[Place]:
+    """Where a record's files are, if `path` is what they are in, or the one that there is."""
+    if path.is_dir():
+        return [place_below(path, record), place_below(path, record, inside=True)]
+    return [Place(path, (path,))] if len(record.files) == 1 else []
+
+
 def _are(paths, record) -> bool:
-    if any(checks.known_by(file) is None for file in record.files):
-        return False
     return all(checks.is_right(path, file) for path, file in zip(paths, record.files, strict=True))
 
 
-def _by_its_names(model: str, path: Path, liked: Record | None) -> Chosen:
+def _by_its_names(model: str, path: Path, liked: Record | None = None) -> Chosen:
     """What a file is that no record knows: its format by its content, its source by the names of its tensors."""
     if path.suffix == ".keras" or (path / "config.json").is_file():
         raise InvalidArgument(
             f"This is a whole model, not weights for {model}. Received: {str(path)!r}. Use it in place of the model's "
             "name, without weights (in Python kzoo.load_model), or make a tag of it: kzoo weights add."
         )
+    if path.is_dir() and not any(record.format == "raw" for record in list_weights(model)):
+        raise InvalidArgument(f"Weights for {model} are one file. Received: the folder {str(path)!r}.")
     how = format_of(path)
-    names = list(read(path, how))
-    source = source_of(model, names)
+    tensors = read(path, how)
+    source = source_of(model, tensors)
     if source is None:
+        v1_5 = f"{model}_v1_5"
         raise WeightsError(
-            f"The weights do not fit {model}: {len(names)} tensors of other names ({', '.join(names[:3]):.200}). "
-            f"Received: {str(path)!r}. Is it the file of another model?"
+            f"The weights do not fit {model}: {len(tensors)} tensors of other names "
+            f"({', '.join(list(tensors)[:3]):.200}). Received: {str(path)!r}. "
+            + (f"torchvision's and timm's is {v1_5} here." if source_of(v1_5, tensors) else "Of another model?")
         )
-    return Chosen(liked or _only_kind(model, path, source, names), path, how, source)
+    if source == "keras" and how != "keras_h5":  # Keras 3 and kzoo write the same names for models of whatever training
+        source = "kzoo"
+    classes = SOURCES[source].classes(tensors)
+    record = liked or _only_kind(model, path, source, has_head=classes is not None)
+    of = "hash" if liked else f"hash of any record, and is taken to have the preprocessing and classes of {record.tag}"
+    warn(f"{path} has no known {of}.")
+    if classes not in (None, record.classes):
+        record = replace(record, classes=classes, labels=None)
+    return Chosen(replace(record, include_top=classes is not None, accuracy=None), path, how, source, tensors)
 
 
-def _only_kind(model: str, path: Path, source: str, names: list[str]) -> Record:
-    has_head, style = SOURCES[source].has_head(names), SOURCES[source].style
+def _only_kind(model: str, path: Path, source: str, *, has_head: bool) -> Record:
+    style = SOURCES[source].style
     # Adding a tag does not change what a path means.
-    records = [r for r in list_weights(model) if r in RECORDS and r.include_top == has_head]
+    records = [record for record in list_weights(model) if record in RECORDS]
+    if source != "kzoo":  # of a file of kzoo's nobody knows what it was trained from
+        records = [record for record in records if SOURCES[record.source].style == style] or records
+    records = [record for record in records if record.include_top == has_head] or records
     kinds = {
         # What else a record says (its figures, how images were scaled before the crop) does not concern the reading.
         (record.classes, record.labels, record.preprocessing.channel_order, *_numbers(record)): record
-        for record in reversed([r for r in records if SOURCES[r.source].style == style] or records)
+        for record in reversed(records)
     }
     if len(kinds) == 1:
         return next(iter(kinds.values()))

@@ -3,6 +3,7 @@
 import shutil
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -13,7 +14,7 @@ from kzoo.data.images import Scaling, decode
 from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.saving import save_model
 from kzoo.weights import labels, own
-from kzoo.weights.formats import read
+from kzoo.weights.formats import format_of, read
 from kzoo.weights.resolve import resolve
 
 
@@ -180,39 +181,142 @@ def test_weights_that_kzoo_and_keras_saved_of_the_model(checkpoint, tmp_path, na
 
 
 def small_file(folder, *names):
-    safetensors.numpy.save_file({name: np.zeros(1, "float32") for name in names}, folder / "file")
+    safetensors.numpy.save_file({name: np.zeros(1000, "float32") for name in names}, folder / "file")
     return folder / "file"
 
 
 @pytest.mark.parametrize(
     ("model", "names", "tag", "source"),
     [
-        ("resnet50", ["conv1_conv/kernel", "predictions/bias"], "keras_in1k", "keras"),
-        ("resnet50", ["conv1_conv/kernel", "probs/bias"], "keras_in1k", "keras"),
-        ("resnet50", ["conv1_conv/kernel"], "keras_in1k_notop", "keras"),
-        ("vgg16", ["features.0.weight", "classifier.6.weight"], "tv_in1k", "torchvision"),
-        ("vgg16", ["features.0.weight", "head.fc.weight"], "tv_in1k", "timm"),
-        ("vgg16", ["block1_conv1/kernel", "predictions/kernel"], "keras_in1k", "keras"),
-        ("resnet18", ["conv1.weight", "fc.weight", "bn1.num_batches_tracked"], "tv_in1k", "timm"),
+        ("resnet50", ["conv1_conv/kernel", "predictions/bias"], "keras_in1k", "kzoo"),
+        ("resnet50", ["conv1_conv/kernel"], "keras_in1k_notop", "kzoo"),
+        ("vgg16", ["features.0.weight", "classifier.6.bias"], "tv_in1k", "torchvision"),
+        ("vgg16", ["features.0.weight", "head.fc.bias"], "tv_in1k", "timm"),
+        (
+            "vgg16_bn",
+            ["features.0.weight"],
+            "tv_in1k",
+            "timm",
+        ),  # no classifier: its preprocessing is known all the same
+        ("resnet18", ["conv1.weight", "fc.bias", "bn1.num_batches_tracked"], "tv_in1k", "timm"),
         ("inception_v1_bn", ["conv1.conv.weight", "fc.bias"], "tv_in1k", "torchvision"),
     ],
 )
-def test_the_names_say_whose_weights_they_are(tmp_path, model, names, tag, source):
-    chosen = resolve(model, small_file(tmp_path, *names))
+def test_the_names_say_whose_weights_they_are(tmp_path, model, names, tag, source, capsys):
+    path = small_file(tmp_path, *names)
+    chosen = resolve(model, path)
     assert (chosen.record.tag, chosen.source) == (tag, source)
+    assert chosen.record.include_top == any(name.endswith("bias") for name in names)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"warning: {path} has no known hash of any record, and is taken to have the preprocessing and classes of {tag}."
+    )
+
+
+def test_keras_applications_file_of_an_unknown_hash(tmp_path):
+    for names, tag in ((["block1_conv1", "predictions"], "keras_in1k"), (["block1_conv1"], "keras_in1k_notop")):
+        with h5py.File(tmp_path / "file", "w") as file:
+            file.attrs["layer_names"] = [name.encode() for name in names]
+            for name in names:
+                group = file.create_group(name)
+                group.attrs["weight_names"] = [f"{name}_b_1:0".encode()]
+                group[f"{name}_b_1:0"] = np.zeros(1000, "float32")
+        chosen = resolve("vgg16", tmp_path / "file")
+        assert (chosen.record.tag, chosen.format, chosen.source) == (tag, "keras_h5", "keras")
+
+
+def test_what_a_model_of_kzoo_s_was_trained_from_is_asked_for(tmp_path):
+    path = small_file(tmp_path, "block1_conv1/kernel", "predictions/bias")
+    with pytest.raises(InvalidArgument, match=r"2 kinds of weights fit the file.*--like TAG.*Valid: keras_in1k, "):
+        resolve("vgg16", path)
+    assert resolve("vgg16", path, like="tv_in1k").record.preprocessing.channel_order == "rgb"
 
 
 def test_like_says_the_preprocessing_and_the_file_how_it_is_read(tmp_path):
-    path = small_file(tmp_path, "features.0.weight", "classifier.6.weight")
+    path = small_file(tmp_path, "features.0.weight", "classifier.6.bias")
     chosen = resolve("vgg16", path, like="keras_in1k")
     assert (chosen.record.tag, chosen.source) == ("keras_in1k", "torchvision")
     assert chosen.record.preprocessing.channel_order == "bgr"
+
+
+@pytest.mark.parametrize("like", [None, "cifar10"])
+def test_a_classifier_of_other_classes_is_loaded_where_it_fits(tmp_path, like, capsys):
+    model = kzoo.create_model("resnet20_cifar", classes=3)
+    own.save(model, tmp_path / "file")
+    chosen = resolve("resnet20_cifar", tmp_path / "file", like)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), "uint8")
+    for again in (
+        kzoo.create_model("resnet20_cifar", weights=chosen),
+        kzoo.create_model("resnet20_cifar", weights=chosen, classes=3),
+    ):
+        np.testing.assert_array_equal(again(images), model(images))
+        assert class_names_of(again) is None
+    assert "random weights" not in capsys.readouterr().err
+    kzoo.create_model("resnet20_cifar", weights=chosen, classes=4)
+    assert "its 3 classes: the new classifier of 4 classes has random weights" in capsys.readouterr().err
+
+
+def test_a_backbone_without_a_classifier(tmp_path):
+    backbone = kzoo.create_model("resnet20_cifar", include_top=False)
+    own.save(backbone, tmp_path / "file")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), "uint8")
+    again = kzoo.create_model("resnet20_cifar", weights=tmp_path / "file", include_top=False)
+    np.testing.assert_array_equal(again(images), backbone(images))
+    assert kzoo.create_model("resnet20_cifar", weights=tmp_path / "file", classes=2).output_shape == (None, 2)
+    with pytest.raises(InvalidArgument, match="cifar10 for resnet20_cifar has no classifier"):
+        kzoo.create_model("resnet20_cifar", weights=tmp_path / "file")
+
+
+def test_auxiliary_heads_of_a_file_that_the_model_lacks(tmp_path):
+    own.save(kzoo.create_model("inception_v1_bn", auxiliary_heads=True, input_shape=(96, 96, 3)), tmp_path / "file")
+    model = kzoo.create_model("inception_v1_bn", weights=tmp_path / "file")
+    assert model.output_shape == (None, 1000)
+
+
+def test_a_damaged_file_of_a_record_s_name_is_refused(checkpoint, files, tmp_path):
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = tmp_path / checkpoint.name
+    damaged.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"has the wrong content. Received: sha256 .* Expected: 12fca82f"):
+        resolve("resnet20_cifar", damaged)
+    assert resolve("resnet20_cifar", damaged, like="cifar10").path == damaged  # whoever says so
+    folder = tmp_path / "bvlc_googlenet"
+    shutil.copytree(files / "bvlc_googlenet", folder, copy_function=shutil.copyfile)
+    for sub in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        sub.chmod(0o755)
+    next(folder.rglob("*filter.bin")).write_bytes(bytes(4))
+    with pytest.raises(WeightsError, match="has the wrong size"):
+        resolve("inception_v1", folder)
+
+
+def test_a_file_that_is_damaged_before_its_format_is_known(tmp_path):
+    """One line, whatever h5py makes of it: bits flipped all over the head of the file."""
+    model = kzoo.create_model("mnist_net", input_shape=(8, 8, 1))
+    model.save_weights(tmp_path / "good.weights.h5")
+    content = (tmp_path / "good.weights.h5").read_bytes()
+    generator = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[generator.integers(8, 3000)] ^= 1 << int(generator.integers(8))
+        (tmp_path / "bad.weights.h5").write_bytes(damaged)
+        try:
+            outcomes.add(format_of(tmp_path / "bad.weights.h5"))
+        except WeightsError as error:
+            outcomes.add("\n" in str(error))
+    assert outcomes >= {"keras_weights_h5", False}
+    assert True not in outcomes
 
 
 def test_what_is_like_nothing(tmp_path):
     path = small_file(tmp_path, "conv1_conv/kernel", "predictions/bias")
     with pytest.raises(InvalidArgument, match=r"no pretrained weights of plain20_cifar.*load_weights"):
         resolve("plain20_cifar", path)
+    with pytest.raises(WeightsError, match="torchvision's and timm's is resnet50_v1_5 here"):
+        resolve("resnet50", small_file(tmp_path, "conv1.weight", "fc.bias"))
+    with pytest.raises(InvalidArgument, match=r"Weights for resnet18 are one file. Received: the folder"):
+        resolve("resnet18", tmp_path)
     with pytest.raises(WeightsError, match=r"2 tensors of other names \(conv1_conv/kernel, x.y.z\)"):
         resolve("resnet18", small_file(tmp_path, "conv1_conv/kernel", "x.y.z"))
     for whole in (tmp_path / "net.keras", tmp_path / "run"):
@@ -270,7 +374,7 @@ def test_nothing_is_downloaded(monkeypatch):
 
 
 def test_weights_without_a_classifier_never_predict(monkeypatch, tmp_path):
-    chosen = resolve("vgg16", small_file(tmp_path, "block1_conv1/kernel"))
+    chosen = resolve("vgg16", small_file(tmp_path, "block1_conv1/kernel"), like="keras_in1k_notop")
     with pytest.raises(InvalidArgument, match="keras_in1k_notop for vgg16 has no classifier"):
         kzoo.create_model("vgg16", weights=chosen)
 

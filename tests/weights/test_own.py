@@ -150,13 +150,15 @@ def test_preprocessing_is_read_off_the_layers(name):
     )
 
 
-def test_the_crop_comes_back(small, tmp_path):
+@pytest.mark.parametrize(("crop", "resize"), [(0.8, 10), (0.9, 8 / 0.9), (224 / 235, 8 / (224 / 235))])
+def test_the_crop_comes_back(small, tmp_path, crop, resize):
     from kzoo.classifier import metadata, set_metadata
 
-    model = set_metadata(small(), class_names=["a", "b", "c"], crop_fraction=0.8, interpolation="bicubic")
+    model = set_metadata(small(), class_names=["a", "b", "c"], crop_fraction=crop, interpolation="bicubic")
     saving.save_model(model, tmp_path / "a.keras")
-    assert add_weights(tmp_path / "a.keras", "mine").preprocessing.resize == 10
-    assert metadata(package.create_model("mnist_net", weights="mine")) == metadata(model)
+    assert add_weights(tmp_path / "a.keras", "mine").preprocessing.resize == resize
+    again = metadata(package.create_model("mnist_net", weights="mine"))
+    assert again == {**metadata(model), "crop_fraction": pytest.approx(crop, rel=1e-15)}
 
 
 @pytest.mark.parametrize(

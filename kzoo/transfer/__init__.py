@@ -1,0 +1,17 @@
+"""Transfer learning: models taken apart, frozen and given new heads."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"freezing": ["freeze", "unfreeze"], "surgery": ["NotCopied", "add_head", "copy_weights"]},
+)
+
+if TYPE_CHECKING:
+    from kzoo.transfer.freezing import freeze as freeze
+    from kzoo.transfer.freezing import unfreeze as unfreeze
+    from kzoo.transfer.surgery import NotCopied as NotCopied
+    from kzoo.transfer.surgery import add_head as add_head
+    from kzoo.transfer.surgery import copy_weights as copy_weights

@@ -1,0 +1,89 @@
+"""Models made of others: a new head on a backbone, weights copied by name."""
+
+from collections import Counter
+from typing import NamedTuple
+
+from kzoo.backend import keras
+from kzoo.errors import InvalidArgument
+
+
+def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation: str | None = "softmax"):
+    """Put a new classifier on a model, whose layers it shares; one that the model has is left out.
+
+    Args:
+        model: A Functional or Sequential `keras.Model` that ends in a feature map (batch, height, width, channels), a
+            vector (batch, channels), or a Dense layer, which the new one replaces.
+        classes: Outputs of the new classifier, a Dense layer "predictions" of random weights.
+        dropout: Rate of a dropout before it.
+        classifier_activation: "softmax" or None.
+
+    Returns:
+        A `keras.Model` of the input of `model` to (batch, classes) float32. A feature map is averaged over its pixels
+        first.
+
+    Raises:
+        InvalidArgument: A number out of range, or a model that ends otherwise.
+
+    >>> import kzoo
+    >>> backbone = kzoo.create_model("resnet18", include_top=False)
+    >>> add_head(backbone, 3).output_shape
+    (None, 3)
+    """
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
+        raise InvalidArgument(f"classes must be a whole number of at least 2. Received: {classes!r}.")
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise InvalidArgument(f"dropout must be a rate from 0 up to, not including, 1. Received: {dropout!r}.")
+    if classifier_activation not in ("softmax", None):
+        raise InvalidArgument(f"classifier_activation must be 'softmax' or None. Received: {classifier_activation!r}.")
+    last = model.layers[-1]
+    features = last.input if isinstance(last, keras.layers.Dense) else model.outputs[0]
+    rank = len(getattr(features, "shape", ()))
+    if rank not in (2, 4):
+        raise InvalidArgument(
+            "A model must end in a feature map or a vector to get a head. "
+            f"Received: {model.name} with output_shape={model.output_shape!r}."
+        )
+    if rank == 4:
+        features = keras.layers.GlobalAveragePooling2D(name="avg_pool")(features)
+    if dropout:
+        features = keras.layers.Dropout(dropout, name="dropout")(features)
+    head = keras.layers.Dense(classes, activation=classifier_activation, dtype="float32", name="predictions")
+    return keras.Model(model.inputs[0], head(features), name=model.name)
+
+
+class NotCopied(NamedTuple):
+    """The weights that `copy_weights` left alone, by their paths."""
+
+    source: tuple[str, ...]
+    """Of the source: no weight of the target has this name and shape."""
+    target: tuple[str, ...]
+    """Of the target: they are as they were."""
+
+
+def copy_weights(source, target) -> NotCopied:
+    """Copy the weights of a model into another, where path ("layer/kernel") and shape are the same.
+
+    Args:
+        source: A built `keras.Model`.
+        target: Another. A path that it, or the source, has more than once is not copied.
+
+    Returns:
+        What was not copied, of either model. Nothing is left out in silence: look at it.
+
+    >>> import kzoo
+    >>> old, new = kzoo.create_model("mnist_net"), kzoo.create_model("mnist_net", classes=3)
+    >>> copy_weights(old, new).target
+    ('predictions/kernel', 'predictions/bias')
+    """
+    given = _unambiguous(source.weights)
+    wanted = _unambiguous(target.weights)
+    copied = {path for path, weight in wanted.items() if path in given and given[path].shape == weight.shape}
+    for path in copied:
+        wanted[path].assign(given[path])
+    left = [tuple(w.path for w in model.weights if w.path not in copied) for model in (source, target)]
+    return NotCopied(*left)
+
+
+def _unambiguous(weights) -> dict:
+    counts = Counter(weight.path for weight in weights)
+    return {weight.path: weight for weight in weights if counts[weight.path] == 1}
