@@ -149,7 +149,8 @@ def test_the_whole_line(tmp_path):
     (tmp_path / "file").write_bytes(files.pickle.dumps(print, protocol=2))
     assert refusal(tmp_path / "file", "pytorch") == (
         "Cannot read the weights as 'pytorch': it begins like neither of PyTorch's two formats. Received: "
-        f"'{tmp_path / 'file'}'. Fetch them anew, from a source you trust."
+        f"'{tmp_path / 'file'}'. Fetch them anew, from a source you trust. "
+        "Of a model of your own, save its state_dict()."
     )
 
 
