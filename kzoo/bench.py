@@ -227,8 +227,8 @@ def _out_of_the_box(model, against, batch_size) -> list[Contender]:
     chosen = settle_for_data(resolve(TrainConfig(), probe())[0], dataset, size, defaults(model)[0])
     reference = Contender(f"{REFERENCES[against]}, its defaults", "float32", batch_size, against)
     ours = Contender("kzoo.train, its defaults", chosen.precision, chosen.batch_size or batch_size, "kzoo", "kzoo")
-    augmented = [replace(ours, augment=chosen.augment)] if chosen.augment != "none" else []
-    return [reference, ours, *augmented]
+    [augment] = chosen.augment
+    return [reference, ours, *([replace(ours, augment=augment)] if augment != "none" else [])]
 
 
 def _compare(work: Work, contenders: list[Contender], rounds: int) -> list[dict]:
