@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kzoo import augment
 from kzoo.backend import keras, tf
+from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument
 from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.saving import load_model
@@ -154,6 +156,26 @@ def statistics():
             "error": float(np.abs(moving.numpy() - expected).max()),
         }
     return found
+
+
+def draws():
+    """An epoch of batches of one and the same image, augmented and shared out: over one device, and over two."""
+    images = np.tile(np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1), "uint8"), (23, 1, 1, 1))
+    data = Dataset.from_arrays(images, np.arange(23) % CLASSES)
+    policy = augment.policy("digits")
+
+    def of(strategy):
+        batches = data.batches(6, shuffle=True, seed=3, epoch=1, augment=policy)
+        return [
+            np.concatenate([part.numpy() for part in strategy.experimental_local_results(images)])
+            for images, *_ in share_out(batches, strategy)
+        ]
+
+    one, two = of(ONE), of(MIRRORED)
+    return {
+        "same": [np.array_equal(*pair) for pair in zip(one, two, strict=True)],
+        "different": len({image.tobytes() for images in two for image in images}),
+    }
 
 
 def dropout():
