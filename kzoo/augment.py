@@ -39,7 +39,7 @@ _CROPS = ("RandomCrop", "RandomResizedCrop")
 # The policy for a dataset, by its name. A folder of images can hold anything, so there is none for it: a policy that
 # suits photos mirrors text.
 RECOMMENDED = {
-    **dict.fromkeys(("digits", "mnist", "mnist_corrupted", "kmnist", "emnist", "svhn_cropped"), "digits"),
+    **dict.fromkeys(("digits", "mnist", "mnist_corrupted", "kmnist", "emnist"), "digits"),
 }
 
 # The first word of a layer's seeds is the image's, moved on by this for each layer before it.
@@ -153,7 +153,16 @@ def recommended(dataset: str) -> str:
     >>> recommended("emnist/letters"), recommended("my/photos")
     ('digits', 'none')
     """
-    return RECOMMENDED.get(re.split("[/:]", dataset)[0], "none")
+    return RECOMMENDED.get(base_name(dataset), "none")
+
+
+def base_name(dataset: str) -> str:
+    """The name of a dataset without config and version.
+
+    >>> base_name("emnist/letters"), base_name("mnist:3.0.1")
+    ('emnist', 'mnist')
+    """
+    return re.split("[/:]", dataset)[0]
 
 
 def check_name(name: str) -> None:
