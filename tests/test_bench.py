@@ -5,7 +5,8 @@ import pytest
 
 import kzoo
 from kzoo.backend import keras, tf
-from kzoo.bench import APPLICATIONS, footprint, in_plain_keras, measure_precisions
+from kzoo.bench import footprint, measure_precisions
+from kzoo.bench.models import APPLICATIONS, in_plain_keras
 from kzoo.hardware import probe
 from kzoo.layers import BatchNormalization
 from kzoo.train.precision import dtype_policy
