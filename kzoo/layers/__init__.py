@@ -4,13 +4,17 @@ from kzoo.layers.batch_normalization import BatchNormalization
 from kzoo.layers.channels import PadChannels, ReverseChannels
 from kzoo.layers.convolution import Conv2D
 from kzoo.layers.local_response_normalization import LocalResponseNormalization
+from kzoo.layers.rand_augment import RandAugment
 from kzoo.layers.random_affine import RandomAffine
+from kzoo.layers.trivial_augment import TrivialAugment
 
 __all__ = [
     "BatchNormalization",
     "Conv2D",
     "LocalResponseNormalization",
     "PadChannels",
+    "RandAugment",
     "RandomAffine",
     "ReverseChannels",
+    "TrivialAugment",
 ]
