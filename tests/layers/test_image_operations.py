@@ -1,5 +1,7 @@
 """The operations of TrivialAugment and RandAugment against Pillow's."""
 
+import math
+
 import numpy as np
 import PIL.Image
 import PIL.ImageEnhance
@@ -15,7 +17,7 @@ PILLOW = {
     "contrast": lambda image, change: PIL.ImageEnhance.Contrast(image).enhance(1 + change),
     "sharpness": lambda image, change: PIL.ImageEnhance.Sharpness(image).enhance(1 + change),
     "posterize": lambda image, bits: PIL.ImageOps.posterize(image, int(bits)),
-    "solarize": lambda image, threshold: PIL.ImageOps.solarize(image, float(threshold)),
+    "solarize": lambda image, threshold: PIL.ImageOps.solarize(image, math.ceil(threshold)),  # bytes are whole
     "auto_contrast": lambda image, _: PIL.ImageOps.autocontrast(image),
     "equalize": lambda image, _: PIL.ImageOps.equalize(image),
 }
