@@ -53,15 +53,15 @@ class Policy:
 
     Called with images and seeds it gives images: (batch, height, width, channels), uint8 or float, 0 to 255, and int32
     (batch, 2). Called with (images, labels) and seeds it gives both. Each image's draws depend on its own seed only,
-    and each layer draws independently of the others.
+    and each layer draws independently of the others. Layers that mix images (MixUp, CutMix) need the labels, (batch,)
+    int or (batch, classes) float, and make them float32 (batch, classes).
     """
 
     def __init__(self, steps: Sequence[Any]):
         """Keep the steps: layers, or class names with arguments."""
         self._steps = tuple(steps)
         self._by_size: dict[tuple, list] = {}
-        fixed = [step for step in self._steps if not isinstance(step, tuple)]
-        self._mixing = [layer for layer in fixed if _mixes(layer)]
+        self._mixing = [step for step in self._steps if not isinstance(step, tuple) and _mixes(step)]
 
     @property
     def mixes(self) -> bool:
@@ -80,6 +80,8 @@ class Policy:
     def __call__(self, inputs: Any, seeds: Any) -> Any:
         """Augment images, or (images, labels)."""
         images, labels = inputs if isinstance(inputs, tuple) else (inputs, None)
+        if self.mixes and labels is None:
+            raise InvalidArgument("A policy that mixes images takes (images, labels). Received: images alone.")
         for position, layer in enumerate(self._layers(tuple(images.shape[1:3]))):
             own: dict[str, Any] = {"seeds": layer_seeds(seeds, position)}
             if layer in self._mixing:
@@ -198,7 +200,9 @@ def _create(step: tuple[str, dict], size: tuple):
 
 
 def _mixes(layer) -> bool:
-    return False
+    from kzoo.layers.mixing import Mixing
+
+    return isinstance(layer, Mixing)
 
 
 # Of a layer's config, what does not change an image. `dtype` would be an object of Keras's, with a module to import.

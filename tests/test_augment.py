@@ -9,7 +9,7 @@ import pytest
 from kzoo import augment
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
-from kzoo.layers import RandomAffine
+from kzoo.layers import CutMix, RandomAffine
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
 from kzoo.train import TrainConfig
 from kzoo.train.config import from_dict, to_dict
@@ -99,6 +99,25 @@ def test_what_was_used_can_be_written_and_read():
     images, own = pixels(), seeds(4)
     np.testing.assert_array_equal(apply(config.augment, images, own), apply(["digits", layer], images, own))
     assert TrainConfig(augment="digits") == TrainConfig(augment=["digits"]) == from_dict({"augment": "digits"})
+
+
+def test_layers_that_mix_images_make_labels_soft():
+    images, own, labels = pixels(), seeds(4), np.array([0, 2, 1, 2], "int32")
+    mix = CutMix(classes=3)
+    made = augment.policy(["photos", mix])
+    assert made is not None
+    assert made.mixes
+    found = made((images, labels), own)
+    expected = mix((apply("photos", images, own), labels), seeds=augment.layer_seeds(own, 1))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (np.asarray(found[1]).max(axis=1) < 1).any()
+    with pytest.raises(InvalidArgument, match=r"takes \(images, labels\). Received: images alone"):
+        made(images, own)
+    with pytest.raises(
+        InvalidArgument, match=r"CutMix must make labels of the model's 10 classes. Received: classes=3"
+    ):
+        made.check_classes(10)
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -44,7 +44,9 @@ def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolati
         images = tf.pad(images, [[0, 0], [0, -height % _BUCKET], [0, -width % _BUCKET], [0, 0]])
     drawn = size or tf.unstack(tf.shape(images)[1:3])
     points = _compiled(_points)(_lines(matrices, *drawn), extent, fill_mode, interpolation)
-    planes = _compiled(_look_up)(_compiled(_planes)(images), points, extent, fill_mode, float(fill_value), interpolation)
+    planes = _compiled(_look_up)(
+        _compiled(_planes)(images), points, extent, fill_mode, float(fill_value), interpolation
+    )
     if interpolation == "bilinear":
         planes = _compiled(_blend)(planes, points, channels)
     outputs = _compiled(_pixels)(planes, channels, images.dtype)

@@ -19,7 +19,7 @@ from kzoo.backend import keras
 from kzoo.classifier import class_names_of
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
-from kzoo.layers import BatchNormalization
+from kzoo.layers import BatchNormalization, MixUp
 from kzoo.layers.image_augmentation import ImageAugmentation
 from kzoo.train import TrainConfig, evaluate, fit, load, resume, runs
 from kzoo.train.precision import in_float32
@@ -228,6 +228,21 @@ def test_validation_and_test_images_are_never_augmented(digits, tmp_path):
     again = fit(small, *streams, config=config, run_dir=tmp_path / "stream")
     model = load(tmp_path / "stream", "last")
     assert again.history["val_loss"][-1] == pytest.approx(evaluate(model, digits[1])["loss"], rel=1e-5)
+
+
+def test_training_on_mixed_images(digits, tmp_path):
+    config = TrainConfig(**{**FAST, "augment": ["digits", MixUp(classes=10, alpha=1.0)]}, epochs=6, learning_rate=0.05)
+    images, labels = arrays(digits[0])
+    stream = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(2000, seed=1).batch(64)
+    for data in (digits[0], stream):
+        result = fit(small, data, digits[1], config)
+        # Half of each target belongs to another class: its loss cannot come near to zero, that of whole images does.
+        assert result.history["loss"][-1] > 0.5
+        assert result.history["val_loss"][-1] < result.history["loss"][-1]
+        assert result.history["val_accuracy"][-1] > 0.8
+    with pytest.raises(InvalidArgument, match=r"MixUp must make labels of the model's 10 classes. Received: classes=9"):
+        fit(small, *digits, config=replace(config, augment=[MixUp(classes=9)]), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_arrays_datasets_and_streams_give_the_same(digits):
