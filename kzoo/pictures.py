@@ -73,7 +73,8 @@ def _png(heading: str, names: list[str], columns: list[tuple], class_names: tupl
     cells = [[_enlarged(image) for image in images] for images, _ in columns]
     width, height = cells[0][0].size
     captions = [_shares(labels, class_names) for _, labels in columns]
-    row_height = height + _GAP + (_LINE if any(captions) else 0)
+    lines = max((text.count("\n") + 1 for texts in captions for text in texts), default=0)
+    row_height = height + _GAP + _LINE * lines
     margin = int(max(font.getlength(name) for name in names)) + 2 * _GAP
     top = 2 * _LINE + _GAP
     canvas = Image.new("RGB", (margin + len(columns) * (width + _GAP), top + len(names) * row_height), _BACKGROUND)
@@ -87,7 +88,7 @@ def _png(heading: str, names: list[str], columns: list[tuple], class_names: tupl
         for row, image in enumerate(images):
             canvas.paste(image, (left, top + row * row_height))
             if captions[column]:
-                draw.text((left, top + row * row_height + height + 1), captions[column][row], _TEXT, font)
+                draw.multiline_text((left, top + row * row_height + height + 1), captions[column][row], _TEXT, font)
     picture = io.BytesIO()
     canvas.save(picture, "PNG")
     return picture.getvalue()
@@ -108,11 +109,11 @@ def _enlarged(pixels: np.ndarray):
 
 
 def _shares(labels: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
-    """Of soft labels the classes by their shares, "cat 0.70 dog 0.30"; of others nothing."""
+    """Of soft labels a line for each class that has a share, the largest first; of others nothing."""
     if labels.ndim == 1:
         return []
-    shown = [[label for label in np.argsort(-row, kind="stable") if row[label] >= 0.005] for row in labels]
+    orders = [[label for label in np.argsort(-row, kind="stable") if row[label] >= 0.005] for row in labels]
     return [
-        "  ".join(f"{class_names[label]} {row[label]:.2f}" for label in order)
-        for row, order in zip(labels, shown, strict=True)
+        "\n".join(f"{row[label]:.2f} {class_names[label]}" for label in order)
+        for row, order in zip(labels, orders, strict=True)
     ]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kzoo import augment
-from kzoo.backend import keras
+from kzoo.backend import keras, tf
+from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument
 from kzoo.layers import CutMix, RandomAffine
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
@@ -99,6 +100,37 @@ def test_what_was_used_can_be_written_and_read():
     images, own = pixels(), seeds(4)
     np.testing.assert_array_equal(apply(config.augment, images, own), apply(["digits", layer], images, own))
     assert TrainConfig(augment="digits") == TrainConfig(augment=["digits"]) == from_dict({"augment": "digits"})
+
+
+@pytest.fixture(scope="module")
+def everything():
+    """All policies one after the other, and the images of an epoch by their labels, which are their indices."""
+    policy = augment.policy(sorted(augment.POLICIES))
+    data = Dataset.from_arrays(pixels(23), np.arange(23))
+
+    def epoch(batch_size, workers, shuffle=True):
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = workers
+        batches = data.batches(batch_size, shuffle=shuffle, seed=5, epoch=2, augment=policy).with_options(options)
+        found = {}
+        for images, labels in batches.as_numpy_iterator():
+            found |= {int(label): image.tobytes() for image, label in zip(images, labels, strict=True)}
+        return found
+
+    return epoch
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_the_same_bytes_with_any_number_of_workers(everything, workers):
+    assert everything(4, workers) == everything(4, 3)
+
+
+def test_the_same_bytes_in_any_batch(everything):
+    """Compiled code must not round by where in a batch an image stands, or by how many there are."""
+    reference = everything(4, 2)
+    assert len(set(reference.values())) == 23
+    for batch_size, shuffle in ((1, True), (5, False), (23, True)):
+        assert everything(batch_size, 2, shuffle) == reference
 
 
 def test_layers_that_mix_images_make_labels_soft():

@@ -10,7 +10,8 @@ from kzoo import augment
 from kzoo.data import Dataset
 from kzoo.data.dataset import sample_seeds
 from kzoo.errors import InvalidArgument
-from kzoo.pictures import augmentation
+from kzoo.layers import MixUp
+from kzoo.pictures import _shares, augmentation
 
 CELL, GAP = 84, 6  # 28 pixels three times as large, and what is between two images
 
@@ -67,6 +68,18 @@ def test_names_and_headings_are_there():
     assert all(len(np.unique(row.reshape(-1, 3), axis=0)) > 1 for row in rows)
     assert not np.array_equal(rows[0], rows[1])
     assert len(np.unique(one[:42].reshape(-1, 3), axis=0)) > 1
+
+
+def test_shares_of_mixed_images_are_below_them():
+    assert _shares(np.array([0, 1]), ("ant", "bee")) == []
+    shares = np.array([[0.25, 0.75, 0.0], [1.0, 0.0, 0.0]])
+    assert _shares(shares, ("ant", "bee", "cat")) == ["0.75 bee\n0.25 ant", "1.00 ant"]
+    mixed = opened(augmentation(dataset(), MixUp(classes=3, alpha=1.0), count=3, draws=2))
+    below = mixed[42 + CELL : 42 + CELL + 36, -2 * (CELL + GAP) :]
+    assert len(np.unique(below.reshape(-1, 3), axis=0)) > 1
+    plain = opened(augmentation(dataset(), "none", count=3, draws=2))
+    assert (mixed.shape[0] - plain.shape[0]) % (3 * 18) == 0
+    assert mixed.shape[0] > plain.shape[0]
 
 
 def test_large_images_are_reduced_and_more_rows_than_images_are_no_error():
