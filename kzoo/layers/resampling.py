@@ -37,22 +37,23 @@ def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolati
     """
     images = tf.convert_to_tensor(images)
     batch, *static, channels = images.shape
-    extent = height, width = static
-    target = size or static
+    fill_value = round(fill_value) if images.dtype.is_integer else float(fill_value)
+    border, extent, drawn = (fill_mode, fill_value), static, size or static
     if None in static:
-        extent = height, width = tf.unstack(tf.shape(images)[1:3])
+        extent = tf.unstack(tf.shape(images)[1:3])
+        images = _bordered(images, *border)
+        height, width = tf.unstack(tf.shape(images)[1:3])
         images = tf.pad(images, [[0, 0], [0, -height % _BUCKET], [0, -width % _BUCKET], [0, 0]])
-    drawn = size or tf.unstack(tf.shape(images)[1:3])
-    points = _compiled(_points)(_lines(matrices, *drawn), extent, fill_mode, interpolation)
-    planes = _compiled(_look_up)(
-        _compiled(_planes)(images), points, extent, fill_mode, float(fill_value), interpolation
-    )
+        border, drawn = None, size or tf.unstack(tf.shape(images)[1:3])
+    planes = _compiled(_planes)(images, border)
+    places, shares = _compiled(_places)(_lines(matrices, *drawn), tf.shape(planes[0]), extent, fill_mode, interpolation)
+    planes = _compiled(_look_up)(planes, places, interpolation)
     if interpolation == "bilinear":
-        planes = _compiled(_blend)(planes, points, channels)
+        planes = _compiled(_blend)(planes, shares, channels)
     outputs = _compiled(_pixels)(planes, channels, images.dtype)
-    if size is None:
-        outputs = outputs[:, :height, :width]
-    return tf.ensure_shape(outputs, [batch, *target, channels])
+    if drawn is not static and size is None:
+        outputs = outputs[:, : extent[0], : extent[1]]
+    return tf.ensure_shape(outputs, [batch, *(size or static), channels])
 
 
 @functools.cache
@@ -74,12 +75,26 @@ def _lines(matrices, height, width):
     return [tf.cast(tf.clip_by_value(tf.round(t), -_FARTHEST, _FARTHEST), tf.int32) for t in terms]
 
 
-def _planes(images):
+def _planes(images, border):
     """The images (batch, height, width) as words that hold four bytes each; of others, a float32 plane a channel."""
+    if border is not None:
+        images = _bordered(images, *border)
     channels = tf.unstack(images, axis=-1)
     if images.dtype != tf.uint8 or len(channels) > _BYTES:
         return [tf.cast(channel, tf.float32) for channel in channels]
     return [_word([tf.cast(channel, tf.int32) for channel in channels])]
+
+
+def _bordered(images, fill_mode, fill_value):
+    """The images with one more pixel on each side."""
+    for axis in (1, 2):
+        first, last = (images[:, :1], images[:, -1:]) if axis == 1 else (images[:, :, :1], images[:, :, -1:])
+        if fill_mode == "wrap":
+            first, last = last, first
+        elif fill_mode == "constant":
+            first = last = tf.fill(tf.shape(first), tf.cast(fill_value, images.dtype))
+        images = tf.concat([first, images, last], axis)
+    return images
 
 
 def _word(values):
@@ -90,59 +105,54 @@ def _byte(words, index):
     return tf.bitwise.bitwise_and(tf.bitwise.right_shift(words, 8 * index), 255)
 
 
-def _points(lines, extent, fill_mode, interpolation):
-    """(x, y) of each pixel of the output, where the continued image has the same values at most a pixel outside."""
+def _places(lines, shape, extent, fill_mode, interpolation):
+    """Of each pixel of the output the index, in a flat plane, of the pixel above left of it, and how far it lies on."""
     x_of_row, x_of_column, y_of_row, y_of_column = lines
     x = x_of_row[:, :, tf.newaxis] + x_of_column[:, tf.newaxis]
     y = y_of_row[:, :, tf.newaxis] + y_of_column[:, tf.newaxis]
     if interpolation == "nearest":
         x, y = (tf.bitwise.left_shift(tf.bitwise.right_shift(p + _ONE // 2, _FRACTION), _FRACTION) for p in (x, y))
     height, width = extent
-    return _inside(x, width, fill_mode), _inside(y, height, fill_mode)
+    x, y = _inside(x, width, fill_mode), _inside(y, height, fill_mode)
+    start = tf.range(shape[0])[:, tf.newaxis, tf.newaxis] * shape[1]
+    row, column = (tf.bitwise.right_shift(p, _FRACTION) + 1 for p in (y, x))  # 1 for the border
+    share_x, share_y = (tf.bitwise.bitwise_and(p, _ONE - 1) for p in (x, y))
+    return (start + row) * shape[2] + column, share_x + share_y * _ONE
 
 
 def _inside(points, size, fill_mode):
+    """The points where the image, continued by `fill_mode`, has the same values, at most a pixel outside of it."""
     if fill_mode == "reflect":
-        turn = tf.math.floormod(points + _ONE // 2, 2 * size * _ONE)
+        turn = _modulo(points + _ONE // 2, 2 * size * _ONE)
         return tf.minimum(turn, 2 * size * _ONE - turn) - _ONE // 2
     if fill_mode == "wrap":
-        return tf.math.floormod(points, size * _ONE)
+        return _modulo(points, size * _ONE)
     if fill_mode == "nearest":
         return tf.clip_by_value(points, 0, (size - 1) * _ONE)
     return tf.clip_by_value(points, -_ONE, size * _ONE)
 
 
-def _look_up(planes, points, extent, fill_mode, fill_value, interpolation):
-    """Of each plane the pixel at each point, or for "bilinear" the four above left, right, below left and right."""
-    x, y = points
-    count = 1 if interpolation == "nearest" else 2
-    rows, columns = (_neighbours(p, n, fill_mode)[:count] for p, n in zip((y, x), extent, strict=True))
-    shape = tf.shape(planes[0])
-    start = tf.range(shape[0])[:, tf.newaxis, tf.newaxis] * (shape[1] * shape[2])
-    fill = fill_value
-    if planes[0].dtype == tf.int32:
-        fill = int.from_bytes(bytes([round(fill_value)] * _BYTES), "little", signed=True)
-
-    def look_up(plane, row, column):
-        found = tf.gather(tf.reshape(plane, [-1]), start + row[0] * shape[2] + column[0])
-        return tf.where(row[1] & column[1], found, fill) if fill_mode == "constant" else found
-
-    found = [[look_up(plane, row, column) for row in rows for column in columns] for plane in planes]
-    return [one for (one,) in found] if interpolation == "nearest" else found
+def _modulo(points, period):
+    """`points % period`, exactly: processors divide vectors of floats, but no vectors of integers."""
+    turns = tf.floor(tf.cast(points, tf.float32) / tf.cast(period, tf.float32))
+    rest = points - tf.cast(turns, tf.int32) * period  # the quotient, rounded, can be one off
+    rest = tf.where(rest < 0, rest + period, rest)
+    return tf.where(rest < period, rest, rest - period)
 
 
-def _neighbours(points, size, fill_mode):
-    """The (index, whether it is inside) of the pixel at or before each point, and of the next."""
-    first = tf.bitwise.right_shift(points, _FRACTION)
-    second = first + 1
-    if fill_mode == "wrap":
-        second = tf.where(second < size, second, 0)
-    return [(tf.clip_by_value(i, 0, size - 1), (i >= 0) & (i < size)) for i in (first, second)]
+def _look_up(planes, places, interpolation):
+    """Of each plane the pixel at each place; for "bilinear" it and those right of it, below it, and right below."""
+    width = tf.shape(planes[0])[2]
+    planes = [tf.reshape(plane, [-1]) for plane in planes]
+    if interpolation == "nearest":
+        return [tf.gather(plane, places) for plane in planes]
+    # Beyond the last plane a neighbour has no share, and XLA takes the last pixel.
+    return [[tf.gather(plane, places + offset) for offset in (0, 1, width, width + 1)] for plane in planes]
 
 
-def _blend(found, points, channels):
+def _blend(found, shares, channels):
     """The four neighbours by their distance: of words each byte, rounded."""
-    x, y = (tf.bitwise.bitwise_and(p, _ONE - 1) for p in points)
+    x, y = tf.bitwise.bitwise_and(shares, _ONE - 1), tf.bitwise.right_shift(shares, _FRACTION)
     if found[0][0].dtype == tf.float32:
         x, y = (tf.cast(p, tf.float32) / _ONE for p in (x, y))
         return [_between(_between(a, b, x), _between(c, d, x), y) for a, b, c, d in found]
