@@ -8,6 +8,8 @@ from kzoo.layers.local_response_normalization import LocalResponseNormalization
 from kzoo.layers.mixup import MixUp
 from kzoo.layers.rand_augment import RandAugment
 from kzoo.layers.random_affine import RandomAffine
+from kzoo.layers.random_color_jitter import RandomColorJitter
+from kzoo.layers.random_erasing import RandomErasing
 from kzoo.layers.trivial_augment import TrivialAugment
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "PadChannels",
     "RandAugment",
     "RandomAffine",
+    "RandomColorJitter",
+    "RandomErasing",
     "ReverseChannels",
     "TrivialAugment",
 ]

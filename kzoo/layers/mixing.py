@@ -7,6 +7,7 @@ from scipy.special import betaincinv
 
 from kzoo.backend import tf
 from kzoo.errors import InvalidArgument
+from kzoo.layers.arguments import is_number
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
 
 # Cells of the table that the shares are looked up in.
@@ -33,7 +34,7 @@ class Mixing(ImageAugmentation):
         super().__init__(**kwargs)
         if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
             raise InvalidArgument(f"classes must be an integer, at least 1. Received: {classes!r}.")
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0.0 < alpha < float("inf"):
+        if not is_number(alpha) or not 0.0 < alpha < float("inf"):
             raise InvalidArgument(f"alpha must be a positive number. Received: {alpha!r}.")
         self.classes = classes
         self.alpha = alpha

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from kzoo.backend import tf
-from kzoo.errors import InvalidArgument, unknown
+from kzoo.errors import unknown
+from kzoo.layers.arguments import channels_of
 from kzoo.layers.image_augmentation import ImageAugmentation
 from kzoo.layers.image_operations import transform
 
@@ -80,11 +81,6 @@ class RandomOperation(ImageAugmentation):
 
     def operate(self, images, operations, steps, negative):
         """Do to each image one operation: indices into `OPERATIONS`, steps of magnitude and signs, each (batch,)."""
-        if images.shape[-1] is None:
-            raise InvalidArgument(
-                "The number of channels of the images must be known. Received: images of shape "
-                f"{tuple(images.shape)}. Set it: `images.set_shape((None, None, None, 3))`."
-            )
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         magnitude = tf.gather_nd(self.space, tf.stack([operations, steps], -1))
         right, down = (tf.cast(self.translation(steps, size), tf.float32) for size in (width, height))
@@ -92,7 +88,7 @@ class RandomOperation(ImageAugmentation):
         magnitude = tf.where(operations == OPERATIONS.index("TranslateY"), down, magnitude)
         magnitude = tf.where(negative & tf.gather(_SIGNED, operations), -magnitude, magnitude)
         matrices = _matrices(operations, magnitude, tf.cast(height, tf.float32), tf.cast(width, tf.float32))
-        operate = transform(images.shape[-1], images.dtype, self.fill_mode, self.fill_value, self.interpolation)
+        operate = transform(channels_of(images), images.dtype, self.fill_mode, self.fill_value, self.interpolation)
         changed = operate(images, tf.gather(_KINDS, operations), magnitude, matrices)
         return tf.ensure_shape(changed, images.shape)
 
