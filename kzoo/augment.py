@@ -19,6 +19,11 @@ POLICIES: dict[str, tuple[tuple[str, dict], ...]] = {
             {"rotation_factor": 10 / 360, "translation_factor": 0.07, "zoom_factor": 0.1, "shear_factor": 0.2},
         ),
     ),
+    # Small photos of one thing each. Reflected, where the nets' papers pad with black.
+    "cifar": (
+        ("RandomCrop", {"padding": 4, "fill_mode": "reflect"}),
+        ("RandomAffine", {"horizontal_flip": True}),
+    ),
     # Things seen from the side, as in photos: the mirror image is as likely.
     "photos": (
         (
@@ -31,6 +36,15 @@ POLICIES: dict[str, tuple[tuple[str, dict], ...]] = {
                 "fill_mode": "reflect",
             },
         ),
+        (
+            "RandomColorJitter",
+            {"brightness_factor": 0.2, "contrast_factor": 0.2, "saturation_factor": 0.2, "hue_factor": 0.02},
+        ),
+    ),
+    # A part of the image, down to 8 % of it, as Inception was trained (Szegedy et al., 2015, section 6).
+    "imagenet": (
+        ("RandomResizedCrop", {}),
+        ("RandomAffine", {"horizontal_flip": True}),
     ),
     # One of 14 operations, strong ones among them: turns of up to 135 degrees change what a character says.
     "trivial": (("TrivialAugment", {"fill_mode": "reflect"}),),
@@ -42,6 +56,14 @@ _CROPS = ("RandomCrop", "RandomResizedCrop")
 # suits photos mirrors text.
 RECOMMENDED = {
     **dict.fromkeys(("digits", "mnist", "mnist_corrupted", "kmnist", "emnist"), "digits"),
+    **dict.fromkeys(("cifar10", "cifar100", "fashion_mnist", "imagenet_resized"), "cifar"),
+    **dict.fromkeys(
+        ("cats_vs_dogs", "oxford_flowers102", "oxford_iiit_pet", "stanford_dogs", "stl10", "tf_flowers"), "photos"
+    ),
+    **dict.fromkeys(
+        ("food101", "imagenet2012", "imagenet2012_subset", "imagenette", "imagewang", "places365_small", "sun397"),
+        "imagenet",
+    ),
 }
 
 # The first word of a layer's seeds is the image's, moved on by this for each layer before it.
@@ -195,6 +217,11 @@ def _create(step: tuple[str, dict], size: tuple):
     from kzoo import layers
 
     class_name, arguments = step
+    if class_name in _CROPS and None in size:
+        raise InvalidArgument(
+            "A policy that crops needs images of a known size. Received: height and width "
+            f"{size}. Resize them, or set the shape of the tf.data.Dataset."
+        )
     cropped = {"height": size[0], "width": size[1]} if class_name in _CROPS else {}
     return getattr(layers, class_name)(**arguments, **cropped)
 
