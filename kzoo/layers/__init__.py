@@ -5,6 +5,8 @@ from kzoo.layers.channels import PadChannels, ReverseChannels
 from kzoo.layers.convolution import Conv2D
 from kzoo.layers.local_response_normalization import LocalResponseNormalization
 from kzoo.layers.random_affine import RandomAffine
+from kzoo.layers.random_crop import RandomCrop
+from kzoo.layers.random_resized_crop import RandomResizedCrop
 
 __all__ = [
     "BatchNormalization",
@@ -12,5 +14,7 @@ __all__ = [
     "LocalResponseNormalization",
     "PadChannels",
     "RandomAffine",
+    "RandomCrop",
+    "RandomResizedCrop",
     "ReverseChannels",
 ]
