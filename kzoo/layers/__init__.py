@@ -11,6 +11,8 @@ from kzoo.layers.random_affine import RandomAffine
 from kzoo.layers.random_color_jitter import RandomColorJitter
 from kzoo.layers.random_erasing import RandomErasing
 from kzoo.layers.trivial_augment import TrivialAugment
+from kzoo.layers.random_crop import RandomCrop
+from kzoo.layers.random_resized_crop import RandomResizedCrop
 
 __all__ = [
     "BatchNormalization",
@@ -23,6 +25,8 @@ __all__ = [
     "RandomAffine",
     "RandomColorJitter",
     "RandomErasing",
+    "RandomCrop",
+    "RandomResizedCrop",
     "ReverseChannels",
     "TrivialAugment",
 ]

@@ -5,7 +5,7 @@ import math
 from kzoo.backend import keras, tf
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
-from kzoo.layers.resampling import FILL_MODES, INTERPOLATIONS, resample
+from kzoo.layers.resampling import FILL_MODES, INTERPOLATIONS, flip, resample
 
 _DRAWS = 8  # rotation, shift down, shift right, zoom, shear, its sign, mirrored, upside down
 _RANGES = {  # of the factors, as Keras's layers have them
@@ -93,7 +93,7 @@ class RandomAffine(ImageAugmentation):
             return resample(images, matrices, self.fill_mode, self.fill_value, self.interpolation)
         for wanted, chosen, axis in ((self.horizontal_flip, mirrored, 2), (self.vertical_flip, upended, 1)):
             if wanted:
-                images = tf.where(chosen[:, tf.newaxis, tf.newaxis, tf.newaxis], tf.reverse(images, [axis]), images)
+                images = flip(images, chosen, axis)
         return images
 
     def _matrices(self, draws, mirrored, upended, height, width):

@@ -1,4 +1,4 @@
-"""Images resampled along an affine map, each along its own, compiled by XLA.
+"""Images resampled along an affine map, flipped and cropped, each its own way, compiled by XLA.
 
 TensorFlow's own operation (ImageProjectiveTransformV3) takes 1.3 ms of one core for 224x224x3, and its "wrap" does not
 interpolate between the last pixel and the first; this takes 0.3 ms. A pixel's channels are bytes of one word, so that a
@@ -45,23 +45,68 @@ def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolati
         height, width = tf.unstack(tf.shape(images)[1:3])
         images = tf.pad(images, [[0, 0], [0, -height % _BUCKET], [0, -width % _BUCKET], [0, 0]])
         border, drawn = None, size or tf.unstack(tf.shape(images)[1:3])
-    planes = _compiled(_planes)(images, border)
-    places, shares = _compiled(_places)(_lines(matrices, *drawn), tf.shape(planes[0]), extent, fill_mode, interpolation)
-    planes = _compiled(_look_up)(planes, places, interpolation)
+    words = compiled(planes)(images, border)
+    places, shares = compiled(_places)(_lines(matrices, *drawn), tf.shape(words[0]), extent, fill_mode, interpolation)
+    words = compiled(_look_up)(words, places, interpolation)
     if interpolation == "bilinear":
-        planes = _compiled(_blend)(planes, shares, channels)
-    outputs = _compiled(_pixels)(planes, channels, images.dtype)
+        words = compiled(_blend)(words, shares, channels)
+    outputs = compiled(pixels)(words, channels, images.dtype)
     if drawn is not static and size is None:
         outputs = outputs[:, : extent[0], : extent[1]]
     return tf.ensure_shape(outputs, [batch, *(size or static), channels])
 
 
+def flip(images, chosen, axis):
+    """Reverse the rows (axis 1) or the columns (axis 2) of the images that are `chosen`, (batch,) bool."""
+    return _compiled_for(images, _flip)(images, chosen, axis)
+
+
+def crop(images, offsets, size, fill_mode="constant", fill_value=0.0):
+    """Cut out of each image the (height, width) that begins at its (down, right) of `offsets`, (batch, 2) int32.
+
+    What lies outside the image is filled, as by `resample`. No pixel is changed.
+    """
+    return _compiled_for(images, _crop)(images, offsets, size, fill_mode, fill_value)
+
+
+def _flip(images, chosen, axis):
+    return tf.where(chosen[:, tf.newaxis, tf.newaxis, tf.newaxis], tf.reverse(images, [axis]), images)
+
+
+def _crop(images, offsets, size, fill_mode, fill_value):
+    batch, height, width, _ = tf.unstack(tf.shape(images))
+    lines, all_inside = [], True
+    for axis, (length, extent) in enumerate(zip(size, (height, width), strict=True)):
+        index = offsets[:, axis, tf.newaxis] + tf.range(length)
+        if fill_mode == "reflect":
+            index = tf.math.floormod(index, 2 * extent)
+            index = tf.minimum(index, 2 * extent - 1 - index)
+        elif fill_mode == "wrap":
+            index = tf.math.floormod(index, extent)
+        inside = (index >= 0) & (index < extent)
+        lines.append(tf.clip_by_value(index, 0, extent - 1))
+        all_inside &= inside[:, :, tf.newaxis] if axis == 0 else inside[:, tf.newaxis]
+    rows, columns = lines
+    start = tf.range(batch)[:, tf.newaxis, tf.newaxis] * height
+    index = (start + rows[:, :, tf.newaxis]) * width + columns[:, tf.newaxis]
+    found = tf.gather(tf.reshape(images, [-1, images.shape[-1]]), index)
+    if fill_mode == "constant":
+        found = tf.where(all_inside[..., tf.newaxis], found, tf.cast(fill_value, images.dtype))
+    return found
+
+
+def _compiled_for(images, function):
+    """The function, compiled if the images' height and width are known: not anew for each image of a folder."""
+    return function if None in images.shape[1:] else compiled(function)
+
+
 @functools.cache
-def _compiled(function):
-    compiled = tf.function(function, jit_compile=True, autograph=False)
-    # Each shape of images is traced once, as it should be: TensorFlow takes the fifth for a mistake.
-    compiled._omit_frequent_tracing_warning = True
-    return compiled
+def compiled(function):
+    """The function, compiled by XLA: once for each shape of its tensors, and for each value of its other arguments."""
+    graph = tf.function(function, jit_compile=True, autograph=False)
+    # Each shape is traced once, as it should be: TensorFlow takes the fifth for a mistake.
+    graph._omit_frequent_tracing_warning = True
+    return graph
 
 
 def _lines(matrices, height, width):
@@ -75,7 +120,7 @@ def _lines(matrices, height, width):
     return [tf.cast(tf.clip_by_value(tf.round(t), -_FARTHEST, _FARTHEST), tf.int32) for t in terms]
 
 
-def _planes(images, border):
+def planes(images, border):
     """The images (batch, height, width) as words that hold four bytes each; of others, a float32 plane a channel."""
     if border is not None:
         images = _bordered(images, *border)
@@ -158,19 +203,26 @@ def _blend(found, shares, channels):
         return [_between(_between(a, b, x), _between(c, d, x), y) for a, b, c, d in found]
     shift = _FRACTION - _WEIGHT
     x, y = (tf.bitwise.right_shift(p + (1 << shift) // 2, shift) for p in (x, y))
-    one, values = 1 << _WEIGHT, []
-    for index in range(channels):
-        a, b, c, d = (_byte(words, index) for words in found[0])
+    one = 1 << _WEIGHT
+
+    def blend(neighbours):
+        a, b, c, d = neighbours
         above, below = a * one + (b - a) * x, c * one + (d - c) * x
-        values.append(tf.bitwise.right_shift(above * one + (below - above) * y + one * one // 2, 2 * _WEIGHT))
-    return [_word(values)]
+        return tf.bitwise.right_shift(above * one + (below - above) * y + one * one // 2, 2 * _WEIGHT)
+
+    return blend_words(found[0], channels, blend)
+
+
+def blend_words(words, channels, blend):
+    """One plane of words, each byte of which `blend` makes of that byte of all the `words`, int32."""
+    return [_word([blend([_byte(word, index) for word in words]) for index in range(channels)])]
 
 
 def _between(first, second, share):
     return first + (second - first) * share
 
 
-def _pixels(planes, channels, dtype):
+def pixels(planes, channels, dtype):
     """Planes (batch, height, width) as images (batch, height, width, channels)."""
     if planes[0].dtype == tf.int32:
         return tf.bitcast(planes[0], tf.uint8)[..., :channels]
