@@ -136,11 +136,11 @@ def test_the_same_bytes_in_any_batch(everything):
 def test_layers_that_mix_images_make_labels_soft():
     images, own, labels = pixels(), seeds(4), np.array([0, 2, 1, 2], "int32")
     mix = CutMix(classes=3)
-    made = augment.policy(["photos", mix])
+    made = augment.policy(["digits", mix])
     assert made is not None
     assert made.mixes
     found = made((images, labels), own)
-    expected = mix((apply("photos", images, own), labels), seeds=augment.layer_seeds(own, 1))
+    expected = mix((apply("digits", images, own), labels), seeds=augment.layer_seeds(own, 1))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
     assert (np.asarray(found[1]).max(axis=1) < 1).any()

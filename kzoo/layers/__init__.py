@@ -9,10 +9,10 @@ from kzoo.layers.mixup import MixUp
 from kzoo.layers.rand_augment import RandAugment
 from kzoo.layers.random_affine import RandomAffine
 from kzoo.layers.random_color_jitter import RandomColorJitter
-from kzoo.layers.random_erasing import RandomErasing
-from kzoo.layers.trivial_augment import TrivialAugment
 from kzoo.layers.random_crop import RandomCrop
+from kzoo.layers.random_erasing import RandomErasing
 from kzoo.layers.random_resized_crop import RandomResizedCrop
+from kzoo.layers.trivial_augment import TrivialAugment
 
 __all__ = [
     "BatchNormalization",
@@ -24,8 +24,8 @@ __all__ = [
     "RandAugment",
     "RandomAffine",
     "RandomColorJitter",
-    "RandomErasing",
     "RandomCrop",
+    "RandomErasing",
     "RandomResizedCrop",
     "ReverseChannels",
     "TrivialAugment",
