@@ -8,7 +8,13 @@ from kzoo.errors import unknown
 POLICIES: dict[str, dict] = {
     "none": {},
     # Characters: never mirrored, little turned, slanted as handwriting is.
-    "digits": {"rotation_factor": 10 / 360, "translation_factor": 0.07, "zoom_factor": 0.1, "shear_factor": 0.2},
+    "digits": {
+        "rotation_factor": 10 / 360,
+        "translation_factor": 0.07,
+        "zoom_factor": 0.1,
+        "shear_factor": 0.2,
+        "fill_mode": "constant",
+    },
     # Things seen from the side, as in photos: the mirror image is as likely.
     "photos": {
         "rotation_factor": 10 / 360,
