@@ -16,7 +16,13 @@ POLICIES: dict[str, tuple[tuple[str, dict], ...]] = {
     "digits": (
         (
             "RandomAffine",
-            {"rotation_factor": 10 / 360, "translation_factor": 0.07, "zoom_factor": 0.1, "shear_factor": 0.2},
+            {
+                "rotation_factor": 10 / 360,
+                "translation_factor": 0.07,
+                "zoom_factor": 0.1,
+                "shear_factor": 0.2,
+                "fill_mode": "constant",
+            },
         ),
     ),
     # Small photos of one thing each. Reflected, where the nets' papers pad with black.

@@ -31,7 +31,7 @@ def resize_boxes(images, boxes, size, interpolation="bilinear"):
         )
         return tf.ensure_shape(outputs, [batch, *size, channels])
     found = compiled(planes)(images, None)
-    for axis in (0, 1):
+    for axis in (1, 0):
         taps = 1 if interpolation == "nearest" else math.ceil(2 * max(1.0, extent[axis] / size[axis]))
         index, weights = _taps(boxes[:, axis], boxes[:, 2 + axis], size[axis], taps)
         found = compiled(_look_up)(found, index, axis)
@@ -55,8 +55,11 @@ def _taps(start, length, count, taps):
     scale = tf.cast(length, tf.float64) / count
     centre = (tf.cast(tf.range(count), tf.float64) + 0.5)[:, tf.newaxis] * scale
     reach = tf.maximum(scale, 1.0)
-    first = tf.floor(centre) if taps == 1 else tf.floor(centre - reach + 0.5)
-    place = tf.cast(first, tf.int32) + tf.range(taps)
+    if taps == 1:  # the pixel that holds the centre, in integers: it often lies on the edge of two
+        first = (2 * tf.range(count)[:, tf.newaxis] + 1) * length // (2 * count)
+    else:
+        first = tf.cast(tf.floor(centre - reach + 0.5), tf.int32)
+    place = first + tf.range(taps)
     distance = tf.abs(tf.cast(place, tf.float64) + 0.5 - centre) / reach
     weights = tf.where((place >= 0) & (place < length), tf.maximum(1.0 - distance, 0.0), 0.0)
     shares = tf.cumsum(weights, axis=-1) / tf.reduce_sum(weights, axis=-1, keepdims=True)

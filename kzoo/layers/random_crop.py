@@ -50,6 +50,13 @@ class RandomCrop(ImageAugmentation):
         if not isinstance(fill_value, int | float) or not 0 <= fill_value <= 255:
             raise InvalidArgument(f"fill_value must be a number from 0 to 255. Received: {fill_value!r}.")
 
+    def __call__(self, images, *args, **kwargs):
+        """Check the images' size, where Keras adds no lines to the error, and crop them."""
+        for size, wanted in zip(images.shape[-3:-1], (self.height, self.width), strict=True):
+            if size is not None and size + 2 * self.padding < wanted:
+                raise InvalidArgument(_too_small(self, tuple(images.shape[-3:-1])))
+        return super().__call__(images, *args, **kwargs)
+
     def augment(self, images, seeds):
         """Crop each image at a place of its own."""
         spare = self._spare(images)
@@ -67,9 +74,6 @@ class RandomCrop(ImageAugmentation):
 
     def _spare(self, images):
         """(2,) int32: by how much the padded images are larger than the window."""
-        for size, wanted in zip(images.shape[1:3], (self.height, self.width), strict=True):
-            if size is not None and size + 2 * self.padding < wanted:
-                raise InvalidArgument(_too_small(self, tuple(images.shape[1:3])))
         spare = tf.shape(images)[1:3] + 2 * self.padding - (self.height, self.width)
         if None in images.shape[1:3]:
             message = _too_small(self, "smaller images")

@@ -153,14 +153,21 @@ def test_unknown_heights_and_widths(mode):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_fit_trains_through_it_and_inference_does_not(jit_compile):
+def test_fit_moves_images_and_inference_does_not(jit_compile):
     inputs = keras.Input((9, 7, 3))
     moved = RandomAffine(0.1, 0.1, horizontal_flip=True, seed=1)(inputs)
-    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(moved))
-    model.compile("sgd", "mse", jit_compile=jit_compile)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(moved)))
+    model.compile(keras.optimizers.SGD(1e-6), "mse", jit_compile=jit_compile)
     pixels = images(5, 9, 7, 3)
-    model.fit(pixels, np.zeros((5, 3)), batch_size=2, verbose=0)
-    np.testing.assert_allclose(model.predict(pixels, verbose=0), pixels.mean(axis=(1, 2)), rtol=1e-5)
+    dense = model.layers[-1]
+    before = model.predict(pixels, verbose=0)
+    np.testing.assert_allclose(before, pixels.reshape(5, -1) @ dense.kernel.numpy(), rtol=1e-4, atol=1e-2)
+    model.fit(pixels, np.ones((5, 2)), batch_size=2, verbose=0)
+    assert np.isfinite(model.predict(pixels, verbose=0)).all()
+    # In training the very images of the seeds' draws.
+    layer = RandomAffine(0.1, 0.1, horizontal_flip=True)
+    compiled = tf.function(lambda x, s: layer(x, seeds=s, training=True), jit_compile=jit_compile)
+    np.testing.assert_allclose(compiled(pixels, seeds(5)), layer(pixels, seeds=seeds(5)), atol=1e-4)
 
 
 @pytest.mark.parametrize(
