@@ -19,7 +19,7 @@ def channels_of(images) -> int:
     Raises:
         InvalidArgument: It is not known, as in a pipeline whose images have no shape.
     """
-    if images.shape.rank is None or images.shape[-1] is None:
+    if images.shape[-1] is None:
         raise InvalidArgument(
             f"The number of channels of the images must be known. Received: images of shape {images.shape}. "
             "Set it: `images.set_shape((None, None, None, 3))`."

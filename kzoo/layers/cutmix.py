@@ -1,6 +1,8 @@
 """CutMix: a box of each image taken from another one, and the label by the box's area."""
 
-from kzoo.backend import keras, tf
+import functools
+
+from kzoo.backend import compiled, keras, tf
 from kzoo.layers.mixing import Mixing
 
 
@@ -49,9 +51,17 @@ class CutMix(Mixing):
         side = tf.sqrt(1.0 - shares)
         rows, row_count = _inside(draws[:, 0], side, height)
         columns, column_count = _inside(draws[:, 1], side, width)
-        box = rows[:, :, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis, :, tf.newaxis]
         left = 1.0 - tf.cast(row_count * column_count, tf.float32) / tf.cast(height * width, tf.float32)
-        return tf.where(box, others, images), left
+        return _paste()(images, others, rows, columns), left
+
+
+@functools.cache
+def _paste():
+    def paste(images, others, rows, columns):
+        box = rows[:, :, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis, :, tf.newaxis]
+        return tf.where(box, others, images)
+
+    return compiled(paste, jit_compile=True)
 
 
 def _inside(draws, side, size):

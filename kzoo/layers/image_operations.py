@@ -25,8 +25,8 @@ def color(image, change):
 
 def contrast(image, change):
     """Scale the distance from the mean grey by 1 + `change`."""
-    grey = tf.cast(_grey(image), tf.int32)
-    mean = tf.reduce_sum(grey) / tf.size(grey)  # a sum of integers, in whatever order, is exact
+    grey = tf.cast(_grey(image), tf.int64)
+    mean = tf.reduce_sum(grey) / tf.size(grey, tf.int64)  # a sum of integers, in whatever order, is exact
     return _blend(tf.cast(tf.floor(mean + 0.5), tf.float32), image, change)
 
 

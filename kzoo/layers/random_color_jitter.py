@@ -122,7 +122,7 @@ def _grey(planes):
 
 def _mean_grey(planes):
     """(batch, 1, 1). A sum of integers, in whatever order, is exact; one of float64 all but exact."""
-    wide = tf.cast(planes, tf.int32 if planes.dtype.is_integer else tf.float64)
+    wide = tf.cast(planes, tf.int64 if planes.dtype.is_integer else tf.float64)
     total = tf.cast(tf.reduce_sum(wide, -1, keepdims=True), tf.float64)
     return _grey(tf.cast(total / tf.cast(tf.shape(planes)[-1], tf.float64), tf.float32))
 

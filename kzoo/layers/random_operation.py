@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from kzoo.backend import tf
-from kzoo.errors import unknown
-from kzoo.layers.arguments import channels_of
+from kzoo.errors import InvalidArgument, unknown
+from kzoo.layers.arguments import channels_of, is_number
 from kzoo.layers.image_augmentation import ImageAugmentation
 from kzoo.layers.image_operations import transform
 
@@ -61,6 +61,8 @@ class RandomOperation(ImageAugmentation):
             raise unknown("interpolation", interpolation, ("nearest", "bilinear"))
         if fill_mode not in ("constant", "nearest", "reflect", "wrap"):
             raise unknown("fill_mode", fill_mode, ("constant", "nearest", "reflect", "wrap"))
+        if not is_number(fill_value) or not 0 <= fill_value <= 255:
+            raise InvalidArgument(f"fill_value must be a number, 0 to 255. Received: {fill_value!r}.")
         self.interpolation = interpolation
         self.fill_mode = fill_mode
         self.fill_value = fill_value

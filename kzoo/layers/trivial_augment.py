@@ -21,11 +21,11 @@ class TrivialAugment(RandomOperation):
     Args:
         interpolation: Of shears, translations and rotations: "nearest", as in the paper, or "bilinear".
         fill_mode: What lies outside the image: "constant", "nearest", "reflect" or "wrap".
-        fill_value: Of the pixels outside, for "constant".
+        fill_value: Of the pixels outside, 0 to 255, for "constant".
         seed: Seed of the draws for a call without `seeds`.
 
     Raises:
-        InvalidArgument: No such interpolation or fill mode.
+        InvalidArgument: An argument is out of range.
 
     >>> import numpy as np
     >>> layer = TrivialAugment()

@@ -182,6 +182,7 @@ def test_config_roundtrip():
         (lambda: RandAugment(num_ops=0), "num_ops must be an integer, 1 to 100. Received: 0."),
         (lambda: RandAugment(magnitude=31), "magnitude must be an integer, 0 to 30. Received: 31."),
         (lambda: RandAugment(magnitude=0.5), "magnitude must be an integer, 0 to 30. Received: 0.5."),
+        (lambda: RandAugment(fill_value=-1), "fill_value must be a number, 0 to 255. Received: -1."),
         (
             lambda: TrivialAugment(interpolation="cubic"),
             "Unknown interpolation. Received: 'cubic'. Valid: bilinear, nearest.",
