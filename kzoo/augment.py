@@ -239,14 +239,14 @@ def _mixes(layer) -> bool:
     return isinstance(layer, Mixing)
 
 
-# Of a layer's config, what does not change an image. `dtype` would be an object of Keras's, with a module to import.
+# Of a layer's config, what does not change an image.
 _WITHOUT_EFFECT = ("name", "trainable", "dtype")
 
 
 def _describe(item: Any) -> dict:
     """A layer as plain data; plain data is checked.
 
-    It is what Keras's serialization of registered classes has, but for the module, from which Keras would import:
+    It is what Keras's serialization of registered classes has, but for the module, since nothing is to be imported:
     {"registered_name": "kzoo>RandomAffine", "config": {"rotation_factor": 0.1}}.
     """
     if isinstance(item, dict):
