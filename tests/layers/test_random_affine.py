@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import scipy.ndimage
-import tensorflow as tf
 
-from kzoo.backend import keras
+from kzoo.backend import keras, tf
 from kzoo.errors import InvalidArgument
 from kzoo.layers import RandomAffine
 from kzoo.layers.image_augmentation import uniform
@@ -123,8 +122,7 @@ def test_half_of_the_images_are_mirrored_exactly():
     assert 72 <= sum(mirrored) <= 128  # 4 standard deviations of 200 fair coins
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-@pytest.mark.parametrize("shape", [(13, 17, 1), (24, 24, 3)])
+@pytest.mark.parametrize(("dtype", "shape"), [("uint8", (24, 24, 3)), ("float32", (13, 17, 3))])
 def test_an_image_does_not_depend_on_its_batch(dtype, shape):
     height, width, channels = shape
     layer = RandomAffine(**ALL, horizontal_flip=True)
@@ -140,7 +138,7 @@ def test_an_image_does_not_depend_on_its_batch(dtype, shape):
         np.testing.assert_array_equal(np.concatenate(list(mapped.as_numpy_iterator())), together)
 
 
-@pytest.mark.parametrize("mode", SCIPY_MODES)
+@pytest.mark.parametrize("mode", ["constant", "wrap"])
 def test_unknown_heights_and_widths(mode):
     layer = RandomAffine(**ALL, fill_mode=mode)
     sizes = [(13, 17), (70, 20), (64, 64)]
@@ -202,7 +200,8 @@ def test_wrong_arguments_are_one_line(arguments, line):
 
 
 def test_without_a_factor_nothing_is_resampled():
-    concrete = tf.function(lambda x, s: RandomAffine()(x, seeds=s)).get_concrete_function(
+    layer = RandomAffine()
+    concrete = tf.function(lambda x, s: layer(x, seeds=s)).get_concrete_function(
         tf.TensorSpec((None, 9, 7, 3), tf.uint8), tf.TensorSpec((None, 2), tf.int32)
     )
     assert "PartitionedCall" not in {op.type for op in concrete.graph.get_operations()}

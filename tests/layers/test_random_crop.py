@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from kzoo.backend import keras
+from kzoo.backend import keras, tf
 from kzoo.errors import InvalidArgument
 from kzoo.layers import RandomCrop
 
