@@ -52,8 +52,7 @@ def auto_contrast(image, _=None):
     low, high = tf.reduce_min(image, (0, 1)), tf.reduce_max(image, (0, 1))
     scale = tf.where(high > low, 255.0 / (high - low), 1.0)
     offset = tf.where(high > low, -low * scale, 0.0)
-    # The maximum keeps XLA from fusing product and sum, which would round once instead of twice.
-    return tf.maximum(image * scale, 0.0) + offset
+    return _sum(image * scale, offset)
 
 
 def equalize(image, _=None):
@@ -106,7 +105,12 @@ def _in_place(operation, image, magnitude):
 
 
 def _blend(degenerate, image, change):
-    return degenerate + (1.0 + change) * (image - degenerate)
+    return _sum((1.0 + change) * (image - degenerate), degenerate)
+
+
+def _sum(product, term):
+    # The maximum, of no effect, keeps XLA from fusing the two, which would round once where Pillow rounds twice.
+    return tf.maximum(product, -1e6) + term
 
 
 def _grey(image):

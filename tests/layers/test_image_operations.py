@@ -1,6 +1,7 @@
 """The operations of TrivialAugment and RandAugment against Pillow's."""
 
 import math
+import platform
 
 import numpy as np
 import PIL.Image
@@ -21,6 +22,8 @@ PILLOW = {
     "auto_contrast": lambda image, _: PIL.ImageOps.autocontrast(image),
     "equalize": lambda image, _: PIL.ImageOps.equalize(image),
 }
+# Compilers for other processors fuse the product and the sum in Pillow's blends, which moves a result by a level.
+BLEND_ERROR = 0 if platform.machine() == "x86_64" else 1
 ENHANCEMENTS = ("brightness", "color", "contrast", "sharpness")
 CHANGES = [-0.99, -0.9, -0.462, -0.27, -1 / 3, 0.0, 0.03, 0.27, 0.462, 0.9, 0.99]
 
@@ -74,13 +77,7 @@ def test_equals_pillow(name, shape):
         result = applied(name, images, magnitude)
         assert result.dtype == "uint8"
         reference = pillow(name, images, magnitude)
-        if name in ENHANCEMENTS:
-            # A processor that multiplies and adds in one step rounds once where Pillow rounds twice: 1 level, rarely.
-            difference = np.abs(result.astype(int) - reference)
-            assert difference.max() <= 1
-            assert np.mean(difference > 0) < 1e-3
-        else:
-            np.testing.assert_array_equal(result, reference, err_msg=f"{name} {magnitude}")
+        np.testing.assert_allclose(result, reference, atol=BLEND_ERROR, rtol=0, err_msg=f"{name} {magnitude}")
 
 
 @pytest.mark.parametrize("name", PILLOW)
@@ -88,7 +85,9 @@ def test_images_of_one_pixel_row_or_column(name):
     magnitude = {"posterize": 3, "solarize": 100}.get(name, 0.5)
     for shape in ((1, 1, 3), (1, 5, 1), (5, 2, 3)):
         images = pictures(*shape)[:7]
-        np.testing.assert_allclose(applied(name, images, magnitude), pillow(name, images, magnitude), atol=1, rtol=0)
+        np.testing.assert_allclose(
+            applied(name, images, magnitude), pillow(name, images, magnitude), atol=BLEND_ERROR, rtol=0
+        )
 
 
 def test_auto_contrast_of_every_range_of_levels():
