@@ -1,7 +1,7 @@
 """A box of each image resized to one size, each image its own box, with antialiasing; compiled by XLA.
 
-As Pillow and torchvision do it: first cut out, then filtered by a triangle as wide as the box shrinks, one axis after
-the other, rounded to bytes after each. For bytes all arithmetic is in integers, so that an image's result is the same
+As Pillow and torchvision do it: first cut out, then filtered by a triangle as wide as the box shrinks, the width, then
+the height, rounded to bytes after each. For bytes all arithmetic is in integers, so that an image's result is the same
 to the bit wherever it stands in a batch.
 """
 
@@ -27,7 +27,9 @@ def resize_boxes(images, boxes, size, interpolation="bilinear"):
     batch, *extent, channels = images.shape
     if None in extent:
         outputs = tf.map_fn(
-            lambda pair: _resize_one(*pair, size, interpolation), (images, boxes), fn_output_signature=images.dtype
+            lambda pair: _resize_one(pair[0], pair[1], size, interpolation),
+            (images, boxes),
+            fn_output_signature=images.dtype,
         )
         return tf.ensure_shape(outputs, [batch, *size, channels])
     found = compiled(planes)(images, None)

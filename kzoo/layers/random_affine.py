@@ -5,7 +5,8 @@ import math
 from kzoo.backend import keras, tf
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
-from kzoo.layers.resampling import FILL_MODES, INTERPOLATIONS, flip, resample
+from kzoo.layers.resampling import FILL_MODES, INTERPOLATIONS, resample
+from kzoo.layers.whole_pixels import flip
 
 _DRAWS = 8  # rotation, shift down, shift right, zoom, shear, its sign, mirrored, upside down
 _RANGES = {  # of the factors, as Keras's layers have them
@@ -128,13 +129,13 @@ class RandomAffine(ImageAugmentation):
 def _range(name, factor):
     """The factor as (low, high)."""
     lowest, highest = _RANGES[name]
-    is_pair = isinstance(factor, tuple | list) and len(factor) == 2
-    low, high = bounds = factor if is_pair else (factor, factor)
-    is_number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in bounds)
-    if not is_number or not lowest <= low <= high <= highest or (name == "zoom_factor" and low <= -1):
+    is_pair = isinstance(factor, tuple | list)
+    bounds = [v for v in (factor if is_pair else (factor, factor)) if type(v) in (int, float)]
+    low, high = bounds if len(bounds) == 2 else (math.nan, math.nan)
+    if not lowest <= low <= high <= highest or (name == "zoom_factor" and low <= -1):
         above = "above" if name == "zoom_factor" else "at least"
         raise InvalidArgument(
             f"{name} must be a number or a pair (low, high), {above} {lowest:g} and at most {highest:g}. "
             f"Received: {factor!r}."
         )
-    return tuple(map(float, bounds)) if is_pair else (-abs(float(factor)), abs(float(factor)))
+    return (low, high) if is_pair else (-abs(low), abs(low))

@@ -3,7 +3,8 @@
 from kzoo.backend import keras, tf
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
-from kzoo.layers.resampling import FILL_MODES, crop
+from kzoo.layers.resampling import FILL_MODES
+from kzoo.layers.whole_pixels import crop
 
 
 @keras.saving.register_keras_serializable(package="kzoo")

@@ -1,4 +1,4 @@
-"""Images resampled along an affine map, flipped and cropped, each its own way, compiled by XLA.
+"""Images resampled along an affine map, each along its own, compiled by XLA.
 
 TensorFlow's own operation (ImageProjectiveTransformV3) takes 1.3 ms of one core for 224x224x3, and its "wrap" does not
 interpolate between the last pixel and the first; this takes 0.3 ms. A pixel's channels are bytes of one word, so that a
@@ -54,50 +54,6 @@ def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolati
     if drawn is not static and size is None:
         outputs = outputs[:, : extent[0], : extent[1]]
     return tf.ensure_shape(outputs, [batch, *(size or static), channels])
-
-
-def flip(images, chosen, axis):
-    """Reverse the rows (axis 1) or the columns (axis 2) of the images that are `chosen`, (batch,) bool."""
-    return _compiled_for(images, _flip)(images, chosen, axis)
-
-
-def crop(images, offsets, size, fill_mode="constant", fill_value=0.0):
-    """Cut out of each image the (height, width) that begins at its (down, right) of `offsets`, (batch, 2) int32.
-
-    What lies outside the image is filled, as by `resample`. No pixel is changed.
-    """
-    return _compiled_for(images, _crop)(images, offsets, size, fill_mode, fill_value)
-
-
-def _flip(images, chosen, axis):
-    return tf.where(chosen[:, tf.newaxis, tf.newaxis, tf.newaxis], tf.reverse(images, [axis]), images)
-
-
-def _crop(images, offsets, size, fill_mode, fill_value):
-    batch, height, width, _ = tf.unstack(tf.shape(images))
-    lines, all_inside = [], True
-    for axis, (length, extent) in enumerate(zip(size, (height, width), strict=True)):
-        index = offsets[:, axis, tf.newaxis] + tf.range(length)
-        if fill_mode == "reflect":
-            index = tf.math.floormod(index, 2 * extent)
-            index = tf.minimum(index, 2 * extent - 1 - index)
-        elif fill_mode == "wrap":
-            index = tf.math.floormod(index, extent)
-        inside = (index >= 0) & (index < extent)
-        lines.append(tf.clip_by_value(index, 0, extent - 1))
-        all_inside &= inside[:, :, tf.newaxis] if axis == 0 else inside[:, tf.newaxis]
-    rows, columns = lines
-    start = tf.range(batch)[:, tf.newaxis, tf.newaxis] * height
-    index = (start + rows[:, :, tf.newaxis]) * width + columns[:, tf.newaxis]
-    found = tf.gather(tf.reshape(images, [-1, images.shape[-1]]), index)
-    if fill_mode == "constant":
-        found = tf.where(all_inside[..., tf.newaxis], found, tf.cast(fill_value, images.dtype))
-    return found
-
-
-def _compiled_for(images, function):
-    """The function, compiled if the images' height and width are known: not anew for each image of a folder."""
-    return function if None in images.shape[1:] else compiled(function)
 
 
 @functools.cache

@@ -30,8 +30,8 @@ def windows(image, height, width):
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_every_crop_is_a_window_of_the_padded_image_and_each_is_as_likely(mode, dtype):
     pixels = images(1, 4, 5, 2, dtype)
-    padding = {"constant_values": 99} if mode == "constant" else {}
-    padded = np.pad(pixels[0], ((1, 1), (1, 1), (0, 0)), mode=NUMPY_MODES[mode], **padding)
+    arguments: dict = {"constant_values": 99} if mode == "constant" else {}
+    padded = np.pad(pixels[0], ((1, 1), (1, 1), (0, 0)), **{"mode": NUMPY_MODES[mode], **arguments})
     places, count = windows(padded, 4, 5)
     layer = RandomCrop(4, 5, padding=1, fill_mode=mode, fill_value=99)
     crops = np.asarray(layer(np.repeat(pixels, 2000, axis=0), seeds=seeds(2000)))
