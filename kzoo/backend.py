@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     tf: Any = None
 
 
-def compiled(function):
+def compiled(function, **options):
     """A `tf.function`, without AutoGraph, which does not work on every version of Python that TensorFlow runs on."""
-    graph = tf.function(function, reduce_retracing=True, autograph=False)
+    graph = tf.function(function, reduce_retracing=True, autograph=False, **options)
     # Each run of a process traces the same code anew, as it should: TensorFlow takes the fifth time for a mistake.
     graph._omit_frequent_tracing_warning = True
     return graph

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 class KzooError(Exception):
     """Base of every error that kzoo raises on purpose. Its text is meant for the user as it is."""
 
+    # Keras adds lines about the arguments to an error raised in a layer, unless it has done so.
+    _keras_call_info_injected = True
+
 
 class InvalidArgument(KzooError, ValueError):
     """An argument, flag or name that cannot be used (command line: exit status 2)."""

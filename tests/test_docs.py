@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import kzoo
+from kzoo import augment
 from kzoo.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,16 @@ def test_the_readme_shows_what_info_prints():
     assert found.summary() in lines
     shown = [tuple(cell.strip() for cell in line.strip("│").split("│")) for line in lines if line.startswith("│")]
     assert shown == found.table()[1:]
+
+
+def test_the_readme_lists_the_policies():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    listed = {row[0].strip("`"): row[2] for row in rows if row[0].strip("`") in augment.POLICIES}
+    assert listed.keys() == augment.POLICIES.keys()
+    for policy in listed.keys() - {"none"}:
+        datasets = [name for name, recommended in augment.RECOMMENDED.items() if recommended == policy]
+        assert listed[policy] == ", ".join(datasets)
 
 
 def test_the_page_of_the_weights(load_recipe):

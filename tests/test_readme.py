@@ -11,7 +11,7 @@ from kzoo.cli import app
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(
-    r"^(?:\$ )?(kzoo (?:train|evaluate|predict|bench|doctor|list|info)\b[^`\n]*)", README, re.MULTILINE
+    r"^(?:\$ )?(kzoo (?:train|evaluate|predict|augment|bench|doctor|list|info)\b[^`\n]*)", README, re.MULTILINE
 )
 
 

@@ -27,6 +27,7 @@ for _name, _function, _help in (
     ("evaluate", "evaluate:command", "Score a trained model on labelled images."),
     ("predict", "predict:command", "Classify images with a trained model."),
     ("weights", "weights:app", "List, fetch, verify and add pretrained weights."),
+    ("augment", "augment:command", "Show what augmentation makes of a dataset's images, in a picture."),
     ("bench", "bench:command", "Measure kzoo against plain Keras on this machine."),
     ("doctor", "doctor:command", "Tell what kzoo would use on this machine, and what is wrong."),
 ):

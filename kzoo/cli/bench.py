@@ -7,14 +7,14 @@ from cyclopts import Parameter
 from kzoo.cli._output import Json, print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name
-from kzoo.text import megabytes
+from kzoo.text import by, megabytes
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
 def command(
-    what: Literal["train-step", "infer", "precision"],
-    model: str,
+    what: Literal["train-step", "infer", "precision", "augment"],
+    model: str | None = None,
     /,
     *,
     against: Literal["applications", "plain"] | None = None,
@@ -28,8 +28,9 @@ def command(
 
     Args:
         what: train-step, training against Keras; infer, prediction against Keras; precision, training under each dtype
-            policy, with the bytes of weights, gradients and activations.
-        model: A name of `kzoo list`.
+            policy, with the bytes of weights, gradients and activations; augment, kzoo's augmentation against Keras's,
+            and training without and with it.
+        model: A name of `kzoo list`; none for augment.
         against: applications, the model of keras.applications; plain, the same layers with Keras's convolution and
             batch normalization [default: applications where it has the model].
         precision: One dtype policy or several [default: float32 and what kzoo takes on this machine; all three for
@@ -38,10 +39,17 @@ def command(
         images: Images that each passes over [default: 16384 for images up to 64x64, else 64].
         rounds: How often each is measured; the median is shown.
     """
-    check_name(model)
     for flag, value in (("--batch-size", batch_size), ("--images", images), ("--rounds", rounds)):
         if value is not None and value < 1:
             raise InvalidArgument(f"{flag} must be at least 1. Received: {value}.")
+    if what == "augment":
+        if any((model, against, precision, batch_size, images)):
+            raise InvalidArgument("kzoo bench augment takes --rounds and --json alone. Received: more than these.")
+        _augmentation(rounds, json)
+        return
+    if model is None:
+        raise InvalidArgument(f"kzoo bench {what} takes a MODEL. Received: none. Try: kzoo bench {what} mnist_net")
+    check_name(model)
     sizes = {"batch_size": batch_size, "images": images, "rounds": rounds}
     if what == "precision":
         _precisions(model, against, precision, sizes, json)
@@ -86,12 +94,37 @@ def _precisions(model, against, precision, sizes, json) -> None:
         print("mixed_float16 was measured on a single small batch: CPUs have no kernels for it. Use mixed_bfloat16.")
 
 
-def _speed_and_memory(row) -> tuple[str, str, str]:
+def _augmentation(rounds, json) -> None:
+    from kzoo.bench import measure_augmentation
+
+    result = measure_augmentation(rounds=rounds)
+    if json:
+        print_json(result)
+        return
+    print_table(
+        ("augmentation", "image", "batch", "by", "images/s", "ratio"),
+        [(r["what"], by(r["shape"]), r["batch_size"], r["name"], *_speed(r)) for r in result["rows"]],
+    )
+    print_table(
+        ("training", "image", "batch", "precision", "augmentation", "images/s", "ratio"),
+        [
+            (r["model"], by(r["shape"]), r["batch_size"], r["precision"], r["augment"], *_speed(r))
+            for r in result["training"]
+        ],
+    )
+    print(f"median of {result['rounds']} rounds, in turn; {result['machine']}")
+
+
+def _speed(row) -> tuple[str, str]:
     speed = row["images_per_second"]
     digits = 0 if speed >= 100 else 1
     # A ratio near 0 tells nothing in two decimals.
     ratio = f"{row['ratio']:.2f}" if row["ratio"] >= 0.1 else f"{row['ratio']:.2g}"
-    return f"{speed:,.{digits}f}", ratio, f"{row['peak_memory_bytes'] / 2**30:.2f} GiB"
+    return f"{speed:,.{digits}f}", ratio
+
+
+def _speed_and_memory(row) -> tuple[str, str, str]:
+    return *_speed(row), f"{row['peak_memory_bytes'] / 2**30:.2f} GiB"
 
 
 def _print_conditions(result) -> None:

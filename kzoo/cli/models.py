@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from kzoo import augment
 from kzoo.cli._options import ImageSize, parse_image_size
 from kzoo.cli._output import Json, print_json, print_table
 from kzoo.errors import unknown
 from kzoo.models.registry import BUILDERS, defaults, list_models
 from kzoo.text import by, markdown_table
+from kzoo.train.runs import CONFIG
 
 
 def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
@@ -39,15 +41,18 @@ def info_command(
     markdown: bool = False,
     json: Json = False,
 ) -> None:
-    """Show what a model is: parameters, multiply-adds, depth, and what each stage sees.
+    """Show what a model is: parameters, multiply-adds, depth, and what each stage sees; or how a dataset is augmented.
 
     Args:
-        model: A name of `kzoo list`, a run directory or a .keras file.
+        model: A name of `kzoo list`, a run directory or a .keras file; or a dataset: its augmentation policy is shown.
         channels: Channels of the images.
         classes: Number of classes.
         layers: Show each layer too.
         markdown: Print Markdown.
     """
+    if model not in BUILDERS and _is_dataset(model):
+        _print_policy(model, json)
+        return
     asked = parse_image_size(image_size)
     described, shape = _find(model)
     if asked or channels is not None:
@@ -67,6 +72,27 @@ def info_command(
             print(f"\n{markdown_table([titles, *rows])}")
         else:
             print_table(titles, rows)
+
+
+def _is_dataset(name: str) -> bool:
+    """Whether a dataset is meant: a name that a policy is recommended for, a CSV file, a folder that is no run."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return path.suffix.lower() == ".csv" or (path.is_dir() and not (path / CONFIG).exists())
+    return augment.base_name(name) in augment.RECOMMENDED
+
+
+def _print_policy(dataset: str, json: bool) -> None:
+    policy = augment.recommended(dataset)
+    layers = [{"class_name": name, "arguments": arguments} for name, arguments in augment.POLICIES[policy]]
+    if json:
+        print_json({"dataset": dataset, "augment": policy, "layers": layers})
+        return
+    print(f"{dataset}: augmentation {policy}, unless --augment says otherwise")
+    rows = [
+        (layer["class_name"], argument, value) for layer in layers for argument, value in layer["arguments"].items()
+    ]
+    print_table(("layer", "argument", "value"), rows)
 
 
 def _find(model: str):

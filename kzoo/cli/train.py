@@ -27,7 +27,7 @@ def command(
     resume: str | None = None,
     run_dir: str | None = None,
     overwrite: bool = False,
-    config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - frozen
+    config: Annotated[TrainConfig, Parameter(name="*", consume_multiple=True)] = TrainConfig(),  # noqa: B008 - frozen
     data: DataOptions = DataOptions(),  # noqa: B008 - frozen
     image_size: ImageSize = None,
     channels: int | None = None,

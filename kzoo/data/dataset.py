@@ -222,7 +222,9 @@ class Dataset:
             epoch: The same, counted from 0.
             start_batch: How many batches to leave out.
             augment: Called inside tf.data with (images uint8 `[B, H, W, C]`, seeds int32 `[B, 2]`), returns images.
-                Row i of the seeds depends on (seed, epoch, the sample's index in this dataset) only.
+                Row i of the seeds depends on (seed, epoch, the sample's index in this dataset) only. If its attribute
+                `mixes` is true, it is called with ((images, labels), seeds) and returns both; the labels of the batch
+                are then float32 `[B, classes]`.
 
         Raises:
             InvalidArgument: A number is out of range.
@@ -263,7 +265,7 @@ class Dataset:
             return images, labels, row_seeds
 
         def finish(images: Any, labels: Any, row_seeds: Any) -> tuple[Any, Any]:
-            return (images if augment is None else augment(images, row_seeds)), labels
+            return augmented(augment, images, labels, row_seeds)
 
         options = tf.data.Options()
         options.deterministic = True
@@ -275,6 +277,15 @@ class Dataset:
             positions = tf.data.Dataset.range(start_batch * batch_size, count).batch(batch_size)
             batches = positions.map(read, **parallel).map(finish, **parallel).prefetch(tf.data.AUTOTUNE)
             return without_autotuner(batches.with_options(options))
+
+
+def augmented(augment: Callable[[Any, Any], Any] | None, images: Any, labels: Any, seeds: Any) -> tuple[Any, Any]:
+    """A batch of (images, labels) after `augment`, which is as for `Dataset.batches`."""
+    if augment is None:
+        return images, labels
+    if getattr(augment, "mixes", False):
+        return augment((images, labels), seeds)
+    return augment(images, seeds), labels
 
 
 def without_autotuner(batches: "tf.data.Dataset") -> "tf.data.Dataset":

@@ -1,37 +1,56 @@
-"""One random affine transformation per image: rotation, shift, zoom, shear and flip in a single resampling."""
+"""One random affine transformation per image: rotation, shift, zoom, shear and flips in a single resampling."""
 
 import math
 
 from kzoo.backend import keras, tf
+from kzoo.errors import InvalidArgument, unknown
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
-from kzoo.layers.resampling import resample
+from kzoo.layers.resampling import FILL_MODES, INTERPOLATIONS, resample
+from kzoo.layers.whole_pixels import flip
 
-_DRAWS = 6  # rotation, shift down, shift right, zoom, shear, flip
+_DRAWS = 8  # rotation, shift down, shift right, zoom, shear, its sign, mirrored, upside down
+_RANGES = {  # of the factors, as Keras's layers have them
+    "rotation_factor": (-1.0, 1.0),
+    "translation_factor": (-1.0, 1.0),
+    "zoom_factor": (-1.0, 1.0),
+    "shear_factor": (0.0, 1.0),
+}
 
 
 @keras.saving.register_keras_serializable(package="kzoo")
 class RandomAffine(ImageAugmentation):
     """Rotate, shift, zoom, shear and flip each image at random, with one interpolation for all of it.
 
-    Images: (batch, height, width, channels), uint8 or float; the output has the same shape and dtype. The draws of an
-    image are a pure function of its row of `seeds`, so they do not depend on the batch, the thread or the replica. The
-    factors follow Keras's random layers. Runs on the TensorFlow backend.
+    Images: (batch, height, width, channels) or one image (height, width, channels), uint8 or float; the output has the
+    same shape and dtype. The factors are those of Keras's RandomRotation, RandomTranslation, RandomZoom and
+    RandomShear: a number stands for the range from minus to plus it, and each range is drawn from evenly. An image is
+    sheared, then rotated, zoomed, shifted and flipped. Without any factor flipped images are exact to the bit. Runs on
+    the TensorFlow backend; it is compiled by XLA, once for each shape of a batch.
 
     Args:
-        rotation_factor: Angle drawn from plus or minus this share of a full turn.
-        translation_factor: Shift drawn, per axis, from plus or minus this share of the height and width.
-        zoom_factor: Scale drawn from 1 minus to 1 plus this, the same for both axes.
-        shear_factor: Slant drawn from plus or minus this: the top and the bottom edge move apart by this share of the
-            height.
+        rotation_factor: A number or (low, high), shares of a full turn from -1 to 1; positive is counter-clockwise.
+        translation_factor: A number or (low, high), shares of the height and the width from -1 to 1, drawn for each of
+            the two; positive is down and right.
+        zoom_factor: A number or (low, high), above -1 and at most 1, the same for height and width: positive zooms
+            out, to an image that is smaller by 1 / (1 + zoom), negative zooms in.
+        shear_factor: A number or (low, high), 0 to 1, to either side: the top and the bottom edge move apart by this
+            share of the height, about the centre.
         horizontal_flip: Whether to mirror every second image, on average.
-        fill_mode: What lies outside the image: "constant" (zero), "nearest", "reflect" or "wrap".
+        vertical_flip: Whether to turn every second image upside down, on average.
+        fill_mode: What lies outside the image: "reflect" (d c b a | a b c d | d c b a), "constant", "nearest" or
+            "wrap".
+        fill_value: The value outside for "constant".
+        interpolation: "bilinear" or "nearest".
         seed: Seed of the draws for a call without `seeds`.
 
+    Raises:
+        InvalidArgument: A factor, fill mode, fill value or interpolation that is none of these.
+
     >>> import numpy as np
-    >>> images = np.arange(16, dtype="uint8").reshape(1, 4, 4, 1)
-    >>> unchanged = RandomAffine()(images, seeds=np.array([[3, 7]], "int32"))
-    >>> bool(np.array_equal(unchanged, images))
-    True
+    >>> image = np.array([[[1], [2], [3]]], "uint8")
+    >>> turn = RandomAffine(rotation_factor=(0.5, 0.5))
+    >>> np.asarray(turn(image, seeds=np.array([3, 7], "int32"))).ravel().tolist()
+    [3, 2, 1]
     """
 
     def __init__(
@@ -41,48 +60,82 @@ class RandomAffine(ImageAugmentation):
         zoom_factor=0.0,
         shear_factor=0.0,
         horizontal_flip=False,
-        fill_mode="constant",
+        vertical_flip=False,
+        fill_mode="reflect",
+        fill_value=0.0,
+        interpolation="bilinear",
+        seed=None,
         **kwargs,
     ):
-        """Keep the factors."""
-        super().__init__(**kwargs)
+        """Check the arguments and keep them."""
+        super().__init__(seed=seed, **kwargs)
         self.rotation_factor = rotation_factor
         self.translation_factor = translation_factor
         self.zoom_factor = zoom_factor
         self.shear_factor = shear_factor
         self.horizontal_flip = horizontal_flip
+        self.vertical_flip = vertical_flip
         self.fill_mode = fill_mode
+        self.fill_value = fill_value
+        self.interpolation = interpolation
+        self._ranges = {name: _range(name, getattr(self, name)) for name in _RANGES}
+        for name, valid in (("fill_mode", FILL_MODES), ("interpolation", INTERPOLATIONS)):
+            if getattr(self, name) not in valid:
+                raise unknown(name, getattr(self, name), valid)
+        if not isinstance(fill_value, int | float) or not 0 <= fill_value <= 255:
+            raise InvalidArgument(f"fill_value must be a number from 0 to 255. Received: {fill_value!r}.")
 
     def augment(self, images, seeds):
         """Transform each image."""
-        matrices = self._matrices(uniform(seeds, _DRAWS), images.shape[1], images.shape[2])
-        return resample(images, matrices, self.fill_mode)
+        draws = tf.cast(uniform(seeds, _DRAWS), tf.float64)
+        mirrored, upended = draws[:, 6] < 0.5, draws[:, 7] < 0.5
+        if any(map(any, self._ranges.values())):
+            matrices = self._matrices(draws, mirrored, upended, *tf.unstack(tf.shape(images)[1:3]))
+            return resample(images, matrices, self.fill_mode, self.fill_value, self.interpolation)
+        for wanted, chosen, axis in ((self.horizontal_flip, mirrored, 2), (self.vertical_flip, upended, 1)):
+            if wanted:
+                images = flip(images, chosen, axis)
+        return images
 
-    def _matrices(self, draws, height, width):
-        """(batch, 6): where each output pixel comes from, about the centre of the image."""
-        signed = 2.0 * draws - 1.0
-        angle = signed[:, 0] * self.rotation_factor * 2.0 * math.pi
-        down = signed[:, 1] * self.translation_factor * height
-        right = signed[:, 2] * self.translation_factor * width
-        scale = 1.0 + signed[:, 3] * self.zoom_factor
-        mirror = tf.where(draws[:, 5] < 0.5, -1.0, 1.0) if self.horizontal_flip else tf.ones_like(scale)
-        # In float64: a vectorized float32 cosine differs in its last bit by where in the batch an image stands.
-        wide = tf.cast(angle, tf.float64)
-        cos, sin = (tf.cast(f(wide), tf.float32) * scale for f in (tf.cos, tf.sin))
+    def _matrices(self, draws, mirrored, upended, height, width):
+        """(batch, 6) float64: where each output pixel comes from, about the centre of the image."""
+        height, width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
+
+        def drawn(name, draw):
+            low, high = self._ranges[name]
+            return low + (high - low) * draws[:, draw]
+
+        angle = 2.0 * math.pi * drawn("rotation_factor", 0)
+        down = height * drawn("translation_factor", 1)
+        right = width * drawn("translation_factor", 2)
+        scale = 1.0 + drawn("zoom_factor", 3)
+        shear = drawn("shear_factor", 4)
+        shear = tf.where(draws[:, 5] < 0.5, -shear, shear)
+        across = tf.where(mirrored, -scale, scale) if self.horizontal_flip else scale
+        along = tf.where(upended, -scale, scale) if self.vertical_flip else scale
+        cos, sin = tf.cos(angle), tf.sin(angle)
+        # (x, y) of the output, from the centre and less the shift -> flip * zoom * rotation * shear of it, in the input
+        a, b, c, d = across * cos, across * (cos * shear - sin), along * sin, along * (sin * shear + cos)
         x0, y0 = (width - 1) / 2, (height - 1) / 2
-        shear = signed[:, 4] * self.shear_factor
-        # (x, y) of the output -> mirror * rotation * shear * ((x, y) - centre) + centre + shift of the input
-        a, b, c, d = cos * mirror, (cos * shear - sin) * mirror, sin, sin * shear + cos
-        return tf.stack([a, b, x0 + right - a * x0 - b * y0, c, d, y0 + down - c * x0 - d * y0], axis=-1)
+        x1, y1 = x0 + right, y0 + down
+        return tf.stack([a, b, x0 - a * x1 - b * y1, c, d, y0 - c * x1 - d * y1], axis=-1)
 
     def get_config(self):
         """The arguments."""
-        names = (
-            "rotation_factor",
-            "translation_factor",
-            "zoom_factor",
-            "shear_factor",
-            "horizontal_flip",
-            "fill_mode",
-        )
+        names = (*_RANGES, "horizontal_flip", "vertical_flip", "fill_mode", "fill_value", "interpolation")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _range(name, factor):
+    """The factor as (low, high)."""
+    lowest, highest = _RANGES[name]
+    is_pair = isinstance(factor, tuple | list)
+    bounds = [v for v in (factor if is_pair else (factor, factor)) if type(v) in (int, float)]
+    low, high = bounds if len(bounds) == 2 else (math.nan, math.nan)
+    if not lowest <= low <= high <= highest or (name == "zoom_factor" and low <= -1):
+        above = "above" if name == "zoom_factor" else "at least"
+        raise InvalidArgument(
+            f"{name} must be a number or a pair (low, high), {above} {lowest:g} and at most {highest:g}. "
+            f"Received: {factor!r}."
+        )
+    return (low, high) if is_pair else (-abs(low), abs(low))

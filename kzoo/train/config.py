@@ -1,8 +1,8 @@
 """The training configuration: the single source of every default and of every training flag."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from kzoo import augment as augmentation
 from kzoo.errors import InvalidArgument, unknown
@@ -74,8 +74,8 @@ class TrainConfig:
     """Validate and save a moving average of the weights with this momentum, for example 0.999 [default: none]."""
     class_weight: ClassWeight = "none"
     """balanced weights each example by the inverse frequency of its class."""
-    augment: str = "auto"
-    """Augmentation policy; auto takes the one recommended for the dataset."""
+    augment: Sequence[str | Any] = ("auto",)
+    """Augmentation, in order: policies, and in Python also layers; auto is the policy for the dataset."""
     seed: int = 0
     """Seed of initial weights, shuffling, dropout and augmentation."""
     precision: Precision = "auto"
@@ -108,8 +108,10 @@ class TrainConfig:
         for name, valid in choices:
             if getattr(self, name) not in valid.__args__:
                 raise unknown(name, getattr(self, name), valid.__args__)
-        if self.augment != "auto":
-            augmentation.check_name(self.augment)
+        object.__setattr__(self, "augment", augmentation.describe(self.augment))
+        for item in self.augment:
+            if isinstance(item, str) and item != "auto":
+                augmentation.check_name(item)
         if not isinstance(self.sync_batch_norm, bool):
             raise InvalidArgument(f"sync_batch_norm must be true or false. Received: {self.sync_batch_norm!r}.")
         _check_ranges(self)
@@ -207,13 +209,12 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
 
     >>> config = settle_for_data(TrainConfig(), "mnist", 54_000, (28, 28, 1))
     >>> config.batch_size, config.augment
-    (256, 'digits')
+    (256, ('digits',))
     """
     if config.batch_size is None:
         config = replace(config, batch_size=default_batch_size(images, image_shape))
-    if config.augment == "auto":
-        base = re.split("[/:]", name)[0]  # of "emnist/letters" or "mnist:3.0.1"
-        config = replace(config, augment=augmentation.RECOMMENDED.get(base, "none"))
+    settled = [augmentation.recommended(name) if item == "auto" else item for item in config.augment]
+    config = replace(config, augment=settled)
     if config.learning_rate is None:
         batch_size = config.batch_size or default_batch_size(images, image_shape)
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)

@@ -10,7 +10,7 @@ import numpy as np
 from kzoo.backend import tf
 from kzoo.classifier import output_layer
 from kzoo.data import Dataset, match_labels
-from kzoo.data.dataset import without_autotuner
+from kzoo.data.dataset import augmented, without_autotuner
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.train.config import default_batch_size
 from kzoo.weights.labels import aliases
@@ -46,12 +46,20 @@ class Stream:
 
             def apply(number, batch):
                 images, labels = batch
-                rows = tf.range(tf.shape(images)[0]) + tf.cast((number + start_batch) * 2**12, tf.int32)
-                key = np.random.Philox(key=[seed, epoch]).random_raw(1).astype("<u8").view("<i4")[0]
-                return augment(images, tf.stack([rows, tf.fill(tf.shape(rows), int(key))], axis=-1)), labels
+                return augmented(augment, images, labels, seeds_of_rows(seed, epoch, number + start_batch, images))
 
             dataset = dataset.enumerate().map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return without_autotuner(dataset.prefetch(tf.data.AUTOTUNE))
+
+
+def seeds_of_rows(seed: int, epoch: int, batch, images):
+    """A seed for each image of a batch of a Stream: int32 (rows, 2), by (seed, epoch, batch, row).
+
+    Of a stream nothing else is known of an image: batches may differ in size. No two images of an epoch get the same.
+    """
+    words = np.random.Philox(key=[seed, epoch]).random_raw(1).astype("<u8").view("<i4")
+    rows = tf.range(tf.shape(images)[0]) + int(words[0])
+    return tf.stack([rows, tf.fill(tf.shape(rows), tf.cast(batch, tf.int32) + int(words[1]))], axis=-1)
 
 
 def as_data(data: Any, batch_size: int | None) -> Dataset | Stream:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kzoo import console, data
+from kzoo import augment, console, data
 from kzoo.backend import keras, tf
 from kzoo.classifier import without_auxiliary_heads
 from kzoo.data.loading import load_splits
@@ -267,7 +267,7 @@ def _settle_data(run_dir: Path, config: TrainConfig, train_data) -> TrainConfig:
     if settled != config:
         console.log(
             f"batch size {settled.batch_size}, learning rate up to {settled.peak_learning_rate:.4g}, "
-            f"augmentation {settled.augment}"
+            f"augmentation {augment.title(settled.augment)}"
         )
     runs.update_config(run_dir, train=runs.to_dict(settled))
     return settled

@@ -86,7 +86,8 @@ class TrainStep:
         """Take a step for each learning rate, on the next `counts[i]` batches.
 
         Args:
-            batches: An iterator over (images, labels, weight of each example), as `strategy.share_out` makes it.
+            batches: An iterator over (images, labels, weight of each example), as `strategy.share_out` makes it;
+                labels are (batch,) int, or (batch, classes) float.
             learning_rates: float32 (steps,).
             counts: int32 (steps,); all ones unless gradients are accumulated.
 
@@ -125,7 +126,7 @@ class TrainStep:
             logits = outputs[PREDICTIONS] if self.heads else outputs
             total = weight * self._total_loss(labels, logits)
             auxiliary = [weight * self._total_loss(labels, outputs[name]) for name in self.heads]
-            examples = weight * tf.cast(tf.size(labels), tf.float32)
+            examples = weight * tf.cast(tf.shape(labels)[0], tf.float32)
             # Szegedy et al., 2015, section 5: "the losses of the auxiliary classifiers were weighted by 0.3".
             loss = (total + self.config.auxiliary_weight * sum(auxiliary)) / replica.all_reduce("SUM", examples)
             for penalty in self.model.losses:
@@ -180,10 +181,12 @@ class TrainStep:
 
     def _total_loss(self, labels, logits):
         """The sum of the examples' weighted losses."""
+        if self.class_weights is None:
+            return tf.reduce_sum(cross_entropy(labels, logits, self.config.label_smoothing))
+        if _is_soft(labels):  # the loss of each class by its share and its weight
+            return tf.reduce_sum(cross_entropy(labels * self.class_weights, logits, self.config.label_smoothing))
         losses = cross_entropy(labels, logits, self.config.label_smoothing)
-        if self.class_weights is not None:
-            losses *= tf.gather(self.class_weights, labels)
-        return tf.reduce_sum(losses)
+        return tf.reduce_sum(losses * tf.gather(self.class_weights, labels))
 
     def _update_if_finite(self, gradients, sums, statistics_before):
         """Update, or skip the step and halve the loss scale: on all replicas alike, by the sum of their gradients."""
@@ -261,16 +264,27 @@ def cross_entropy(labels, logits, label_smoothing):
     """Cross-entropy of each example: labels (batch,) int, logits (batch, classes) of any float -> (batch,) float32.
 
     With smoothing, the target is `1 - label_smoothing` on the label plus an even spread of the rest over all classes.
+    Soft labels, (batch, classes) float, give the sum of the losses of all classes, each times its share.
     """
     logits = tf.cast(logits, tf.float32)  # a user's last layer may follow a half-precision policy
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    if _is_soft(labels):
+        losses, total = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1), tf.reduce_sum(labels, axis=-1)
+    else:
+        losses, total = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits), 1.0
     if label_smoothing:
         uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-        losses = (1 - label_smoothing) * losses + label_smoothing * uniform
+        losses = (1 - label_smoothing) * losses + label_smoothing * total * uniform
     return losses
 
 
+def _is_soft(labels) -> bool:
+    return len(labels.shape) == 2
+
+
 def _correct(labels, logits):
+    """How many are right; of soft labels the one with the greatest share counts."""
+    if _is_soft(labels):
+        labels = tf.argmax(labels, axis=-1, output_type=tf.int32)
     hits = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
     return tf.reduce_sum(tf.cast(hits, tf.float32))
 

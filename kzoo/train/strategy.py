@@ -102,7 +102,7 @@ def share_out(batches, strategy) -> Iterator:
         return iter(batches.map(lambda images, labels: (images, labels, 1.0)))
 
     def parts(images, labels):
-        rows = tf.size(labels, tf.int64)
+        rows = tf.shape(labels, tf.int64)[0]  # soft labels have a row of shares for each image
         whole = rows < replicas
 
         def part(replica):

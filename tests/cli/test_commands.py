@@ -267,3 +267,40 @@ def test_bench_of_inference_with_a_list_of_precisions(last_json):
     assert [(row["name"], row["precision"], row["batch_size"]) for row in result["rows"]] == [
         (name, precision, 16) for precision in ("float32", "mixed_bfloat16") for name in ("plain Keras", "kzoo")
     ]
+
+
+def test_augment_draws_a_picture(tmp_path, last_json, capfd):
+    out = tmp_path / "grid.png"
+    arguments = ["augment", "digits", "--image-size", "28", "--count", "2", "--draws", "3", "--out", str(out)]
+    assert kzoo([*arguments, "--json"]) == 0
+    assert last_json() == {
+        "out": str(out), "dataset": "digits", "policy": ["digits"], "seed": 0, "images": 2, "draws": 3,
+    }  # fmt: skip
+    before = out.read_bytes()
+    with Image.open(out) as picture:
+        assert picture.height == 42 + 2 * 90
+    assert kzoo([*arguments, "--policy", "digits", "photos", "--seed", "4"]) == 2
+    assert "There is a file here already" in capfd.readouterr().err
+    assert out.read_bytes() == before
+    assert kzoo([*arguments, "--policy", "digits", "photos", "--seed", "4", "--overwrite"]) == 0
+    assert "digits + photos" in capfd.readouterr().out
+    assert out.read_bytes() != before
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+
+
+def test_augment_of_a_folder_whose_images_differ_in_size(tmp_path, last_json):
+    for i, (label, size) in enumerate([("ants", (300, 200)), ("bees", (100, 150))] * 10):
+        (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (i, 9, 9)).save(tmp_path / "photos" / label / f"{i}.png")
+    assert kzoo(["augment", str(tmp_path / "photos"), "--out", str(tmp_path / "grid.png"), "--json"]) == 0
+    assert last_json()["policy"] == ["none"]
+
+
+def test_info_of_a_dataset_tells_its_policy(tmp_path, last_json, capfd):
+    assert kzoo(["info", "emnist/letters", "--json"]) == 0
+    info = last_json()
+    assert (info["dataset"], info["augment"]) == ("emnist/letters", "digits")
+    assert [layer["class_name"] for layer in info["layers"]] == ["RandomAffine"]
+    (tmp_path / "photos").mkdir()
+    assert kzoo(["info", str(tmp_path / "photos")]) == 0
+    assert "augmentation none" in capfd.readouterr().out

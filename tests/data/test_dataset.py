@@ -68,6 +68,41 @@ def test_start_batch_continues_bit_for_bit():
             np.testing.assert_array_equal(labels, expected_labels)
 
 
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_the_same_bytes_with_any_number_of_workers(workers):
+    """Also where the first batches take longest, so that with several workers later ones are ready before them."""
+
+    def late(images, seeds):
+        def wait(seeds):
+            time.sleep(0.02 if seeds[0, 0] % 2 else 0.0)
+            return seeds
+
+        return augment(images, tf.ensure_shape(tf.numpy_function(wait, [seeds], tf.int32), (None, 2)))
+
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = workers
+    batches = numbered().batches(3, shuffle=True, seed=5, epoch=2, augment=late).with_options(options)
+    expected = numbered().batches(3, shuffle=True, seed=5, epoch=2, augment=augment)
+    assert batches.options().threading.private_threadpool_size == workers
+    for found, (images, labels) in zip(batches.as_numpy_iterator(), expected.as_numpy_iterator(), strict=True):
+        np.testing.assert_array_equal(found[0], images)
+        np.testing.assert_array_equal(found[1], labels)
+
+
+def test_an_augmentation_that_mixes_gets_the_labels_and_gives_them():
+    class Half:
+        mixes = True
+
+        def __call__(self, inputs, seeds):
+            images, labels = inputs
+            assert seeds.shape.as_list() == [None, 2]
+            return images // 2, tf.one_hot(labels, 3) / 2
+
+    [(images, labels)] = numbered(4).batches(8, augment=Half()).as_numpy_iterator()
+    np.testing.assert_array_equal(images, numbered(4).images // 2)
+    np.testing.assert_array_equal(labels, np.eye(3, dtype="float32")[[0, 1, 2, 0]] / 2)
+
+
 def test_seeds_depend_on_the_sample_not_on_its_place_in_the_epoch():
     def seed_of_image(batch_size, shuffle, epoch):
         found = {}

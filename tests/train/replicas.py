@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kzoo import augment
 from kzoo.backend import keras, tf
+from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument
 from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.saving import load_model
@@ -65,7 +67,8 @@ def make_step(strategy, config, class_weights=None, synchronized=True, **argumen
 
 
 def feed(strategy, batches):
-    spec = (tf.TensorSpec((None, 8, 8, 1), tf.float32), tf.TensorSpec((None,), tf.int32))
+    labels = batches[0][1]
+    spec = (tf.TensorSpec((None, 8, 8, 1), tf.float32), tf.TensorSpec((None, *labels.shape[1:]), labels.dtype))
     return share_out(tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec), strategy)
 
 
@@ -108,15 +111,20 @@ PARITY = {
 
 
 def parity():
-    return {name: _parity(TrainConfig(**arguments, precision="float32")) for name, arguments in PARITY.items()}
+    found = {name: _parity(TrainConfig(**arguments, precision="float32")) for name, arguments in PARITY.items()}
+    smoothed = TrainConfig(optimizer="sgd", label_smoothing=0.1, precision="float32")
+    return {**found, "sgd, smoothed soft labels": _parity(smoothed, soft=True)}
 
 
-def _parity(config):
+def _parity(config, soft=False):
     """Fifty steps on one device and on two, with uneven tails, and with one image for two replicas."""
     count = 50 * config.gradient_accumulation_steps
     sizes = (([16] * 11 + [7]) * count)[: count - 2]
     sizes += [2, 1]
     batches = [examples(size, seed) for seed, size in enumerate(sizes)]
+    if soft:
+        shares = np.random.default_rng(9).dirichlet(np.ones(CLASSES), 16).astype("float32")
+        batches = [(images, shares[: len(labels)]) for images, labels in batches]
     class_weights = [0.5, 2.0, 1.0, 1.0, 1.5]
     one, two = (make_step(strategy, config, class_weights) for strategy in (ONE, MIRRORED))
     one_sums, two_sums = take(one, batches), take(two, batches)
@@ -148,6 +156,26 @@ def statistics():
             "error": float(np.abs(moving.numpy() - expected).max()),
         }
     return found
+
+
+def draws():
+    """An epoch of batches of one and the same image, augmented and shared out: over one device, and over two."""
+    images = np.tile(np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1), "uint8"), (23, 1, 1, 1))
+    data = Dataset.from_arrays(images, np.arange(23) % CLASSES)
+    policy = augment.policy("digits")
+
+    def of(strategy):
+        batches = data.batches(6, shuffle=True, seed=3, epoch=1, augment=policy)
+        return [
+            np.concatenate([part.numpy() for part in strategy.experimental_local_results(images)])
+            for images, *_ in share_out(batches, strategy)
+        ]
+
+    one, two = of(ONE), of(MIRRORED)
+    return {
+        "same": [np.array_equal(*pair) for pair in zip(one, two, strict=True)],
+        "different": len({image.tobytes() for images in two for image in images}),
+    }
 
 
 def dropout():

@@ -138,7 +138,7 @@ def test_defaults_follow_the_optimizer_and_the_batch_size(optimizer, batch_size,
 )
 def test_what_is_left_to_the_data(arguments, data, batch_size, augment):
     config = settle_for_data(TrainConfig(**arguments), *data)
-    assert (config.batch_size, config.augment) == (batch_size, augment)
+    assert (config.batch_size, config.augment) == (batch_size, (augment,))
     assert settle_for_data(config, *data) == config
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.special
 import tensorflow as tf
 
 import kzoo
@@ -18,7 +19,8 @@ from kzoo.backend import keras
 from kzoo.classifier import class_names_of, metadata, set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
-from kzoo.layers import BatchNormalization
+from kzoo.layers import BatchNormalization, MixUp
+from kzoo.layers.image_augmentation import ImageAugmentation
 from kzoo.train import TrainConfig, evaluate, fit, load, resume, runs
 from kzoo.train.precision import in_float32
 
@@ -198,6 +200,49 @@ def test_the_same_seed_gives_the_same_bits(digits, tmp_path):
         return [w.tobytes() for w in fit(build, *digits, config=config).model.get_weights()]
 
     assert weights(3) == weights(3) != weights(4)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Rolled(ImageAugmentation):
+    """Rows and columns of each image shifted by half its size: nothing can be learned of the images as they are."""
+
+    def augment(self, images, seeds):
+        return tf.roll(images, shift=(4, 4), axis=(1, 2))
+
+
+def test_validation_and_test_images_are_never_augmented(digits, tmp_path):
+    config = TrainConfig(**{**FAST, "augment": [Rolled()]}, epochs=2, learning_rate=0.05)
+    result = fit(small, *digits, config=config, run_dir=tmp_path / "run")
+    images, labels = arrays(digits[1])
+
+    def loss(images):
+        logits = np.asarray(load(tmp_path / "run", "last")(images), "float64")
+        return -scipy.special.log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()
+
+    as_they_are, augmented = loss(images), loss(np.roll(images, (4, 4), (1, 2)))
+    assert as_they_are > augmented + 1  # it has learned what the training images were made into
+    assert result.history["val_loss"][-1] == pytest.approx(as_they_are, rel=1e-5)
+    assert evaluate(load(tmp_path / "run", "last"), digits[1])["loss"] == pytest.approx(as_they_are, rel=1e-5)
+    # A stream likewise.
+    streams = [tf.data.Dataset.from_tensor_slices(arrays(part)).batch(64) for part in digits]
+    again = fit(small, *streams, config=config, run_dir=tmp_path / "stream")
+    model = load(tmp_path / "stream", "last")
+    assert again.history["val_loss"][-1] == pytest.approx(evaluate(model, digits[1])["loss"], rel=1e-5)
+
+
+def test_training_on_mixed_images(digits, tmp_path):
+    config = TrainConfig(**{**FAST, "augment": ["digits", MixUp(classes=10, alpha=1.0)]}, epochs=6, learning_rate=0.05)
+    images, labels = arrays(digits[0])
+    stream = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(2000, seed=1).batch(64)
+    for data in (digits[0], stream):
+        result = fit(small, data, digits[1], config)
+        # Half of each target belongs to another class: its loss cannot come near to zero, that of whole images does.
+        assert result.history["loss"][-1] > 0.5
+        assert result.history["val_loss"][-1] < result.history["loss"][-1]
+        assert result.history["val_accuracy"][-1] > 0.8
+    with pytest.raises(InvalidArgument, match=r"MixUp must make labels of the model's 10 classes. Received: classes=9"):
+        fit(small, *digits, config=replace(config, augment=[MixUp(classes=9)]), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_arrays_datasets_and_streams_give_the_same(digits):

@@ -30,7 +30,7 @@ def on_two_replicas(child_environment):
 def found(on_two_replicas):
     return on_two_replicas(
         "statistics", "dropout", "overflow", "one_layer_in_float16", "whole_run", "made_before", "keras_normalization",
-        "reductions", "gradients_are_reduced_once", "frozen", "activity_losses", "callbacks",
+        "reductions", "gradients_are_reduced_once", "frozen", "activity_losses", "callbacks", "draws",
     )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def parity(on_two_replicas):
 
 
 def test_fifty_steps_end_as_on_one_device(parity):
-    assert len(parity) == 10
+    assert len(parity) == 11
     for name, found in parity.items():
         # Rounding: sums over replicas are taken in another order. Every weight and statistic of the normalizations.
         assert found["model"] < 1e-5, name
@@ -76,6 +76,10 @@ def test_statistics_agree_and_are_the_mean(found):
     for layers in ("kzoo", "keras"):
         assert found["statistics"][layers]["copies agree"], layers
         assert found["statistics"][layers]["error"] < 1e-5, layers  # of means near 5
+
+
+def test_images_are_augmented_as_on_one_device_and_each_by_its_own_draws(found):
+    assert found["draws"] == {"same": [True] * 4, "different": 23}
 
 
 def test_dropout_differs_by_replica_and_call_and_repeats(found):

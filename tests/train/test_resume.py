@@ -23,9 +23,14 @@ TIMINGS = ("seconds", "images_per_second", "training_seconds")
 
 # Everything that a checkpoint must carry: dropout (in the model), augmentation, optimizer moments, the counters of the
 # plateau and of early stopping. With checkpoint_seconds=0 a checkpoint follows every execution, within epochs too.
+# Augmentation is by a list of a policy and of layers, which mix images, so that the labels are soft.
 CONFIG = {
     "batch_size": 24,  # 59 full batches and a tail of 23 images
-    "augment": "digits",
+    "augment": [
+        "digits",
+        {"registered_name": "kzoo>MixUp", "config": {"classes": 10}},
+        {"registered_name": "kzoo>CutMix", "config": {"classes": 10}},
+    ],
     "optimizer": "adamw",
     "schedule": "plateau",
     "patience": 2,

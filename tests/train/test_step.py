@@ -35,7 +35,11 @@ def batch(size=6, seed=0):
 
 def feed(*batches):
     """An iterator over batches whose sizes may differ."""
-    spec = (tf.TensorSpec((None, *batches[0][0].shape[1:]), tf.float32), tf.TensorSpec((None,), tf.int32))
+    images, labels = batches[0]
+    spec = (
+        tf.TensorSpec((None, *images.shape[1:]), tf.float32),
+        tf.TensorSpec((None, *labels.shape[1:]), labels.dtype),
+    )
     data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
     return share_out(data, tf.distribute.get_strategy())
 
@@ -159,6 +163,48 @@ def test_class_weights():
     log_likelihoods = scipy.special.log_softmax(images.reshape(6, -1) @ before[0] + before[1], axis=1)
     losses = -np.array(weights)[labels] * log_likelihoods[np.arange(6), labels]
     assert sums[0][0] == pytest.approx(losses.sum(), rel=1e-5)
+
+
+def soft_batch(size=6, seed=3):
+    images, _ = batch(size, seed)
+    return images, np.random.default_rng(seed).dirichlet(np.ones(CLASSES), size).astype("float32")
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, (0.5, 3.0, 0.0)])
+def test_soft_labels_are_the_hard_labels_by_their_shares(smoothing, weights):
+    """The loss and its gradient are linear in the label: by NumPy, the hard labels' by the shares of the classes."""
+    config = TrainConfig(optimizer="sgd", momentum=0.0, weight_decay=0, label_smoothing=smoothing, precision="float32")
+    model = linear_model()
+    before = [np.asarray(w, "float64") for w in model.get_weights()]
+    images, shares = soft_batch()
+    [(loss, correct, examples, _)] = train(TrainStep(model, config, weights), [(images, shares)], [0.1])
+    logits = images.reshape(6, -1) @ before[0] + before[1]
+    expected_loss, expected = 0.0, [0.0, 0.0]
+    for label in range(CLASSES):
+        hard = np.full(6, label)
+        scale = 1.0 if weights is None else weights[label]
+        losses = -(targets(hard, smoothing) * scipy.special.log_softmax(logits, axis=1)).sum(axis=1)
+        expected_loss += (shares[:, label] * scale * losses).sum()
+        for row in range(6):
+            of_row = gradients(before, images[row : row + 1], hard[row : row + 1], smoothing)
+            expected = [e + shares[row, label] * scale * g / 6 for e, g in zip(expected, of_row, strict=True)]
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert (correct, examples) == ((logits.argmax(axis=1) == shares.argmax(axis=1)).sum(), 6)
+    for found, old, gradient in zip(model.get_weights(), before, expected, strict=True):
+        np.testing.assert_allclose(found, old - 0.1 * gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_one_hot_labels_train_as_integers_do():
+    config = TrainConfig(optimizer="sgd", label_smoothing=0.1, precision="float32", gradient_accumulation_steps=2)
+    models, sums = [linear_model(), linear_model()], []
+    batches = [batch(6, 0), batch(4, 1)]
+    soft = [(images, np.eye(CLASSES, dtype="float32")[labels]) for images, labels in batches]
+    for model, given in zip(models, (batches, soft), strict=True):
+        sums.append(train(TrainStep(model, config, [0.5, 3.0, 1.0]), given, [0.1], [2]))
+    np.testing.assert_allclose(sums[0], sums[1], rtol=1e-6)
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)  # the same sums, by another operation
 
 
 def two_heads():

@@ -1,13 +1,11 @@
-"""Measurements of kzoo against Keras, in one process and in turn, so that their ratio can be trusted."""
+"""Models of kzoo against the same of Keras: training, prediction, precisions."""
 
 import gc
 import multiprocessing
 import resource
-import statistics
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -18,6 +16,7 @@ import numpy as np
 
 from kzoo import console
 from kzoo.backend import keras, tf
+from kzoo.bench.turns import in_turn, machine, median_and_ratio
 from kzoo.data.dataset import without_autotuner
 from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
@@ -128,14 +127,7 @@ def measure(
     if what == "train-step" and not precisions and batch_size is None:
         comparisons.append(_out_of_the_box(model, against, batch))
     rows = [row for contenders in comparisons for row in _compare(work, contenders, rounds)]
-    machine = probe()
-    return {
-        **asdict(work),
-        "against": against,
-        "rounds": rounds,
-        "rows": rows,
-        "machine": f"{machine.cpu}, {machine.cores} cores",
-    }
+    return {**asdict(work), "against": against, "rounds": rounds, "rows": rows, "machine": machine()}
 
 
 def measure_precisions(
@@ -164,8 +156,8 @@ def measure_precisions(
     is_small = height * width <= 64 * 64
     work = Work("train-step", model, images or IMAGES[is_small])
     batch = batch_size or BATCH_SIZE[is_small]
-    machine = probe()
-    slow = [p for p in precisions if p == "mixed_float16" and not machine.gpus]
+    gpus = probe().gpus
+    slow = [p for p in precisions if p == "mixed_float16" and not gpus]
     contenders = [Contender("kzoo.train", p, batch, "kzoo", "kzoo") for p in precisions if p not in slow]
     rows = _compare(work, contenders, rounds) if contenders else []
     for precision in slow:
@@ -176,8 +168,8 @@ def measure_precisions(
         **asdict(work),
         "rounds": rounds,
         "rows": [{**row, **footprint(model, row["precision"])} for row in rows],
-        "gpus": list(machine.gpus),
-        "machine": f"{machine.cpu}, {machine.cores} cores",
+        "gpus": list(gpus),
+        "machine": machine(),
     }
 
 
@@ -227,8 +219,8 @@ def _out_of_the_box(model, against, batch_size) -> list[Contender]:
     chosen = settle_for_data(resolve(TrainConfig(), probe())[0], dataset, size, defaults(model)[0])
     reference = Contender(f"{REFERENCES[against]}, its defaults", "float32", batch_size, against)
     ours = Contender("kzoo.train, its defaults", chosen.precision, chosen.batch_size or batch_size, "kzoo", "kzoo")
-    augmented = [replace(ours, augment=chosen.augment)] if chosen.augment != "none" else []
-    return [reference, ours, *augmented]
+    [augment] = chosen.augment
+    return [reference, ours, *([replace(ours, augment=augment)] if augment != "none" else [])]
 
 
 def _compare(work: Work, contenders: list[Contender], rounds: int) -> list[dict]:
@@ -238,8 +230,7 @@ def _compare(work: Work, contenders: list[Contender], rounds: int) -> list[dict]
     return [
         {
             **asdict(contender),
-            "images_per_second": statistics.median(own),
-            "ratio": statistics.median(a / b for a, b in zip(own, speeds[0], strict=True)),
+            **median_and_ratio(own, speeds[0]),
             "peak_memory_bytes": peak,
         }
         for contender, own, peak in zip(contenders, speeds, memory, strict=True)
@@ -248,17 +239,9 @@ def _compare(work: Work, contenders: list[Contender], rounds: int) -> list[dict]
 
 def measure_speeds(work: Work, contenders: Sequence[Contender], rounds: int) -> list[list[float]]:
     """Images per second of each contender in each round: all in turn, in every second round in reverse order."""
-    speeds: list[list[float]] = [[] for _ in contenders]
     with ExitStack() as stack:
-        passes = [_prepare(work, contender, stack) for contender in contenders]
-        with console.progress("measuring", (rounds + 1) * len(contenders)) as advance:
-            for turn in range(rounds + 1):
-                for i in list(range(len(contenders)))[:: -1 if turn % 2 else 1]:
-                    start = time.perf_counter()
-                    passes[i]()
-                    if turn:  # the first round warms up
-                        speeds[i].append(work.images / (time.perf_counter() - start))
-                    advance(1, f"{contenders[i].name}, {contenders[i].precision}")
+        passes = [(f"{c.name}, {c.precision}", _prepare(work, c, stack)) for c in contenders]
+        speeds = in_turn(passes, work.images, rounds)
     del passes
     gc.collect()  # the next comparison's models need the room
     return speeds

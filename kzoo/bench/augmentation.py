@@ -1,0 +1,151 @@
+"""kzoo's augmentation layers against Keras's that do the same, and whether training waits for them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kzoo import layers
+from kzoo.backend import keras, tf
+from kzoo.bench.models import IMAGES, Contender, Work, measure_speeds
+from kzoo.bench.turns import in_turn, machine, median_and_ratio
+from kzoo.data.dataset import without_autotuner
+from kzoo.hardware import probe
+from kzoo.models.registry import defaults
+from kzoo.train.config import TrainConfig
+from kzoo.train.precision import resolve
+
+# Arguments that Keras's layers and kzoo's understand alike.
+ROTATION, TRANSLATION, ZOOM, FILL = 10 / 360, 0.1, 0.15, "reflect"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One augmentation of batches of one shape, by Keras and by kzoo."""
+
+    what: str
+    shape: tuple[int, int, int]
+    batch_size: int
+    images: int
+    """In a pass."""
+
+
+TASKS = (
+    Task("affine", (28, 28, 1), 128, 128 * 128),
+    Task("affine", (224, 224, 3), 32, 16 * 32),
+    Task("RandAugment", (224, 224, 3), 32, 4 * 32),
+)
+# The models whose training may wait, and the policy.
+TRAININGS = (("mnist_net", "digits"), ("resnet18", "photos"))
+
+
+def measure_augmentation(*, rounds: int = 5) -> dict:
+    """Throughput of augmentation in `tf.data`, kzoo against Keras, and of training without and with it.
+
+    "affine" is flip, rotation, translation and zoom: four layers of Keras in sequence, one RandomAffine of kzoo.
+    Each maps the same batch of random uint8 images again and again, in as many threads as tf.data likes. Each round
+    runs both, every second round in reverse order; the ratio is the median over the rounds.
+
+    Args:
+        rounds: How often each is measured, after one round of warm-up.
+
+    Returns:
+        `rows`: for each contender `what`, `shape`, `batch_size`, `name`, images per second (median) and the ratio to
+        Keras; `training`: for each model without and with augmentation `model`, `shape`, `batch_size`, `precision`,
+        `augment`, images per second and the ratio to training without; `rounds`; `machine`.
+    """
+    return {
+        "what": "augment",
+        "rounds": rounds,
+        "rows": [row for task in TASKS for row in _against_keras(task, rounds)],
+        "training": [row for model, policy in TRAININGS for row in _in_training(model, policy, rounds)],
+        "machine": machine(),
+    }
+
+
+def _against_keras(task: Task, rounds: int) -> list[dict]:
+    named = [("Keras", _by_keras(task.what)), ("kzoo", _by_kzoo(task.what))]
+    speeds = in_turn([(f"{task.what}, {name}", _pass(task, layer)) for name, layer in named], task.images, rounds)
+    return [
+        {
+            "what": task.what,
+            "shape": list(task.shape),
+            "batch_size": task.batch_size,
+            "name": name,
+            **median_and_ratio(own, speeds[0]),
+        }
+        for (name, _), own in zip(named, speeds, strict=True)
+    ]
+
+
+def _by_keras(what: str) -> Callable:
+    """A function of (images, seeds), the latter of no use to Keras."""
+    if what == "RandAugment":
+        stack = [keras.layers.RandAugment(value_range=(0, 255), num_ops=2, factor=0.3)]
+    else:
+        stack = [
+            keras.layers.RandomFlip("horizontal"),
+            keras.layers.RandomRotation(ROTATION, fill_mode=FILL),
+            keras.layers.RandomTranslation(TRANSLATION, TRANSLATION, fill_mode=FILL),
+            keras.layers.RandomZoom(ZOOM, fill_mode=FILL),
+        ]
+
+    def apply(images, seeds):
+        for layer in stack:
+            images = layer(images, training=True)
+        return images
+
+    return apply
+
+
+def _by_kzoo(what: str) -> Callable:
+    if what == "RandAugment":
+        layer = layers.RandAugment(num_ops=2, magnitude=9)
+    else:
+        layer = layers.RandomAffine(
+            rotation_factor=ROTATION,
+            translation_factor=TRANSLATION,
+            zoom_factor=ZOOM,
+            horizontal_flip=True,
+            fill_mode=FILL,
+        )
+    return lambda images, seeds: layer(images, seeds=seeds)
+
+
+def _pass(task: Task, apply: Callable) -> Callable[[], None]:
+    """A function that augments `task.images` images."""
+    images = np.random.default_rng(0).integers(0, 256, (task.batch_size, *task.shape), np.uint8)
+
+    def seeded(number, images):
+        rows = tf.range(task.batch_size) + tf.cast(number, tf.int32) * task.batch_size
+        return apply(images, tf.stack([rows, tf.zeros_like(rows)], axis=-1))
+
+    with tf.device("CPU:0"):
+        same = tf.data.Dataset.from_tensors(images).repeat(task.images // task.batch_size).enumerate()
+        batches = without_autotuner(same.map(seeded, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE))
+
+    def run():
+        for _ in batches:
+            pass
+
+    return run
+
+
+def _in_training(model: str, policy: str, rounds: int) -> list[dict]:
+    """Training as kzoo does it on this machine, without and with a policy."""
+    shape, _ = defaults(model)
+    is_small = shape[0] <= 64
+    batch_size, precision = (256 if is_small else 16), resolve(TrainConfig(), probe())[0].precision
+    contenders = [Contender(model, precision, batch_size, "kzoo", "kzoo", augment) for augment in ("none", policy)]
+    speeds = measure_speeds(Work("train-step", model, IMAGES[is_small]), contenders, rounds)
+    return [
+        {
+            "model": model,
+            "shape": list(shape),
+            "batch_size": batch_size,
+            "precision": precision,
+            "augment": contender.augment,
+            **median_and_ratio(own, speeds[0]),
+        }
+        for contender, own in zip(contenders, speeds, strict=True)
+    ]

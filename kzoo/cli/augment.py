@@ -1,0 +1,86 @@
+"""`kzoo augment`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kzoo import augment
+from kzoo import data as datasets
+from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
+from kzoo.cli._output import Json, print_json, print_table
+from kzoo.data.loading import kind
+from kzoo.errors import InvalidArgument
+from kzoo.files import write_bytes
+
+# Photos in a folder have sizes of their own.
+FOLDER_SIZE = 224
+
+
+def command(
+    dataset: str,
+    /,
+    *,
+    out: str,
+    policy: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    count: int = 8,
+    draws: int = 8,
+    seed: int = 0,
+    image_size: ImageSize = None,
+    overwrite: bool = False,
+    data: DataOptions = DataOptions(),  # noqa: B008 - frozen
+    json: Json = False,
+) -> None:
+    """Show what augmentation makes of a dataset's training images, in a picture.
+
+    Args:
+        dataset: digits, a TFDS name, a folder or a CSV file, as for `kzoo train`.
+        out: The PNG file to write.
+        policy: Augmentation policies, in order [default: the one recommended for the dataset].
+        count: Images, a row each.
+        draws: Augmented images in a row: those of the first epochs of training.
+        seed: Of the draws, as for `kzoo train`.
+        image_size: Size of the images [default: their own; 224 for a folder or a CSV file].
+        overwrite: Replace the file that is there.
+    """
+    names = policy or (augment.recommended(dataset),)
+    for name in names:
+        augment.check_name(name)
+    for flag, value, lowest in (("--count", count, 1), ("--draws", draws, 1), ("--seed", seed, 0)):
+        if value < lowest:
+            raise InvalidArgument(f"{flag} must be at least {lowest}. Received: {value}.")
+    path = _checked(Path(out).expanduser(), overwrite)
+    size = parse_image_size(image_size) or (FOLDER_SIZE if kind(dataset) == "path" else None)
+    images = datasets.load(
+        dataset,
+        image_size=size,
+        data_dir=data.data_dir,
+        download=data.download,
+        on_bad_image=data.on_bad_image,
+    )
+
+    from kzoo.pictures import augmentation
+
+    write_bytes(path, augmentation(images, names, count=count, draws=draws, seed=seed))
+    shown = {"out": str(path), "dataset": images.name, "policy": list(names), "seed": seed}
+    if json:
+        print_json({**shown, "images": min(count, len(images)), "draws": draws})
+    else:
+        print_table(
+            ("picture", "value"), [(key, augment.title(names) if key == "policy" else shown[key]) for key in shown]
+        )
+
+
+def _checked(path: Path, overwrite: bool) -> Path:
+    """The file to write, if it can be one."""
+    if path.suffix.lower() != ".png":
+        raise InvalidArgument(f"--out must be a .png file. Received: {str(path)!r}.")
+    if not path.parent.is_dir():
+        raise InvalidArgument(
+            f"There is no folder for --out. Received: {str(path)!r}. Make {str(path.parent)!r} first."
+        )
+    if path.exists() and not overwrite:
+        raise InvalidArgument(
+            f"There is a file here already. Received: --out {str(path)!r}. Name another, or pass --overwrite."
+        )
+    return path
