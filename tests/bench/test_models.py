@@ -1,61 +1,15 @@
 """The contenders of the benchmark are what they are called."""
 
-import functools
-import json
-
 import numpy as np
 import pytest
 
 import kzoo
 from kzoo.backend import keras, tf
 from kzoo.bench import footprint, measure_precisions
-from kzoo.bench.augmentation import Task, _against_keras, _by_keras, _by_kzoo, _pass
 from kzoo.bench.models import APPLICATIONS, in_plain_keras
-from kzoo.bench.turns import in_turn
-from kzoo.cli import run as kzoo_command
 from kzoo.hardware import probe
 from kzoo.layers import BatchNormalization
 from kzoo.train.precision import dtype_policy
-
-
-def test_turns_are_taken_in_both_orders_after_a_warm_up():
-    taken = []
-    passes = [(name, functools.partial(taken.append, name)) for name in "ab"]
-    speeds = in_turn(passes, 10, 3)
-    assert "".join(taken) == "abbaabba"
-    assert [len(found) for found in speeds] == [3, 3]
-    assert all(speed > 0 for found in speeds for speed in found)
-
-
-@pytest.mark.parametrize("what", ["affine", "RandAugment"])
-def test_augmentation_by_both_augments_every_image(what):
-    task = Task(what, (24, 16, 3), 4, 12)
-    for by in (_by_keras, _by_kzoo):
-        augment, seen = by(what), []
-
-        def record(images, seeds, augment=augment, seen=seen):
-            outputs = augment(images, seeds)
-            return tf.numpy_function(lambda x: seen.append(x.shape) or x, [outputs], outputs.dtype)
-
-        _pass(task, record)()
-        assert seen == [(4, 24, 16, 3)] * 3
-    rows = _against_keras(task, 1)
-    assert [(row["name"], row["what"], row["shape"], row["batch_size"]) for row in rows] == [
-        ("Keras", what, [24, 16, 3], 4),
-        ("kzoo", what, [24, 16, 3], 4),
-    ]
-    assert rows[0]["ratio"] == 1
-
-
-@pytest.mark.slow
-def test_bench_of_augmentation(capfd):
-    assert kzoo_command(["bench", "augment", "--rounds", "1", "--json"]) == 0
-    result = json.loads(capfd.readouterr().out.splitlines()[-1])
-    assert [row["what"] for row in result["rows"]] == ["affine"] * 4 + ["RandAugment"] * 2
-    assert [(row["model"], row["augment"]) for row in result["training"]] == [
-        ("mnist_net", "none"), ("mnist_net", "digits"), ("resnet18", "none"), ("resnet18", "photos"),
-    ]  # fmt: skip
-    assert all(row["images_per_second"] > 0 for row in result["rows"] + result["training"])
 
 
 def test_plain_keras_is_the_same_net_without_layers_of_kzoo():
