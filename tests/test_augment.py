@@ -215,6 +215,13 @@ def test_unknown_policy():
         )
 
 
+def test_a_folder_has_no_policy_whatever_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert augment.recommended("mnist/train") == "digits"
+    (tmp_path / "mnist" / "train").mkdir(parents=True)
+    assert augment.recommended("mnist/train") == "none"
+
+
 def test_recommendations_are_policies_for_datasets_there_are():
     import tensorflow_datasets as tfds
 

@@ -38,12 +38,14 @@ def command(
         out: The PNG file to write.
         policy: Augmentation policies, in order [default: the one recommended for the dataset].
         count: Images, a row each.
-        draws: Augmented images in a row: those of the first epochs of training.
+        draws: Augmented images in a row: those of the first epochs of a training on images of this size.
         seed: Of the draws, as for `kzoo train`.
         image_size: Size of the images [default: their own; 224 for a folder or a CSV file].
         overwrite: Replace the file that is there.
     """
     names = policy or (augment.recommended(dataset),)
+    if names == ("auto",):
+        names = (augment.recommended(dataset),)
     for name in names:
         augment.check_name(name)
     for flag, value, lowest in (("--count", count, 1), ("--draws", draws, 1), ("--seed", seed, 0)):

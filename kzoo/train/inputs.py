@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kzoo.augment import Policy
 from kzoo.backend import tf
 from kzoo.classifier import output_layer
 from kzoo.data import Dataset, match_labels
@@ -91,13 +92,20 @@ def batches_per_epoch(data: Dataset | Stream, batch_size: int) -> int:
     return data.steps if isinstance(data, Stream) else -(-len(data) // batch_size)
 
 
-def check_fit(data: Dataset | Stream, model, which: str) -> None:
-    """Raise InvalidArgument unless the model takes these images and has an output for each of their classes."""
+def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None = None) -> None:
+    """Raise InvalidArgument unless the model takes these images and has an output for each of their classes.
+
+    With `augment`, what that makes of them: it may crop, and must make soft labels of as many classes.
+    """
     output_layer(model)  # raises unless there is one output of shape (batch, classes)
-    wanted = tuple(model.input_shape[1:])
-    if any(w not in (None, got) for w, got in zip(wanted, data.image_shape, strict=False)) or len(wanted) != 3:
+    wanted, given, after = tuple(model.input_shape[1:]), tuple(data.image_shape), ""
+    if augment is not None:
+        augment.check_classes(model.output_shape[-1])
+        spec: Any = data.batches(1, augment=augment).element_spec
+        given, after = tuple(spec[0].shape[1:]), " after augmentation"
+    if any(w not in (None, got) for w, got in zip(wanted, given, strict=False)) or len(wanted) != 3:
         raise InvalidArgument(
-            f"The model takes images of shape {wanted}. Received: {which} images of shape {tuple(data.image_shape)}. "
+            f"The model takes images of shape {wanted}. Received: {which} images of shape {given}{after}. "
             "Load them with image_size=, or build the model with input_shape=."
         )
     classes = model.output_shape[-1]

@@ -217,7 +217,7 @@ def prepare(
     strategy = create_strategy(config, kind, count)
     keras.utils.set_random_seed(config.seed)
     with strategy.scope(), dtype_policy(config.precision):
-        model = _build(run_dir, build, train_data, validation_data)
+        model = _build(run_dir, build, config, train_data, validation_data)
     check_made_in_scope(model, strategy)
     final = in_float32(without_auxiliary_heads(model))
     if config.sync_batch_norm:
@@ -273,7 +273,7 @@ def _settle_data(run_dir: Path, config: TrainConfig, train_data) -> TrainConfig:
     return settled
 
 
-def _build(run_dir: Path, build, train_data, validation_data):
+def _build(run_dir: Path, build, config: TrainConfig, train_data, validation_data):
     """The model, as built the first time or as the run directory describes it."""
     path = run_dir / runs.ARCHITECTURE
     # Before the first checkpoint the description alone would mean random weights, where `build` may bring trained ones.
@@ -289,7 +289,7 @@ def _build(run_dir: Path, build, train_data, validation_data):
         )
     model = build()
     classifier = without_auxiliary_heads(model)
-    check_fit(train_data, classifier, "training")
+    check_fit(train_data, classifier, "training", augment.policy(config.augment))
     if validation_data is not None:
         check_fit(validation_data, classifier, "validation")
     runs.write_json(path, keras.saving.serialize_keras_object(model))

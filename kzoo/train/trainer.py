@@ -64,8 +64,6 @@ class Trainer:
         self.batches = batches_per_epoch(train_data, config.batch_size)
         self.steps = -(-self.batches // config.gradient_accumulation_steps)
         self.augment = augment.policy(config.augment)
-        if self.augment is not None:
-            self.augment.check_classes(step.classifier.output_shape[-1])
         self.state = State()
         self.saved_at = time.monotonic()
         self.steps_at_once = config.steps_per_execution or 1

@@ -296,6 +296,13 @@ def test_augment_of_a_folder_whose_images_differ_in_size(tmp_path, last_json):
     assert last_json()["policy"] == ["none"]
 
 
+def test_info_of_a_dataset_takes_no_flags_of_models(capfd):
+    assert kzoo(["info", "mnist", "--layers"]) == 2
+    assert "Of a dataset only the augmentation policy is shown" in capfd.readouterr().err
+    assert kzoo(["info", "mnistt"]) == 2
+    assert "Did you mean 'mnist'?" in capfd.readouterr().err
+
+
 def test_info_of_a_dataset_tells_its_policy(tmp_path, last_json, capfd):
     assert kzoo(["info", "emnist/letters", "--json"]) == 0
     info = last_json()

@@ -19,7 +19,7 @@ from kzoo.backend import keras
 from kzoo.classifier import class_names_of, metadata, set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
-from kzoo.layers import BatchNormalization, MixUp
+from kzoo.layers import BatchNormalization, MixUp, RandomCrop
 from kzoo.layers.image_augmentation import ImageAugmentation
 from kzoo.train import TrainConfig, evaluate, fit, load, resume, runs
 from kzoo.train.precision import in_float32
@@ -411,6 +411,16 @@ def test_a_trained_model_wants_images_as_its_data_was_scaled(digits):
     config = TrainConfig(**FAST, epochs=1)
     assert metadata(fit(named, *digits, config=config).model) == {"class_names": list("0123456789")}
     assert metadata(fit(named, *map(arrays, digits), config=config).model) == own
+
+
+def test_augmentation_must_make_images_of_the_model_s_size(digits):
+    """So training images may be larger than the model's; the shape is known before the first step."""
+    config = TrainConfig(**{**FAST, "epochs": 1, "augment": [RandomCrop(8, 8)]})
+    large = Dataset.from_arrays(np.repeat(np.repeat(digits[0].images, 2, 1), 2, 2)[:128], digits[0].labels[:128])
+    fit(small, large, digits[1], config=config)
+    for data in (large, (tf.data.Dataset.from_tensor_slices(arrays(large)))):
+        with pytest.raises(InvalidArgument, match=r"\(8, 8, 1\). Received: .* shape \(6, 6, 1\) after augmentation"):
+            fit(small, data, config=replace(config, augment=[RandomCrop(6, 6)]))
 
 
 def test_weights_given_by_build_are_trained_from(digits, tmp_path):
