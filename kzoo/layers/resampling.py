@@ -1,29 +1,28 @@
 """Images resampled along an affine map, each along its own, compiled by XLA.
 
-TensorFlow's own operation (ImageProjectiveTransformV3) takes 1.3 ms of one core for 224x224x3, and its "wrap" does not
-interpolate between the last pixel and the first; this takes 0.3 ms. A pixel's channels are bytes of one word, so that a
-neighbour is one look-up, and for bytes all arithmetic is in integers: the result is the same to the bit wherever an
-image stands in a batch, compiled or not.
+TensorFlow's own operation (ImageProjectiveTransformV3) is slower, and its "wrap" does not interpolate between the last
+pixel and the first. A pixel's channels are bytes of one word, so that a neighbour is one look-up, and for bytes all
+arithmetic is in integers: the result is the same to the bit wherever an image stands in a batch, compiled or not.
 
-The steps are compiled apart: in one program XLA computes the first anew for each look-up, at four times the cost.
+The steps are compiled apart: in one program XLA computes the first anew for each look-up.
 """
 
 import functools
 
 from kzoo.backend import tf
-
-FILL_MODES = ("constant", "nearest", "reflect", "wrap")
-INTERPOLATIONS = ("bilinear", "nearest")
+from kzoo.errors import InvalidArgument
+from kzoo.layers.arguments import filling
 
 _FRACTION = 15  # bits of a coordinate's fraction
 _ONE = 1 << _FRACTION
-_FARTHEST = 1 << 29  # so that the sum of two coordinates fits in 32 bits: 16,384 pixels from the image's corner
+_FARTHEST = 1 << 29  # so that the sum of two coordinates fits in 32 bits
+_LARGEST = _FARTHEST >> _FRACTION  # pixels of a side: 16,384
 _WEIGHT = 11  # bits of a neighbour's weight: a byte times two weights fits in 32 bits
 _BYTES = 4  # of a word
 _BUCKET = 64  # images of unknown size are compiled for multiples of it
 
 
-def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolation="bilinear", size=None):
+def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolation="bilinear"):
     """Look up each pixel of the output at `matrix @ (x, y, 1)` of its image.
 
     Args:
@@ -33,31 +32,43 @@ def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolati
         fill_mode: What lies outside the image: "constant", "nearest", "reflect" or "wrap".
         fill_value: Of the pixels outside, for "constant".
         interpolation: "bilinear" or "nearest".
-        size: (height, width) of the output; by default that of the images.
+
+    Raises:
+        InvalidArgument: The images are known to be higher or wider than 16,384 pixels.
     """
     images = tf.convert_to_tensor(images)
+    check_size(images)
     batch, *static, channels = images.shape
-    fill_value = round(fill_value) if images.dtype.is_integer else float(fill_value)
-    border, extent, drawn = (fill_mode, fill_value), static, size or static
+    border, extent, drawn = (fill_mode, filling(fill_value, images.dtype)), static, static
     if None in static:
         extent = tf.unstack(tf.shape(images)[1:3])
         images = _bordered(images, *border)
         height, width = tf.unstack(tf.shape(images)[1:3])
         images = tf.pad(images, [[0, 0], [0, -height % _BUCKET], [0, -width % _BUCKET], [0, 0]])
-        border, drawn = None, size or tf.unstack(tf.shape(images)[1:3])
-    words = compiled(planes)(images, border)
-    places, shares = compiled(_places)(_lines(matrices, *drawn), tf.shape(words[0]), extent, fill_mode, interpolation)
-    words = compiled(_look_up)(words, places, interpolation)
+        border, drawn = None, tf.unstack(tf.shape(images)[1:3])
+    words = xla(planes)(images, border)
+    places, shares = xla(_places)(_lines(matrices, *drawn), tf.shape(words[0]), extent, fill_mode, interpolation)
+    words = xla(_look_up)(words, places, interpolation)
     if interpolation == "bilinear":
-        words = compiled(_blend)(words, shares, channels)
-    outputs = compiled(pixels)(words, channels, images.dtype)
-    if drawn is not static and size is None:
+        words = xla(_blend)(words, shares, channels)
+    outputs = xla(pixels)(words, channels, images.dtype)
+    if drawn is not static:
         outputs = outputs[:, : extent[0], : extent[1]]
-    return tf.ensure_shape(outputs, [batch, *(size or static), channels])
+    return tf.ensure_shape(outputs, [batch, *static, channels])
+
+
+def check_size(images) -> None:
+    """Raise InvalidArgument where images (batch, height, width, channels) are known to be too large to resample."""
+    _, height, width, _ = images.shape
+    if max(height or 0, width or 0) > _LARGEST:
+        raise InvalidArgument(
+            f"Images must be at most {_LARGEST} pixels high and wide. Received: height {height}, width {width}. "
+            "Resize them first."
+        )
 
 
 @functools.cache
-def compiled(function):
+def xla(function):
     """The function, compiled by XLA: once for each shape of its tensors, and for each value of its other arguments."""
     graph = tf.function(function, jit_compile=True, autograph=False)
     # Each shape is traced once, as it should be: TensorFlow takes the fifth for a mistake.
