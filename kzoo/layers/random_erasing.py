@@ -20,9 +20,9 @@ class RandomErasing(ImageAugmentation):
     Area and shape of the rectangle are drawn until it fits into the image, at most 10 times, as torchvision does; then
     its place. Noise is a pure function of the image's seed, as all that is drawn.
 
-    `keras.layers.RandomErasing` has the same `factor`. From its `scale` it draws two areas, one whose root is the height's
-    share and one whose root is the width's; here it is the one area, and the shape has a `ratio`. Its noise is normal
-    and clipped, so that half of it is 0, and its `fill_value` can be one for each channel.
+    `keras.layers.RandomErasing` has the same `factor`. From its `scale` it draws two areas, one whose root is the
+    height's share and one whose root is the width's; here it is the one area, and the shape has a `ratio`. Its noise is
+    normal and clipped, so that half of it is 0, and its `fill_value` can be one for each channel.
 
     Images: (batch, height, width, channels) or one image (height, width, channels), uint8 or float, 0 to 255; shape and
     dtype stay. Runs on the TensorFlow backend.

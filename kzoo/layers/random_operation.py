@@ -12,6 +12,9 @@ from kzoo.layers.resampling import check_size
 
 BINS = 31
 
+# Pixels of a side: twice as far from its corner coordinates are cut off where the size is unknown.
+_LARGEST = 8192
+
 OPERATIONS = (
     *("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
     *("Brightness", "Color", "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize"),
@@ -71,7 +74,7 @@ class RandomOperation(ImageAugmentation):
 
     def augment(self, images, seeds):
         """Do to each image the operations of its choice."""
-        check_size(images)  # here, since the compiled function sees images of any size
+        check_size(images, _LARGEST)  # here, since the compiled function sees images of any size
         for choice in self.choices(seeds):
             images = self.operate(images, *choice)
         return images

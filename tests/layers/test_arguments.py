@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 from kzoo import layers
@@ -11,6 +12,7 @@ from kzoo.augment import describe, policy
 from kzoo.errors import InvalidArgument
 from kzoo.layers import RandAugment, RandomColorJitter, TrivialAugment
 from kzoo.layers.arguments import channels_of, integer, is_number, is_pair, number, number_or_pair, pair
+from kzoo.layers.resampling import resample
 
 
 def test_numbers_and_pairs():
@@ -144,28 +146,42 @@ def test_seeds_of_another_shape_are_refused_in_one_line(layer):
     assert str(caught.value) == line.format("(batch, 2)", (2,))
 
 
-@pytest.mark.parametrize("layer", [layers.RandomAffine(0.1), RandAugment(), TrivialAugment()])
-def test_images_too_large_to_resample_are_refused_in_one_line(layer):
+@pytest.mark.parametrize(
+    ("layer", "largest"), [(layers.RandomAffine(0.1), 16384), (RandAugment(), 8192), (TrivialAugment(), 8192)]
+)
+def test_images_too_large_to_resample_are_refused_in_one_line(layer, largest):
     seeds = np.array([[1, 2]], "int32")
-    for height, width in ((1, 16385), (16385, 1)):
+    for height, width in ((1, largest + 1), (largest + 1, 1)):
         with pytest.raises(InvalidArgument) as caught:
             layer(np.zeros((1, height, width, 1), "uint8"), seeds=seeds)
         assert str(caught.value) == (
-            f"Images must be at most 16384 pixels high and wide. Received: height {height}, width {width}. "
+            f"Images must be at most {largest} pixels high and wide. Received: height {height}, width {width}. "
             "Resize them first."
         )
-    signature = [tf.TensorSpec((None, None, 16385, 1), "uint8")]
+    signature = [tf.TensorSpec((None, None, 20000, 1), "uint8")]
     call = tf.function(lambda x: layer(x, training=True), input_signature=signature, autograph=False)
-    with pytest.raises(InvalidArgument, match="Received: height None, width 16385"):
+    with pytest.raises(InvalidArgument, match="Received: height None, width 20000"):
         call.get_concrete_function()
 
 
-def test_the_largest_images_are_resampled_right():
-    row = np.arange(16384, dtype="float32").reshape(1, 1, -1, 1)
-    moved = layers.RandomAffine(translation_factor=(0.25, 0.25), fill_mode="wrap")(
-        row, seeds=np.array([[1, 2]], "int32")
-    )
-    np.testing.assert_array_equal(np.asarray(moved).ravel(), np.roll(row.ravel(), 4096))
+SCIPY_MODES = {"constant": "grid-constant", "nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap"}
+
+
+@pytest.mark.parametrize("mode", SCIPY_MODES)
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize(("width", "scale"), [(2049, -1.75), (12000, 2.0), (16384, 1.0), (16384, -2.0)])
+def test_wide_images_are_resampled_right(width, scale, interpolation, mode):
+    row = np.random.default_rng(0).integers(0, 256, (1, 1, width, 1)).astype("float32")
+    shift = 0.75 * width
+    offset = (1 - scale) * (width - 1) / 2 - scale * shift
+    matrix = np.array([[scale, 0, offset, 0, 1, 0]])
+    where = scale * np.arange(width) + offset
+    if interpolation == "nearest":
+        where = np.floor(where + 0.5)
+    expected = scipy.ndimage.map_coordinates(row.ravel().astype("float64"), [where], order=1, mode=SCIPY_MODES[mode])
+    outputs = np.asarray(resample(row, matrix, mode, 0.0, interpolation)).ravel()
+    # Coordinates are rounded to 2 ** -15 pixels, and neighbours differ by up to 255.
+    np.testing.assert_allclose(outputs, expected, atol=0.02)
 
 
 def test_known_channels():
