@@ -4,6 +4,7 @@ from kzoo.layers.batch_normalization import BatchNormalization
 from kzoo.layers.channels import PadChannels, ReverseChannels
 from kzoo.layers.convolution import Conv2D
 from kzoo.layers.cutmix import CutMix
+from kzoo.layers.image_augmentation import ImageAugmentation
 from kzoo.layers.local_response_normalization import LocalResponseNormalization
 from kzoo.layers.mixup import MixUp
 from kzoo.layers.rand_augment import RandAugment
@@ -18,6 +19,7 @@ __all__ = [
     "BatchNormalization",
     "Conv2D",
     "CutMix",
+    "ImageAugmentation",
     "LocalResponseNormalization",
     "MixUp",
     "PadChannels",

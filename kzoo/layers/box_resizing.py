@@ -8,7 +8,7 @@ to the bit wherever it stands in a batch.
 import math
 
 from kzoo.backend import tf
-from kzoo.layers.resampling import blend_words, compiled, pixels, planes
+from kzoo.layers.resampling import blend_words, pixels, planes, xla
 
 _WEIGHT = 14  # bits of a pixel's weight
 
@@ -32,13 +32,13 @@ def resize_boxes(images, boxes, size, interpolation="bilinear"):
             fn_output_signature=images.dtype,
         )
         return tf.ensure_shape(outputs, [batch, *size, channels])
-    found = compiled(planes)(images, None)
+    found = xla(planes)(images, None)
     for axis in (1, 0):
         taps = 1 if interpolation == "nearest" else math.ceil(2 * max(1.0, extent[axis] / size[axis]))
         index, weights = _taps(boxes[:, axis], boxes[:, 2 + axis], size[axis], taps)
-        found = compiled(_look_up)(found, index, axis)
-        found = compiled(_weigh)(found, weights, axis, channels)
-    return tf.ensure_shape(compiled(pixels)(found, channels, images.dtype), [batch, *size, channels])
+        found = xla(_look_up)(found, index, axis)
+        found = xla(_weigh)(found, weights, axis, channels)
+    return tf.ensure_shape(xla(pixels)(found, channels, images.dtype), [batch, *size, channels])
 
 
 def _resize_one(image, box, size, interpolation):

@@ -1,9 +1,8 @@
 """Convolution, by the operations that TensorFlow has fast kernels for.
 
 Keras 3.15 adds the bias by a broadcast sum, which TensorFlow's graph optimizer cannot fuse with the convolution, and
-computes grouped convolutions (Xie et al., 2017, Figure 3c) through XLA. On 2 cores of an AMD EPYC that took 94 to 234
-times the processor time of one convolution for each group (3x3, 32 groups, 14x14x512 and 7x7x1024, batch 8, with
-gradients).
+computes grouped convolutions (Xie et al., 2017, Figure 3c) through XLA, whose code for them on a CPU is far slower than
+one convolution for each group.
 """
 
 from kzoo.backend import keras, tf

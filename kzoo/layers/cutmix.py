@@ -3,6 +3,7 @@
 import functools
 
 from kzoo.backend import compiled, keras, tf
+from kzoo.layers.arguments import number
 from kzoo.layers.mixing import Mixing
 
 
@@ -22,15 +23,19 @@ class CutMix(Mixing):
     - labels: (batch,) integers below `classes`, or (batch, classes) floats; (batch, classes) float32 is returned, at
       inference too, where the images pass.
 
+    Given {"images": images, "labels": labels}, as Keras's layer of this name takes them, it returns such a dict.
+
     Runs on the TensorFlow backend.
 
     Args:
         classes: The number of classes.
-        alpha: The shares are drawn from Beta(alpha, alpha); 1, as in the paper, draws them evenly.
+        factor: A positive number; the shares are drawn from Beta(factor, factor), and 1, as in the paper, draws them
+            evenly. Keras draws the distribution's parameter for each batch, from 0 to `factor`.
         seed: Seed of the draws for a call without `seeds`.
 
     Raises:
-        InvalidArgument: An argument is out of range, or the labels are none.
+        InvalidArgument: An argument is out of range, or the labels are none (where integers become known only as a
+            pipeline runs, TensorFlow's InvalidArgumentError).
 
     >>> import numpy as np
     >>> images = np.arange(2, dtype="uint8").reshape(2, 1, 1, 1) * np.ones((2, 8, 8, 1), "uint8")
@@ -41,9 +46,15 @@ class CutMix(Mixing):
 
     draws = 4
 
-    def __init__(self, classes, alpha=1.0, **kwargs):
+    def __init__(self, classes, factor=1.0, **kwargs):
         """Keep the arguments."""
-        super().__init__(classes, alpha, **kwargs)
+        factor = number("factor", factor, 0, above=True)
+        super().__init__(classes, factor, **kwargs)
+        self.factor = factor
+
+    def get_config(self):
+        """The arguments."""
+        return {**super().get_config(), "factor": self.factor}
 
     def mix(self, images, others, shares, draws):
         """Paste a box of the other image into each; the share left is of the box as it was pasted."""

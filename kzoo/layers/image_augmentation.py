@@ -1,6 +1,7 @@
 """What all augmentation layers share: draws that are a pure function of one seed per image."""
 
 from kzoo.backend import keras, tf
+from kzoo.layers.arguments import check_seeds
 
 
 class ImageAugmentation(keras.layers.Layer):
@@ -14,6 +15,12 @@ class ImageAugmentation(keras.layers.Layer):
     called with `training=True`, or given `seeds`.
 
     A layer defines `augment(images, seeds)`, for a batch, and where inference is not the identity, `infer(images)`.
+
+    Args:
+        seed: Seed of the draws for a call without `seeds`.
+
+    Raises:
+        InvalidArgument: `seeds` are not two integers for each image.
     """
 
     def __init__(self, seed=None, **kwargs):
@@ -27,9 +34,11 @@ class ImageAugmentation(keras.layers.Layer):
     def call(self, images, seeds=None, training=None):
         """Augment `images`; `seeds` is (batch, 2) int32, or (2,) for one image."""
         images = tf.convert_to_tensor(images)
+        if seeds is not None:
+            seeds = tf.convert_to_tensor(seeds)
+            check_seeds(seeds, images)
         if images.shape.rank == 3:
-            seeds = None if seeds is None else tf.convert_to_tensor(seeds)[tf.newaxis]
-            return self.call(images[tf.newaxis], seeds, training)[0]
+            return self.call(images[tf.newaxis], None if seeds is None else seeds[tf.newaxis], training)[0]
         if training is False or (training is None and seeds is None):
             return self.infer(images)
         return self.augment(images, self._seeds(images) if seeds is None else seeds)
@@ -47,9 +56,11 @@ class ImageAugmentation(keras.layers.Layer):
         return {**super().get_config(), "seed": self.seed}
 
     def _seeds(self, images):
-        rows = tf.range(tf.shape(images)[0])
-        first, second = tf.unstack(tf.cast(self.seed_generator.next(), tf.int32))
-        return tf.stack([rows + first, tf.fill(tf.shape(rows), second)], axis=-1)
+        # Seed and row are hashed, each on its own: of their sum, image i + 1 by one seed would be image i by the next.
+        seed, call = tf.unstack(tf.cast(self.seed_generator.next(), tf.uint32))
+        rows = _hash(tf.cast(tf.range(tf.shape(images)[0]), tf.uint32))
+        key = tf.fill(tf.shape(rows), _hash(tf.bitwise.bitwise_xor(_hash(seed), call)))
+        return tf.bitcast(tf.stack([key, rows], axis=-1), tf.int32)
 
 
 def uniform(seeds, count):

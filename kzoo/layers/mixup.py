@@ -3,6 +3,7 @@
 import functools
 
 from kzoo.backend import compiled, keras, tf
+from kzoo.layers.arguments import number
 from kzoo.layers.mixing import Mixing
 
 
@@ -21,6 +22,8 @@ class MixUp(Mixing):
     - labels: (batch,) integers below `classes`, or (batch, classes) floats; (batch, classes) float32 is returned, at
       inference too, where the images pass.
 
+    Given {"images": images, "labels": labels}, as Keras's layer of this name takes them, it returns such a dict.
+
     Runs on the TensorFlow backend.
 
     Args:
@@ -29,7 +32,8 @@ class MixUp(Mixing):
         seed: Seed of the draws for a call without `seeds`.
 
     Raises:
-        InvalidArgument: An argument is out of range, or the labels are none.
+        InvalidArgument: An argument is out of range, or the labels are none (where integers become known only as a
+            pipeline runs, TensorFlow's InvalidArgumentError).
 
     >>> import numpy as np
     >>> images = np.array([0, 200], "uint8").reshape(2, 1, 1, 1)
@@ -40,7 +44,13 @@ class MixUp(Mixing):
 
     def __init__(self, classes, alpha=0.2, **kwargs):
         """Keep the arguments."""
+        alpha = number("alpha", alpha, 0, above=True)
         super().__init__(classes, alpha, **kwargs)
+        self.alpha = alpha
+
+    def get_config(self):
+        """The arguments."""
+        return {**super().get_config(), "alpha": self.alpha}
 
     def mix(self, images, others, shares, draws):
         """Blend each image with the other."""

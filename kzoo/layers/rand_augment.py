@@ -1,7 +1,7 @@
 """RandAugment: several operations an image, all of one magnitude."""
 
 from kzoo.backend import keras, tf
-from kzoo.errors import InvalidArgument
+from kzoo.layers.arguments import integer
 from kzoo.layers.image_augmentation import uniform
 from kzoo.layers.random_operation import BINS, OPERATIONS, RandomOperation, magnitudes
 
@@ -45,11 +45,8 @@ class RandAugment(RandomOperation):
     def __init__(self, num_ops=2, magnitude=9, **kwargs):
         """Keep the arguments."""
         super().__init__(**kwargs)
-        for name, value, lowest, highest in (("num_ops", num_ops, 1, 100), ("magnitude", magnitude, 0, BINS - 1)):
-            if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
-                raise InvalidArgument(f"{name} must be an integer, {lowest} to {highest}. Received: {value!r}.")
-        self.num_ops = num_ops
-        self.magnitude = magnitude
+        self.num_ops = integer("num_ops", num_ops, 1, 100)
+        self.magnitude = integer("magnitude", magnitude, 0, BINS - 1)
 
     def translation(self, steps, size):
         """Up to 150/331 of the size, in whole pixels."""

@@ -3,18 +3,13 @@
 import math
 
 from kzoo.backend import keras, tf
-from kzoo.errors import InvalidArgument, unknown
+from kzoo.layers.arguments import FILL_MODES, INTERPOLATIONS, number, number_or_pair, one_of
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
-from kzoo.layers.resampling import FILL_MODES, INTERPOLATIONS, resample
+from kzoo.layers.resampling import resample
 from kzoo.layers.whole_pixels import flip
 
 _DRAWS = 8  # rotation, shift down, shift right, zoom, shear, its sign, mirrored, upside down
-_RANGES = {  # of the factors, as Keras's layers have them
-    "rotation_factor": (-1.0, 1.0),
-    "translation_factor": (-1.0, 1.0),
-    "zoom_factor": (-1.0, 1.0),
-    "shear_factor": (0.0, 1.0),
-}
+_LOWEST = {"rotation_factor": -1, "translation_factor": -1, "zoom_factor": -1, "shear_factor": 0}  # as Keras has them
 
 
 @keras.saving.register_keras_serializable(package="kzoo")
@@ -69,21 +64,16 @@ class RandomAffine(ImageAugmentation):
     ):
         """Check the arguments and keep them."""
         super().__init__(seed=seed, **kwargs)
-        self.rotation_factor = rotation_factor
-        self.translation_factor = translation_factor
-        self.zoom_factor = zoom_factor
-        self.shear_factor = shear_factor
+        self.rotation_factor = _factor("rotation_factor", rotation_factor)
+        self.translation_factor = _factor("translation_factor", translation_factor)
+        self.zoom_factor = _factor("zoom_factor", zoom_factor)
+        self.shear_factor = _factor("shear_factor", shear_factor)
         self.horizontal_flip = horizontal_flip
         self.vertical_flip = vertical_flip
-        self.fill_mode = fill_mode
-        self.fill_value = fill_value
-        self.interpolation = interpolation
-        self._ranges = {name: _range(name, getattr(self, name)) for name in _RANGES}
-        for name, valid in (("fill_mode", FILL_MODES), ("interpolation", INTERPOLATIONS)):
-            if getattr(self, name) not in valid:
-                raise unknown(name, getattr(self, name), valid)
-        if not isinstance(fill_value, int | float) or not 0 <= fill_value <= 255:
-            raise InvalidArgument(f"fill_value must be a number from 0 to 255. Received: {fill_value!r}.")
+        self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
+        self.fill_value = number("fill_value", fill_value, 0, 255)
+        self.interpolation = one_of("interpolation", interpolation, INTERPOLATIONS)
+        self._ranges = {name: _range(getattr(self, name)) for name in _LOWEST}
 
     def augment(self, images, seeds):
         """Transform each image."""
@@ -122,20 +112,14 @@ class RandomAffine(ImageAugmentation):
 
     def get_config(self):
         """The arguments."""
-        names = (*_RANGES, "horizontal_flip", "vertical_flip", "fill_mode", "fill_value", "interpolation")
+        names = (*_LOWEST, "horizontal_flip", "vertical_flip", "fill_mode", "fill_value", "interpolation")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _range(name, factor):
+def _factor(name, value):
+    return number_or_pair(name, value, _LOWEST[name], 1, above=name == "zoom_factor")
+
+
+def _range(factor):
     """The factor as (low, high)."""
-    lowest, highest = _RANGES[name]
-    is_pair = isinstance(factor, tuple | list)
-    bounds = [v for v in (factor if is_pair else (factor, factor)) if type(v) in (int, float)]
-    low, high = bounds if len(bounds) == 2 else (math.nan, math.nan)
-    if not lowest <= low <= high <= highest or (name == "zoom_factor" and low <= -1):
-        above = "above" if name == "zoom_factor" else "at least"
-        raise InvalidArgument(
-            f"{name} must be a number or a pair (low, high), {above} {lowest:g} and at most {highest:g}. "
-            f"Received: {factor!r}."
-        )
-    return (low, high) if is_pair else (-abs(low), abs(low))
+    return factor if isinstance(factor, tuple) else (-abs(factor), abs(factor))

@@ -1,9 +1,9 @@
 """A window of each image, each its own, as for CIFAR: padded by 4 pixels and cropped to its size again."""
 
 from kzoo.backend import keras, tf
-from kzoo.errors import InvalidArgument, unknown
+from kzoo.errors import InvalidArgument
+from kzoo.layers.arguments import FILL_MODES, integer, number, one_of
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
-from kzoo.layers.resampling import FILL_MODES
 from kzoo.layers.whole_pixels import crop
 
 
@@ -37,19 +37,11 @@ class RandomCrop(ImageAugmentation):
     def __init__(self, height, width, padding=0, fill_mode="constant", fill_value=0.0, seed=None, **kwargs):
         """Check the arguments and keep them."""
         super().__init__(seed=seed, **kwargs)
-        self.height = height
-        self.width = width
-        self.padding = padding
-        self.fill_mode = fill_mode
-        self.fill_value = fill_value
-        for name, lowest in (("height", 1), ("width", 1), ("padding", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                raise InvalidArgument(f"{name} must be an integer, at least {lowest}. Received: {value!r}.")
-        if fill_mode not in FILL_MODES:
-            raise unknown("fill_mode", fill_mode, FILL_MODES)
-        if not isinstance(fill_value, int | float) or not 0 <= fill_value <= 255:
-            raise InvalidArgument(f"fill_value must be a number from 0 to 255. Received: {fill_value!r}.")
+        self.height = integer("height", height, 1)
+        self.width = integer("width", width, 1)
+        self.padding = integer("padding", padding, 0)
+        self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
+        self.fill_value = number("fill_value", fill_value, 0, 255)
 
     def __call__(self, images, *args, **kwargs):
         """Check the images' size, where Keras adds no lines to the error, and crop them."""

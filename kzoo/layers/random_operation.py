@@ -5,12 +5,15 @@ import math
 import numpy as np
 
 from kzoo.backend import tf
-from kzoo.errors import InvalidArgument, unknown
-from kzoo.layers.arguments import channels_of, is_number
+from kzoo.layers.arguments import FILL_MODES, INTERPOLATIONS, channels_of, number, one_of
 from kzoo.layers.image_augmentation import ImageAugmentation
 from kzoo.layers.image_operations import transform
+from kzoo.layers.resampling import check_size
 
 BINS = 31
+
+# Pixels of a side: twice as far from its corner coordinates are cut off where the size is unknown.
+_LARGEST = 8192
 
 OPERATIONS = (
     *("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
@@ -57,15 +60,9 @@ class RandomOperation(ImageAugmentation):
     def __init__(self, interpolation="nearest", fill_mode="constant", fill_value=0.0, **kwargs):
         """Keep the arguments."""
         super().__init__(**kwargs)
-        if interpolation not in ("nearest", "bilinear"):
-            raise unknown("interpolation", interpolation, ("nearest", "bilinear"))
-        if fill_mode not in ("constant", "nearest", "reflect", "wrap"):
-            raise unknown("fill_mode", fill_mode, ("constant", "nearest", "reflect", "wrap"))
-        if not is_number(fill_value) or not 0 <= fill_value <= 255:
-            raise InvalidArgument(f"fill_value must be a number, 0 to 255. Received: {fill_value!r}.")
-        self.interpolation = interpolation
-        self.fill_mode = fill_mode
-        self.fill_value = fill_value
+        self.interpolation = one_of("interpolation", interpolation, INTERPOLATIONS)
+        self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
+        self.fill_value = number("fill_value", fill_value, 0, 255)
 
     def choices(self, seeds):
         """What to do to each image, one after the other: (operation, step, whether negative), each (batch,)."""
@@ -77,6 +74,7 @@ class RandomOperation(ImageAugmentation):
 
     def augment(self, images, seeds):
         """Do to each image the operations of its choice."""
+        check_size(images, _LARGEST)  # here, since the compiled function sees images of any size
         for choice in self.choices(seeds):
             images = self.operate(images, *choice)
         return images

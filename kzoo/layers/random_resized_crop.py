@@ -3,10 +3,9 @@
 import math
 
 from kzoo.backend import keras, tf
-from kzoo.errors import InvalidArgument, unknown
+from kzoo.layers.arguments import INTERPOLATIONS, integer, number, one_of, pair
 from kzoo.layers.box_resizing import resize_boxes
 from kzoo.layers.image_augmentation import ImageAugmentation, uniform
-from kzoo.layers.resampling import INTERPOLATIONS
 
 _TRIES = 10  # as in torchvision
 
@@ -56,25 +55,12 @@ class RandomResizedCrop(ImageAugmentation):
     ):
         """Check the arguments and keep them."""
         super().__init__(seed=seed, **kwargs)
-        self.height = height
-        self.width = width
-        self.scale = scale
-        self.ratio = ratio
-        self.interpolation = interpolation
-        self.crop_fraction = crop_fraction
-        for name, value in (("height", height), ("width", width)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidArgument(f"{name} must be an integer, at least 1. Received: {value!r}.")
-        for name, value, highest in (("scale", scale, 1.0), ("ratio", ratio, math.inf)):
-            is_pair = isinstance(value, tuple | list) and len(value) == 2
-            is_pair = is_pair and all(isinstance(v, int | float) for v in value)
-            if not is_pair or not 0 < value[0] <= value[1] <= highest or math.isinf(value[1]):
-                above = "above 0 and at most 1" if highest == 1 else "above 0"
-                raise InvalidArgument(f"{name} must be a pair (low, high), {above}. Received: {value!r}.")
-        if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
-            raise InvalidArgument(f"crop_fraction must be above 0 and at most 1. Received: {crop_fraction!r}.")
-        if interpolation not in INTERPOLATIONS:
-            raise unknown("interpolation", interpolation, INTERPOLATIONS)
+        self.height = integer("height", height, 1)
+        self.width = integer("width", width, 1)
+        self.scale = pair("scale", scale, 0, 1, above=True)
+        self.ratio = pair("ratio", ratio, 0, above=True)
+        self.interpolation = one_of("interpolation", interpolation, INTERPOLATIONS)
+        self.crop_fraction = number("crop_fraction", crop_fraction, 0, 1, above=True)
 
     def augment(self, images, seeds):
         """Resize a box of each image."""

@@ -1,29 +1,29 @@
 """Images resampled along an affine map, each along its own, compiled by XLA.
 
-TensorFlow's own operation (ImageProjectiveTransformV3) takes 1.3 ms of one core for 224x224x3, and its "wrap" does not
-interpolate between the last pixel and the first; this takes 0.3 ms. A pixel's channels are bytes of one word, so that a
-neighbour is one look-up, and for bytes all arithmetic is in integers: the result is the same to the bit wherever an
-image stands in a batch, compiled or not.
+TensorFlow's own operation (ImageProjectiveTransformV3) is slower, and its "wrap" does not interpolate between the last
+pixel and the first. A pixel's channels are bytes of one word, so that a neighbour is one look-up, and for bytes all
+arithmetic is in integers: the result is the same to the bit wherever an image stands in a batch, compiled or not.
 
-The steps are compiled apart: in one program XLA computes the first anew for each look-up, at four times the cost.
+The steps are compiled apart: in one program XLA computes the first anew for each look-up.
 """
 
 import functools
 
 from kzoo.backend import tf
-
-FILL_MODES = ("constant", "nearest", "reflect", "wrap")
-INTERPOLATIONS = ("bilinear", "nearest")
+from kzoo.errors import InvalidArgument
+from kzoo.layers.arguments import filling
 
 _FRACTION = 15  # bits of a coordinate's fraction
 _ONE = 1 << _FRACTION
-_FARTHEST = 1 << 29  # so that the sum of two coordinates fits in 32 bits: 16,384 pixels from the image's corner
+_FARTHEST = 1 << 29  # so that the sum of two coordinates fits in 32 bits
+_LARGEST = _FARTHEST >> _FRACTION  # pixels of a side: 16,384
+_NARROW = 2048  # pixels of a side, up to which no term of a coordinate is farther than that
 _WEIGHT = 11  # bits of a neighbour's weight: a byte times two weights fits in 32 bits
 _BYTES = 4  # of a word
 _BUCKET = 64  # images of unknown size are compiled for multiples of it
 
 
-def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolation="bilinear", size=None):
+def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolation="bilinear"):
     """Look up each pixel of the output at `matrix @ (x, y, 1)` of its image.
 
     Args:
@@ -33,31 +33,44 @@ def resample(images, matrices, fill_mode="constant", fill_value=0.0, interpolati
         fill_mode: What lies outside the image: "constant", "nearest", "reflect" or "wrap".
         fill_value: Of the pixels outside, for "constant".
         interpolation: "bilinear" or "nearest".
-        size: (height, width) of the output; by default that of the images.
+
+    Raises:
+        InvalidArgument: The images are known to be higher or wider than 16,384 pixels.
     """
     images = tf.convert_to_tensor(images)
+    check_size(images)
     batch, *static, channels = images.shape
-    fill_value = round(fill_value) if images.dtype.is_integer else float(fill_value)
-    border, extent, drawn = (fill_mode, fill_value), static, size or static
+    border, extent, drawn = (fill_mode, filling(fill_value, images.dtype)), static, static
     if None in static:
         extent = tf.unstack(tf.shape(images)[1:3])
         images = _bordered(images, *border)
         height, width = tf.unstack(tf.shape(images)[1:3])
         images = tf.pad(images, [[0, 0], [0, -height % _BUCKET], [0, -width % _BUCKET], [0, 0]])
-        border, drawn = None, size or tf.unstack(tf.shape(images)[1:3])
-    words = compiled(planes)(images, border)
-    places, shares = compiled(_places)(_lines(matrices, *drawn), tf.shape(words[0]), extent, fill_mode, interpolation)
-    words = compiled(_look_up)(words, places, interpolation)
+        border, drawn = None, tf.unstack(tf.shape(images)[1:3])
+    words = xla(planes)(images, border)
+    lines = _lines(matrices, *drawn, is_wide=None not in static and max(static) > _NARROW)
+    places, shares = xla(_places)(lines, tf.shape(words[0]), extent, fill_mode, interpolation)
+    words = xla(_look_up)(words, places, interpolation)
     if interpolation == "bilinear":
-        words = compiled(_blend)(words, shares, channels)
-    outputs = compiled(pixels)(words, channels, images.dtype)
-    if drawn is not static and size is None:
+        words = xla(_blend)(words, shares, channels)
+    outputs = xla(pixels)(words, channels, images.dtype)
+    if drawn is not static:
         outputs = outputs[:, : extent[0], : extent[1]]
-    return tf.ensure_shape(outputs, [batch, *(size or static), channels])
+    return tf.ensure_shape(outputs, [batch, *static, channels])
+
+
+def check_size(images, largest=_LARGEST) -> None:
+    """Raise InvalidArgument where images (batch, height, width, channels) are known to be too large to resample."""
+    _, height, width, _ = images.shape
+    if max(height or 0, width or 0) > largest:
+        raise InvalidArgument(
+            f"Images must be at most {largest} pixels high and wide. Received: height {height}, width {width}. "
+            "Resize them first."
+        )
 
 
 @functools.cache
-def compiled(function):
+def xla(function):
     """The function, compiled by XLA: once for each shape of its tensors, and for each value of its other arguments."""
     graph = tf.function(function, jit_compile=True, autograph=False)
     # Each shape is traced once, as it should be: TensorFlow takes the fifth for a mistake.
@@ -65,14 +78,17 @@ def compiled(function):
     return graph
 
 
-def _lines(matrices, height, width):
+def _lines(matrices, height, width, is_wide):
     """The four terms of the coordinates, in units of 2 ** -15 pixels: x of each row, x of each column, and so for y.
 
-    Float64 rounded to integers: what is left of a difference in the last bit of a cosine would be a rare accident.
+    Float64 rounded to integers: what is left of a difference in the last bit of a cosine would be a rare accident. They
+    are int32, and int64 if the images are wide: of those a term can lie far outside, where the sum of two does not.
     """
     a, b, c, d, e, f = tf.unstack(tf.cast(matrices, tf.float64)[:, :, tf.newaxis] * _ONE, axis=1)
     rows, columns = (tf.cast(tf.range(n), tf.float64) for n in (height, width))
     terms = (b * rows + c, a * columns, e * rows + f, d * columns)
+    if is_wide:
+        return [tf.cast(tf.round(t), tf.int64) for t in terms]
     return [tf.cast(tf.clip_by_value(tf.round(t), -_FARTHEST, _FARTHEST), tf.int32) for t in terms]
 
 
@@ -111,14 +127,23 @@ def _places(lines, shape, extent, fill_mode, interpolation):
     x_of_row, x_of_column, y_of_row, y_of_column = lines
     x = x_of_row[:, :, tf.newaxis] + x_of_column[:, tf.newaxis]
     y = y_of_row[:, :, tf.newaxis] + y_of_column[:, tf.newaxis]
+    height, width = extent
+    if x.dtype == tf.int64:
+        x, y = _narrowed(x, width, fill_mode), _narrowed(y, height, fill_mode)
     if interpolation == "nearest":
         x, y = (tf.bitwise.left_shift(tf.bitwise.right_shift(p + _ONE // 2, _FRACTION), _FRACTION) for p in (x, y))
-    height, width = extent
     x, y = _inside(x, width, fill_mode), _inside(y, height, fill_mode)
     start = tf.range(shape[0])[:, tf.newaxis, tf.newaxis] * shape[1]
     row, column = (tf.bitwise.right_shift(p, _FRACTION) + 1 for p in (y, x))  # 1 for the border
     share_x, share_y = (tf.bitwise.bitwise_and(p, _ONE - 1) for p in (x, y))
     return (start + row) * shape[2] + column, share_x + share_y * _ONE
+
+
+def _narrowed(points, size, fill_mode):
+    """The points as int32, where the continued image has the same values."""
+    if fill_mode in ("reflect", "wrap"):
+        points = tf.math.floormod(points, 2 * size * _ONE)
+    return tf.cast(tf.clip_by_value(points, -2 * _FARTHEST, 2 * _FARTHEST), tf.int32)
 
 
 def _inside(points, size, fill_mode):

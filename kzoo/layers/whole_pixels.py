@@ -1,7 +1,8 @@
 """Images flipped and cropped, each its own way: pixels that move and do not change."""
 
 from kzoo.backend import tf
-from kzoo.layers.resampling import compiled
+from kzoo.layers.arguments import filling
+from kzoo.layers.resampling import xla
 
 
 def flip(images, chosen, axis):
@@ -14,7 +15,7 @@ def crop(images, offsets, size, fill_mode="constant", fill_value=0.0):
 
     What lies outside the image is filled, as by `resample`. No pixel is changed.
     """
-    return _compiled_for(images, _crop)(images, offsets, size, fill_mode, fill_value)
+    return _compiled_for(images, _crop)(images, offsets, size, fill_mode, filling(fill_value, images.dtype))
 
 
 def _flip(images, chosen, axis):
@@ -47,4 +48,4 @@ def _continued(index, size, fill_mode):
 
 def _compiled_for(images, function):
     """The function, compiled if the images' height and width are known: not anew for each image of a folder."""
-    return function if None in images.shape[1:] else compiled(function)
+    return function if None in images.shape[1:] else xla(function)

@@ -107,7 +107,7 @@ def test_shares_follow_the_beta_distribution(alpha):
 def test_a_batch_is_a_function_of_images_labels_and_seeds(make):
     pixels = np.random.default_rng(0).integers(0, 256, (10, 9, 7, 3)).astype("uint8")
     labels = np.arange(10)
-    layer = make(classes=10, alpha=1.0)
+    layer = MixUp(classes=10, alpha=1.0) if make is MixUp else CutMix(classes=10, factor=1.0)
     mixed, soft = (np.asarray(x) for x in layer((pixels, labels), seeds=seeds(10)))
     assert mixed.dtype == "uint8"
     assert (mixed != pixels).any((1, 2, 3)).sum() >= 8
@@ -140,6 +140,37 @@ def test_at_inference_labels_become_soft(make):
     assert np.asarray(soft).tolist() == [0, 0, 1, 0, 0]
 
 
+@pytest.mark.parametrize("make", LAYERS)
+def test_a_dict_as_keras_has_it(make):
+    pixels, labels = levels(4, dtype="uint8")
+    layer = make(classes=5)
+    mixed, soft = layer((pixels, labels), seeds=seeds(4))
+    outputs = layer({"images": pixels, "labels": labels}, seeds=seeds(4))
+    assert outputs.keys() == {"images", "labels"}
+    np.testing.assert_array_equal(outputs["images"], mixed)
+    np.testing.assert_array_equal(outputs["labels"], soft)
+    dataset = tf.data.Dataset.from_tensors({"images": pixels, "labels": labels})
+    (outputs,) = dataset.map(lambda batch: layer(batch, seeds=seeds(4))).as_numpy_iterator()
+    np.testing.assert_array_equal(outputs["images"], mixed)
+    inputs = {"images": keras.Input((12, 20, 1), dtype="uint8"), "labels": keras.Input((), dtype="int32")}
+    symbolic = layer(inputs)
+    assert (symbolic["images"].shape, symbolic["labels"].shape) == ((None, 12, 20, 1), (None, 5))
+
+
+@pytest.mark.parametrize("make", LAYERS)
+def test_labels_of_no_class_stop_a_pipeline(make):
+    pixels, layer = levels(2)[0], make(classes=3)
+    good, bad = np.array([2, 0]), np.array([2, 3])
+    for seed in (None, seeds(2)):  # at inference and in training
+        dataset = tf.data.Dataset.from_tensors((pixels, bad)).map(lambda x, y, s=seed: layer((x, y), seeds=s))
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"labels must be integers, 0 to 2\. Received:\] \[2 3\]"
+        ):
+            next(iter(dataset))
+    mapped = tf.data.Dataset.from_tensors((pixels, good)).map(lambda x, y: layer((x, y)))
+    np.testing.assert_array_equal(next(iter(mapped))[1], np.eye(3)[good])
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("make", LAYERS)
 def test_in_a_model_that_is_fitted(make, jit_compile):
@@ -155,13 +186,13 @@ def test_in_a_model_that_is_fitted(make, jit_compile):
     assert np.isfinite(history.history["loss"]).all()
 
 
-@pytest.mark.parametrize("make", LAYERS)
-def test_config_roundtrip(make):
-    layer = make(7, alpha=0.4, seed=9, name="mix")
+@pytest.mark.parametrize(("make", "name"), [(MixUp, "alpha"), (CutMix, "factor")])
+def test_config_roundtrip(make, name):
+    layer = make(7, **{name: 0.4}, seed=9, name="mix")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is make
     assert again.get_config() == layer.get_config()
-    assert (again.classes, again.alpha, again.seed) == (7, 0.4, 9)
+    assert (again.classes, getattr(again, name), again.seed) == (7, 0.4, 9)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -185,8 +216,28 @@ def test_pixels_stay_exact_under_a_half_precision_policy(make, policy):
     [
         (lambda: MixUp(0), "classes must be an integer, at least 1. Received: 0."),
         (lambda: MixUp(2.5), "classes must be an integer, at least 1. Received: 2.5."),
-        (lambda: CutMix(3, alpha=0), "alpha must be a positive number. Received: 0."),
-        (lambda: CutMix(3, alpha="1"), "alpha must be a positive number. Received: '1'."),
+        (lambda: CutMix(3, factor=0), "factor must be a number, above 0. Received: 0."),
+        (lambda: MixUp(3, alpha="1"), "alpha must be a number, above 0. Received: '1'."),
+        (
+            lambda: MixUp(3)(np.zeros((2, 4, 4, 1))),
+            'MixUp takes (images, labels) or {"images": images, "labels": labels}. Received: EagerTensor.',
+        ),
+        (
+            lambda: CutMix(3)({"images": np.zeros((2, 4, 4, 1)), "label": np.zeros(2, "int32")}),
+            "CutMix takes (images, labels) or {\"images\": images, \"labels\": labels}. Received: ['images', 'label'].",
+        ),
+        (
+            lambda: MixUp(3)((np.zeros((3, 4, 4, 1)), np.array([0, 7, -1]))),
+            "labels must be integers, 0 to 2. Received: 7.",
+        ),
+        (
+            lambda: CutMix(3)((np.zeros((3, 4, 4, 1)), np.array([0, -1, 1]))),
+            "labels must be integers, 0 to 2. Received: -1.",
+        ),
+        (
+            lambda: MixUp(3)((np.zeros((3, 4, 4, 1)), np.zeros(3, "int32")), seeds=seeds(2)),
+            "seeds must have the shape (3, 2), two integers for each image. Received: (2, 2).",
+        ),
         (
             lambda: MixUp(3)((np.zeros((2, 4, 4, 1)), np.zeros((2, 4), "float32"))),
             "labels must be integers (batch,) or floats (batch, 3). Received: float32 (2, 4).",

@@ -32,7 +32,7 @@ def boxes(erased):
 
 def test_areas_shapes_and_places_are_the_papers():
     pixels = np.full((3000, 60, 90, 1), 200, "uint8")
-    erased = np.asarray(RandomErasing(probability=1.0, fill_value=7)(pixels, seeds=seeds(3000)))[..., 0] == 7
+    erased = np.asarray(RandomErasing(factor=(1, 1), fill_value=7)(pixels, seeds=seeds(3000)))[..., 0] == 7
     assert erased.any((1, 2)).all()
     top, left, height, width = boxes(erased).T
     area, ratio = height * width / 5400, height / width
@@ -54,12 +54,13 @@ def test_areas_shapes_and_places_are_the_papers():
 
 def test_how_often():
     pixels = np.full((2000, 16, 16, 1), 200, "uint8")
-    for probability in (0.0, 0.3):
-        outputs = np.asarray(RandomErasing(probability, fill_value=0)(pixels, seeds=seeds(2000)))
+    # A number is the range from 0 to it, so that its middle counts, as in Keras.
+    for factor, probability in ((0.0, 0.0), (0.6, 0.3), (1.0, 0.5), ((0.2, 0.4), 0.3), ((1.0, 1.0), 1.0)):
+        outputs = np.asarray(RandomErasing(factor, fill_value=0)(pixels, seeds=seeds(2000)))
         share = (outputs == 0).any((1, 2, 3)).mean()
         assert abs(share - probability) <= 5 * np.sqrt(probability * (1 - probability) / 2000)
     # None of ten boxes as tall as this fits.
-    whole = RandomErasing(1.0, scale=(0.9, 0.9), ratio=(3.0, 3.0), fill_value=0)
+    whole = RandomErasing((1, 1), scale=(0.9, 0.9), ratio=(3.0, 3.0), fill_value=0)
     np.testing.assert_array_equal(whole(pixels[:9], seeds=seeds(9)), pixels[:9])
 
 
@@ -67,10 +68,10 @@ def test_how_often():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_noise_is_even_and_the_rest_stays(channels, dtype):
     pixels = np.full((200, 40, 40, channels), 99, dtype)
-    layer = RandomErasing(1.0, scale=(0.3, 0.3), ratio=(1.0, 1.0))
+    layer = RandomErasing((1, 1), scale=(0.3, 0.3), ratio=(1.0, 1.0))
     outputs = np.asarray(layer(pixels, seeds=seeds(200)))
     assert outputs.dtype == dtype
-    plain = np.asarray(RandomErasing(1.0, (0.3, 0.3), (1.0, 1.0), 0)(pixels, seeds=seeds(200)))
+    plain = np.asarray(RandomErasing((1, 1), (0.3, 0.3), (1.0, 1.0), 0)(pixels, seeds=seeds(200)))
     assert (outputs[plain != 0] == 99).all()
     noise = outputs[plain == 0].reshape(200, 22 * 22, channels)
     counts = np.bincount(noise.astype(int).ravel(), minlength=256)
@@ -97,8 +98,27 @@ def test_an_image_does_not_depend_on_its_batch(fill_value):
     np.testing.assert_array_equal(np.concatenate(list(mapped.as_numpy_iterator())), together)
 
 
+def test_factor_is_that_of_keras():
+    pixels = np.full((2000, 16, 16, 1), 200, "float32")
+    for factor in (0.6, 1.0, (0.2, 0.4), (1.0, 1.0)):
+        theirs = np.asarray(keras.layers.RandomErasing(factor, (0.3, 0.3), 0, seed=1)(pixels, training=True))
+        ours = np.asarray(RandomErasing(factor, (0.3, 0.3), (1, 1), 0)(pixels, seeds=seeds(2000)))
+        shares = [(outputs == 0).any((1, 2, 3)).mean() for outputs in (theirs, ours)]
+        # 5 standard deviations of the difference of two shares of 2000, each at most 0.5 / sqrt(2000).
+        assert abs(shares[0] - shares[1]) < 5 * np.sqrt(0.5 / 2000)
+
+
+def test_a_scale_that_is_a_number_is_a_range_from_zero():
+    pixels = np.full((500, 60, 60, 1), 200, "uint8")
+    areas = (np.asarray(RandomErasing((1, 1), 0.2, (1, 1), 0)(pixels, seeds=seeds(500))) == 0).mean((1, 2, 3))
+    # Sides are whole pixels: an area is off by at most half a pixel at each of two sides of 27.
+    assert areas.min() < 0.01
+    assert 0.19 < areas.max() <= 27**2 / 60**2
+    assert abs(areas.mean() - 0.1) < 0.02
+
+
 def test_nothing_is_done_at_inference():
-    layer, pixels = RandomErasing(1.0), images()
+    layer, pixels = RandomErasing((1, 1)), images()
     for outputs in (layer(pixels), layer(pixels, training=False), layer(pixels, seeds=seeds(), training=False)):
         np.testing.assert_array_equal(outputs, pixels)
     assert not np.array_equal(layer(pixels, training=True), pixels)
@@ -117,11 +137,11 @@ def test_in_a_model_that_is_fitted(jit_compile):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_pixels_stay_exact_under_a_half_precision_policy(policy):
     pixels = images(dtype="float32") + np.float32(0.123)
-    expected = RandomErasing(1.0)(pixels, seeds=seeds())
+    expected = RandomErasing((1, 1))(pixels, seeds=seeds())
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        outputs = RandomErasing(1.0)(pixels, seeds=seeds())
+        outputs = RandomErasing((1, 1))(pixels, seeds=seeds())
     finally:
         keras.config.set_dtype_policy(before)
     assert outputs.dtype == "float32"
@@ -139,11 +159,11 @@ def test_config_roundtrip():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"probability": 1.5}, "probability must be a number, 0 to 1. Received: 1.5."),
-        ({"scale": 0.3}, "scale must be two numbers, low and high, above 0, at most 1. Received: 0.3."),
-        ({"scale": (0.5, 1.2)}, "scale must be two numbers, low and high, above 0, at most 1. Received: (0.5, 1.2)."),
-        ({"ratio": (2, 1)}, "ratio must be two numbers, low and high, above 0. Received: (2, 1)."),
-        ({"fill_value": "noise"}, "fill_value must be a number, 0 to 255, or None. Received: 'noise'."),
+        ({"factor": 1.5}, "factor must be a number or a pair (low, high), 0 to 1. Received: 1.5."),
+        ({"scale": -0.3}, "scale must be a number or a pair (low, high), 0 to 1. Received: -0.3."),
+        ({"scale": (0.5, 1.2)}, "scale must be a number or a pair (low, high), 0 to 1. Received: (0.5, 1.2)."),
+        ({"ratio": (2, 1)}, "ratio must be a pair (low, high), above 0. Received: (2, 1)."),
+        ({"fill_value": "noise"}, "fill_value must be a number, 0 to 255. Received: 'noise'."),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -156,7 +156,7 @@ def test_in_a_model(jit_compile, tmp_path):
         ({"height": 0}, "height must be an integer, at least 1. Received: 0."),
         ({"scale": (0, 1)}, "scale must be a pair (low, high), above 0 and at most 1. Received: (0, 1)."),
         ({"ratio": 2}, "ratio must be a pair (low, high), above 0. Received: 2."),
-        ({"crop_fraction": 1.2}, "crop_fraction must be above 0 and at most 1. Received: 1.2."),
+        ({"crop_fraction": 1.2}, "crop_fraction must be a number, above 0 and at most 1. Received: 1.2."),
         ({"interpolation": "cubic"}, "Unknown interpolation. Received: 'cubic'. Valid: bilinear, nearest."),
     ],
 )
