@@ -54,7 +54,7 @@ STAGES = {"functional": ("conv3", "conv4"), "sequential": ("conv1", "conv4"), "n
 STAGES["application"] = ("conv4", "conv5")
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name == "application" else ()) for name in MODELS])
 def kind(request):
     return request.param
 
@@ -114,6 +114,10 @@ def test_through_a_stage(model, kind):
     assert "predictions/kernel" in changed
     if kind == "nested":
         assert {"before/kernel", "before/bias"} <= kept
+
+
+def test_through_a_stage_of_keras_applications():
+    test_through_a_stage(application(), "application")
 
 
 @pytest.mark.parametrize("batch_norm", ["frozen", "affine", "train"])
@@ -205,6 +209,7 @@ def test_a_stage_of_two_models_within():
         freeze(model, through="conv3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", ["frozen", "affine"])
 def test_a_model_frozen_in_part_predicts_the_same_in_a_fresh_process(model, batch_norm, tmp_path, fresh_python):
     unfreeze(freeze(model), batch_norm=batch_norm)
