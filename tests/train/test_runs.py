@@ -32,7 +32,7 @@ def test_a_new_run_writes_what_was_asked(tmp_path):
     config = TrainConfig(epochs=3, decay_epochs=(1, 2))
     run_dir = begin(tmp_path / "a" / "run", config, model={"name": "mnist_net"})
     content = json.loads((run_dir / "config.json").read_text())
-    assert content["train"] == {**runs.to_dict(config), "decay_epochs": [1, 2]}
+    assert content["train"] == {**runs.to_dict(config), "decay_epochs": [1, 2], "augment": ["auto"]}
     assert content["model"] == {"name": "mnist_net"}
     assert content["command"] == sys.argv
     assert {"python", "kzoo", "keras", "tensorflow", "numpy"} <= content["versions"].keys()
