@@ -238,6 +238,7 @@ def test_doctor_finds_nothing_wrong_here(last_json):
     assert facts["precision"] in ("float32", "mixed_bfloat16", "mixed_float16")
 
 
+@pytest.mark.slow
 def test_bench_measures_every_contender(last_json):
     arguments = ["bench", "train-step", "mnist_net", "--images", "256", "--rounds", "1", "--json"]
     assert kzoo(arguments) == 0
@@ -259,6 +260,7 @@ def test_bench_measures_every_contender(last_json):
     assert all(3e8 < row["peak_memory_bytes"] < 4e12 for row in rows)
 
 
+@pytest.mark.slow
 def test_bench_of_inference_with_a_list_of_precisions(last_json):
     arguments = ["bench", "infer", "resnet20_cifar", "--images", "32", "--batch-size", "16", "--rounds", "1", "--json"]
     assert kzoo([*arguments, "--precision", "float32", "mixed_bfloat16"]) == 0

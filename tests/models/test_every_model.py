@@ -157,6 +157,7 @@ def test_outputs_are_float32_under_half_precision(name, net, policy):
         assert np.isfinite(values).all()
 
 
+@pytest.mark.slow
 def test_one_model_a_family_runs_and_trains_on_jax(tmp_path, child_environment):
     given, expected = {}, {}
     for name in one_step.MODELS:
