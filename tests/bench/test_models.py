@@ -58,6 +58,7 @@ def precisions():
     return measure_precisions("mnist_net", precisions=("float32", "mixed_float16"), images=256, rounds=1)
 
 
+@pytest.mark.slow
 def test_float16_on_a_cpu_is_measured_on_a_few_images(precisions):
     first, second = precisions["rows"]
     assert (first["precision"], first["batch_size"], first["ratio"]) == ("float32", 128, 1.0)
