@@ -9,6 +9,7 @@ from pathlib import Path
 from kzoo import layers  # noqa: F401 - registers the layers, without which a file does not load
 from kzoo.backend import keras
 from kzoo.classifier import metadata, set_metadata
+from kzoo.data.images import INTERPOLATIONS
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import atomic_path
 
@@ -89,6 +90,6 @@ def _checked(known: dict, model) -> dict:
         raise ValueError(f"{_OWN_ENTRY} has {len(names)} class names for {outputs} outputs")
     if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
         raise ValueError(f"the crop_fraction in {_OWN_ENTRY} is not between 0 and 1")
-    if interpolation not in (None, "bilinear", "bicubic"):
+    if interpolation not in (None, *INTERPOLATIONS):
         raise ValueError(f"the interpolation in {_OWN_ENTRY} is neither bilinear nor bicubic")
     return {"class_names": names, "crop_fraction": crop_fraction, "interpolation": interpolation}

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -226,37 +226,24 @@ def _match(pattern, layer):
 
 _RESNETS = ("resnet18", "resnet34", "resnet*_v1_5", "resnext*", "wide_resnet*")
 _COUNTERS = r".*\.num_batches_tracked"  # of batches seen in training, which only a momentum of None reads
-_KERAS_HEAD = r"(predictions|probs|fc1|fc2|auxiliary_[12]\w*)/.*"
-_KERAS_CLASSIFIER = r"(predictions|probs)/.*"
-_KERAS_STYLE = r".+/.+"
 _PYTORCH_STYLE = r".+\.(weight|bias|running_mean|running_var|num_batches_tracked)"
-# State that is not a weight: the optimizer's, and dropout's random numbers.
-_KERAS_STATE = r"optimizer/.*|.*/seed_generator/.*"
+
+_KERAS = Source(
+    ("vgg16", "vgg19", "resnet50", "resnet101", "resnet152", "resnet*_v2"),
+    _keras_modules,
+    _keras_kernel,
+    {},
+    "/",
+    r".+/.+",
+    r"(predictions|probs)/.*",
+    head=r"(predictions|probs|fc1|fc2|auxiliary_[12]\w*)/.*",
+    # State that is not a weight: the optimizer's, and dropout's random numbers.
+    ignored=r"optimizer/.*|.*/seed_generator/.*",
+)
 
 SOURCES = {
-    "keras": Source(
-        ("vgg16", "vgg19", "resnet50", "resnet101", "resnet152", "resnet*_v2"),
-        _keras_modules,
-        _keras_kernel,
-        {},
-        "/",
-        _KERAS_STYLE,
-        _KERAS_CLASSIFIER,
-        head=_KERAS_HEAD,
-        ignored=_KERAS_STATE,
-    ),
-    "kzoo": Source(
-        ("*",),
-        _keras_modules,
-        _keras_kernel,
-        {},
-        "/",
-        _KERAS_STYLE,
-        _KERAS_CLASSIFIER,
-        head=_KERAS_HEAD,
-        auxiliary=r"auxiliary_[12]\w*/.*",
-        ignored=_KERAS_STATE,
-    ),
+    "keras": _KERAS,
+    "kzoo": replace(_KERAS, models=("*",), auxiliary=r"auxiliary_[12]\w*/.*"),  # the same names, of more models
     "timm": Source(
         (*_RESNETS, "vgg*"),
         _timm_modules,
