@@ -57,6 +57,23 @@ def write_json(path: str | Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock of a file, which is made for it. The system lets go of the lock when a process dies.
+
+    Raises:
+        BlockingIOError: Another process holds it, and `wait` is false.
+    """
+    with open(path, "w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows
+            pass
+        yield
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut (Windows has no such call)."""
     if os.name == "posix":

@@ -73,7 +73,7 @@ def command(
         arguments = {"dropout": dropout, "auxiliary_heads": auxiliary_heads}
         record = _record(model, arguments, dataset, config, data, parse_image_size(image_size), channels)
         resolved, reasons = resolve(config, probe())
-        directory = Path(run_dir or _default_run_dir(model, dataset)).expanduser()
+        directory = Path(run_dir or default_run_dir(model, dataset)).expanduser()
         with runs.new(directory, resolved, overwrite=overwrite, **record):
             console.log(f"run directory {directory}")
             for reason in reasons:
@@ -82,7 +82,7 @@ def command(
     if json:
         print_json({"run_dir": str(directory), "accuracy": metrics.get("validation", {}).get("accuracy"), **metrics})
     else:
-        _print_result(directory, metrics)
+        print_result(directory, metrics)
 
 
 def _record(model, arguments, dataset, config, data, size, channels) -> dict:
@@ -104,7 +104,8 @@ def _record(model, arguments, dataset, config, data, size, channels) -> dict:
     }
 
 
-def _default_run_dir(model: str, dataset: str) -> str:
+def default_run_dir(model: str, dataset: str) -> str:
+    """A name for the run of a model on a dataset, with the time."""
     name = dataset.replace("/", "-").replace(":", "-") if not Path(dataset).exists() else Path(dataset).resolve().name
     return f"runs/{model}-{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
@@ -116,6 +117,10 @@ def _resume(directory: Path, config: TrainConfig) -> dict:
     record = runs.read_config(directory)
     if checkpoint.finished_state(directory / runs.CHECKPOINT) is not None:
         return runs.read_json(directory / runs.METRICS)
+    if "transfer" in record:
+        raise InvalidArgument(
+            f"This run fine-tunes. Received: {str(directory)!r}. Continue it with kzoo finetune --resume {directory}"
+        )
     if not record.get("model"):
         raise InvalidArgument(
             f"This run was not begun by the command line. Received: {str(directory)!r}. "
@@ -152,7 +157,8 @@ def _run(directory: Path) -> dict:
     return run(directory, build, train_data, validation_data).metrics
 
 
-def _print_result(directory: Path, metrics: dict) -> None:
+def print_result(directory: Path, metrics: dict) -> None:
+    """Show what came of a run."""
     validation = metrics.get("validation", {})
     rows = [
         ("run directory", directory),

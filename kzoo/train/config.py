@@ -114,7 +114,8 @@ class TrainConfig:
                 augmentation.check_name(item)
         if not isinstance(self.sync_batch_norm, bool):
             raise InvalidArgument(f"sync_batch_norm must be true or false. Received: {self.sync_batch_norm!r}.")
-        _check_ranges(self)
+        check_ranges(self, _RANGES)
+        _check_times(self)
         # Lists come from JSON and from the command line; Keras takes an integer 1 for another thing than 1.0.
         object.__setattr__(self, "decay_epochs", tuple(map(float, self.decay_epochs)))
         for field in fields(self):
@@ -178,16 +179,22 @@ _RANGES = {
 }
 
 
-def _check_ranges(config):
-    for name, (lowest, highest, meaning) in _RANGES.items():
+def check_ranges(config, ranges: dict) -> None:
+    """Raise InvalidArgument unless each value is in its range: by name the lowest, the highest, and a name of both.
+
+    None is in range where it is the default.
+    """
+    for name, (lowest, highest, meaning) in ranges.items():
         value = getattr(config, name)
-        if value is None and getattr(TrainConfig, name) is None:
+        if value is None and getattr(type(config), name) is None:
             continue
-        whole = meaning.startswith("a whole number")
-        kind = int if whole else int | float
+        kind = int if meaning.startswith("a whole number") else int | float
         # `not (a <= b)` is also true for NaN.
         if isinstance(value, bool) or not isinstance(value, kind) or not lowest <= value <= highest:
             raise InvalidArgument(f"{name} must be {meaning}. Received: {value!r}.")
+
+
+def _check_times(config):
     if config.warmup_epochs is not None and config.warmup_epochs >= config.epochs:
         raise InvalidArgument(
             f"warmup_epochs must be less than epochs={config.epochs}. Received: {config.warmup_epochs!r}."

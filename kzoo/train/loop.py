@@ -6,7 +6,8 @@ killed and resumed ends in the same bits as one that was not.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,18 +84,32 @@ def fit(
     >>> sorted(result.history)
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
+    with new_run(run_dir, config, overwrite=overwrite) as folder:
+        result = run(folder, build, train_data, validation_data, callbacks)
+    return replace(result, run_dir=None if run_dir is None else folder)
+
+
+@contextmanager
+def new_run(
+    run_dir: str | Path | None, config: TrainConfig | None, *, overwrite: bool = False, **record
+) -> Iterator[Path]:
+    """Choose what "auto" is on this machine, say so, and make the run directory; None is one that is not kept.
+
+    Raises:
+        InvalidArgument: Devices that this machine does not have.
+        RunError: As `runs.new`.
+    """
     config = config or TrainConfig()
-    requested = {"precision": config.precision, "strategy": config.strategy}
+    record["requested"] = {"precision": config.precision, "strategy": config.strategy}
     config, reasons = resolve(config, probe())
     for reason in reasons:
         console.log(reason)
     if run_dir is None:
-        with tempfile.TemporaryDirectory(prefix="kzoo-") as folder:
-            with runs.new(folder, config, requested=requested, keep=False):
-                result = run(Path(folder), build, train_data, validation_data, callbacks)
-            return replace(result, run_dir=None)
-    with runs.new(run_dir, config, overwrite=overwrite, requested=requested) as folder:
-        return run(folder, build, train_data, validation_data, callbacks)
+        with tempfile.TemporaryDirectory(prefix="kzoo-") as folder, runs.new(folder, config, keep=False, **record):
+            yield Path(folder)
+        return
+    with runs.new(run_dir, config, overwrite=overwrite, **record) as folder:
+        yield folder
 
 
 def resume(
@@ -128,9 +143,13 @@ def resume(
     """
     run_dir = Path(run_dir).expanduser()
     record = runs.read_config(run_dir)
+    if "transfer" in record:
+        raise InvalidArgument(
+            f"This run fine-tunes. Received: {str(run_dir)!r}. Continue it with kzoo.transfer.resume."
+        )
     state = checkpoint.finished_state(run_dir / runs.CHECKPOINT)
     if state is not None:
-        return _result(run_dir, State(**state))
+        return result_of(run_dir, State(**state))
     with runs.lock(run_dir):
         if train_data is None:
             train_data, validation_data = load_data(record)
@@ -190,7 +209,7 @@ def run(
     with data_errors():
         trainer.train()
         trainer.finish()
-    return _result(run_dir, trainer.state)
+    return result_of(run_dir, trainer.state)
 
 
 def prepare(
@@ -201,6 +220,60 @@ def prepare(
     callbacks: Sequence[Any] = (),
 ) -> Trainer:
     """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
+    setting = settle(run_dir, train_data, validation_data)
+    with setting.scope():
+        model = _build(setting, build)
+    how = f"kzoo train --resume {run_dir}" if "model" in setting.record else f"kzoo.train.resume({str(run_dir)!r})"
+    return setting.trainer(model, in_float32(without_auxiliary_heads(model)), callbacks=callbacks, how_to_resume=how)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is settled before there is a model: the run, its configuration, the devices and the data."""
+
+    run_dir: Path
+    record: dict
+    """The content of config.json as the run was found."""
+    config: TrainConfig
+    strategy: Any
+    train_data: data.Dataset | Stream
+    validation_data: data.Dataset | Stream | None
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Where the model in training is to be made: on the strategy's devices, in the precision of the run."""
+        with self.strategy.scope(), dtype_policy(self.config.precision):
+            yield
+
+    def check_model(self, classifier) -> None:
+        """Raise InvalidArgument unless the classifier takes the images and has an output for each class."""
+        check_fit(self.train_data, classifier, "training", augment.policy(self.config.augment))
+        if self.validation_data is not None:
+            check_fit(self.validation_data, classifier, "validation")
+
+    def trainer(self, model, final, *, rate_factors: Sequence[float] = (), **arguments) -> Trainer:
+        """The trainer of a model made in the scope, with the checkpoint taken up.
+
+        Args:
+            model: What is trained.
+            final: As for `Trainer`.
+            rate_factors: As for `create_optimizer`.
+            **arguments: More for `Trainer`; the data is the setting's, unless it is among them.
+        """
+        check_made_in_scope(model, self.strategy)
+        if self.config.sync_batch_norm:
+            synchronize_batch_norm(model)
+        with self.strategy.scope():
+            weights = self.train_data.class_weights() if self.config.class_weight == "balanced" else None
+            step = TrainStep(model, self.config, weights, rate_factors)
+        given = {"train_data": self.train_data, "validation_data": self.validation_data, **arguments}
+        trainer = Trainer(self.run_dir, self.config, step, final, **given)
+        trainer.restore(self.record)
+        return trainer
+
+
+def settle(run_dir: Path, train_data: Any, validation_data: Any) -> Setting:
+    """Choose what is left to the data and the devices, and check that they are the run's; seeds all generators."""
     if tf is None:
         raise InvalidArgument(
             f"kzoo.train needs the TensorFlow backend. Received: {keras.backend.backend()!r}. "
@@ -216,21 +289,10 @@ def prepare(
     _check_data(run_dir, record, config, train_data, validation_data)
     strategy = create_strategy(config, kind, count)
     keras.utils.set_random_seed(config.seed)
-    with strategy.scope(), dtype_policy(config.precision):
-        model = _build(run_dir, build, config, train_data, validation_data)
-    check_made_in_scope(model, strategy)
-    final = in_float32(without_auxiliary_heads(model))
-    if config.sync_batch_norm:
-        synchronize_batch_norm(model)
-    with strategy.scope():
-        weights = train_data.class_weights() if config.class_weight == "balanced" else None
-        step = TrainStep(model, config, weights)
-    trainer = Trainer(run_dir, config, step, final, train_data, validation_data, callbacks)
-    trainer.restore(record)
-    return trainer
+    return Setting(run_dir, record, config, strategy, train_data, validation_data)
 
 
-def _result(run_dir: Path, state: State) -> Result:
+def result_of(run_dir: Path, state: State) -> Result:
     """What a finished run has in its directory."""
     return Result(
         model=load_model(run_dir, "best"),
@@ -273,25 +335,22 @@ def _settle_data(run_dir: Path, config: TrainConfig, train_data) -> TrainConfig:
     return settled
 
 
-def _build(run_dir: Path, build, config: TrainConfig, train_data, validation_data):
+def _build(setting: Setting, build):
     """The model, as built the first time or as the run directory describes it."""
-    path = run_dir / runs.ARCHITECTURE
+    path = setting.run_dir / runs.ARCHITECTURE
     # Before the first checkpoint the description alone would mean random weights, where `build` may bring trained ones.
-    if (run_dir / runs.CHECKPOINT).exists():
+    if (setting.run_dir / runs.CHECKPOINT).exists():
         try:
             return keras.saving.deserialize_keras_object(runs.read_json(path))
         except Exception as error:  # whatever Keras makes of a damaged file
             raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
     if build is None:
         raise InvalidArgument(
-            f"This run was stopped before its first step. Received: {str(run_dir)!r}. Pass build=, or continue a run "
-            "of the command line with kzoo train --resume."
+            f"This run was stopped before its first step. Received: {str(setting.run_dir)!r}. Pass build=, or continue "
+            "a run of the command line with kzoo train --resume."
         )
     model = build()
-    classifier = without_auxiliary_heads(model)
-    check_fit(train_data, classifier, "training", augment.policy(config.augment))
-    if validation_data is not None:
-        check_fit(validation_data, classifier, "validation")
+    setting.check_model(without_auxiliary_heads(model))
     runs.write_json(path, keras.saving.serialize_keras_object(model))
     return model
 

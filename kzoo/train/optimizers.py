@@ -4,31 +4,47 @@ On a CPU an update is bound by memory: AdamW on ResNet-50's 25.6 million paramet
 of an AMD EPYC. With large fully connected layers it is a good part of a step. State and results are Keras's.
 """
 
+from collections.abc import Sequence
+
 from kzoo.backend import keras, tf
 from kzoo.train.config import TrainConfig
 
 
-def create_optimizer(config: TrainConfig):
+def create_optimizer(config: TrainConfig, rate_factors: Sequence[float] = ()):
     """The optimizer of a config. The learning rate is assigned at every step.
 
     Gradients must have been summed over the replicas; weight decay of sgd and adam is left to the caller.
+
+    Args:
+        config: How to train.
+        rate_factors: For each trainable variable, in their order, what the learning rate is multiplied by. Whoever sets
+            the learning rate, a schedule or a callback of Keras, sets all of them with it.
     """
     rate = config.peak_learning_rate
     if config.optimizer == "sgd":
         optimizer = SGD(rate, momentum=config.momentum, nesterov=config.momentum > 0)
     else:
-        decay = config.decay if config.optimizer == "adamw" else None
-        optimizer = Adam(rate, epsilon=config.epsilon, weight_decay=decay, name=config.optimizer)
-        optimizer._use_weight_decay = lambda variable: len(variable.shape) > 1
+        optimizer = Adam(rate, epsilon=config.epsilon, name=config.optimizer)
+        optimizer.decoupled_decay = config.decay if config.optimizer == "adamw" else 0.0
+    optimizer.rate_factors = tuple(rate_factors)
     # Keras sums the gradients over the replicas inside its update; the step has done that.
     optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
     return optimizer
 
 
-class _LearningRateNoted(keras.optimizers.Optimizer):
-    """An optimizer that knows whether somebody, a callback of Keras say, has set its learning rate."""
+class _Optimizer(keras.optimizers.Optimizer):
+    """An optimizer with a factor of the learning rate for each variable.
+
+    It knows whether somebody, a callback of Keras say, has set its learning rate.
+    """
 
     _set, _begun = False, None
+    rate_factors: tuple[float, ...] = ()
+
+    def rate_of(self, variable, learning_rate):
+        """The learning rate of one variable."""
+        rate = tf.cast(learning_rate, variable.dtype)
+        return rate * self.rate_factors[self._get_variable_index(variable)] if self.rate_factors else rate
 
     @property
     def learning_rate(self):
@@ -51,12 +67,12 @@ class _LearningRateNoted(keras.optimizers.Optimizer):
         return self._set or float(self._learning_rate.numpy()) != self._begun
 
 
-class SGD(_LearningRateNoted, keras.optimizers.SGD):
+class SGD(_Optimizer, keras.optimizers.SGD):
     """Sutskever et al., 2013, section 2: momentum, in Nesterov's form."""
 
     def update_step(self, gradient, variable, learning_rate):
         """Update one variable on one device."""
-        learning_rate, gradient = (tf.cast(x, variable.dtype) for x in (learning_rate, gradient))
+        learning_rate, gradient = self.rate_of(variable, learning_rate), tf.cast(gradient, variable.dtype)
         if not self.momentum:
             tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=learning_rate, delta=gradient)
             return
@@ -70,14 +86,19 @@ class SGD(_LearningRateNoted, keras.optimizers.SGD):
         )
 
 
-class Adam(_LearningRateNoted, keras.optimizers.Adam):
-    """Adam; with `weight_decay`, AdamW: the decoupled decay of Loshchilov & Hutter, 2019, comes first.
+class Adam(_Optimizer, keras.optimizers.Adam):
+    """Adam; with `decoupled_decay`, AdamW: the decay of Loshchilov & Hutter, 2019, comes first, of kernels alone.
 
     Kingma & Ba, 2015, section 2, its last paragraph: epsilon is added to the uncorrected root ("epsilon hat").
     """
 
+    decoupled_decay = 0.0
+
     def update_step(self, gradient, variable, learning_rate):
         """Update one variable on one device."""
+        rate = self.rate_of(variable, learning_rate)
+        if self.decoupled_decay and len(variable.shape) > 1:
+            variable.assign_sub(variable * tf.cast(self.decoupled_decay, variable.dtype) * rate)
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations.value + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
@@ -86,7 +107,7 @@ class Adam(_LearningRateNoted, keras.optimizers.Adam):
             v=self._velocities[index].value.handle,
             beta1_power=self.beta_1**step,
             beta2_power=self.beta_2**step,
-            lr=tf.cast(learning_rate, variable.dtype),
+            lr=rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kzoo.errors import InvalidArgument, RunError
-from kzoo.files import is_temporary, write_bytes, write_json, write_text
+from kzoo.files import is_temporary, locked, write_bytes, write_json, write_text
 from kzoo.train.config import TrainConfig, from_dict, to_dict
 
 CONFIG = "config.json"  # what was asked and what it was resolved to: written first
@@ -25,6 +25,7 @@ BEST = "best.keras"  # the model of the best epoch by validation accuracy
 LAST = "last.keras"  # the model of the last epoch
 METRICS = "metrics.json"  # accuracy, per-class figures, confusion matrix
 CURVES = "curves.png"  # loss and accuracy by epoch
+HEAD = "head"  # of a run that fine-tunes: the run, within this one, that trained the new classifier
 _LOCK = ".lock"
 _REPLACED = ".replaced"  # the run that this one overwrites, until this one has a checkpoint
 _FILES = (ARCHITECTURE, CHECKPOINT, HISTORY, BEST, LAST, METRICS, CURVES, CONFIG)
@@ -60,12 +61,21 @@ def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **
             write_json(run_dir / CONFIG, {**_origin(), **record, "train": to_dict(config)})
             yield run_dir
         finally:
-            if not (run_dir / CHECKPOINT).exists():
+            if not any((part / CHECKPOINT).exists() for part in (run_dir, run_dir / HEAD)):
                 _put_back(run_dir)
                 if not any(path.name != _LOCK for path in run_dir.iterdir()):
                     (run_dir / _LOCK).unlink(missing_ok=True)
                     if is_new_folder:
                         run_dir.rmdir()
+
+
+def new_head(run_dir: Path, config: TrainConfig, **record) -> Path:
+    """Make, in a run whose lock is held, the folder of the run that trains the new classifier, if there is none."""
+    folder = run_dir / HEAD
+    if not (folder / CONFIG).exists():
+        folder.mkdir(exist_ok=True)
+        write_json(folder / CONFIG, {**_origin(), **record, "train": to_dict(config)})
+    return folder
 
 
 def _put_aside(run_dir: Path) -> None:
@@ -77,7 +87,7 @@ def _put_aside(run_dir: Path) -> None:
     elif (run_dir / CONFIG).exists():
         aside.mkdir()
         for path in _own_files(run_dir):
-            (aside / path.relative_to(run_dir)).parent.mkdir(exist_ok=True)
+            (aside / path.relative_to(run_dir)).parent.mkdir(parents=True, exist_ok=True)
             path.replace(aside / path.relative_to(run_dir))
 
 
@@ -86,7 +96,7 @@ def _put_back(run_dir: Path) -> None:
     _delete_run(run_dir)
     aside = run_dir / _REPLACED
     for path in _own_files(aside):
-        (run_dir / path.relative_to(aside)).parent.mkdir(exist_ok=True)
+        (run_dir / path.relative_to(aside)).parent.mkdir(parents=True, exist_ok=True)
         path.replace(run_dir / path.relative_to(aside))
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -112,7 +122,7 @@ def _check_free(run_dir: Path, overwrite: bool) -> None:
 
 def delete_temporary(run_dir: Path) -> None:
     """Remove what a killed process was writing; the caller holds the lock."""
-    for folder in (run_dir, run_dir / EVENTS):
+    for folder in (run_dir, run_dir / EVENTS, run_dir / HEAD, run_dir / HEAD / EVENTS):
         for path in folder.glob(".*"):
             if is_temporary(path):
                 path.unlink()
@@ -120,16 +130,18 @@ def delete_temporary(run_dir: Path) -> None:
 
 def _own_files(run_dir: Path) -> list[Path]:
     """The files of a run that are there; config.json, by which a folder is known as a run, last."""
+    head = _own_files(run_dir / HEAD) if (run_dir / HEAD / CONFIG).exists() else []
     events = sorted((run_dir / EVENTS).glob("events.out.tfevents.*.kzoo"))
-    return events + [run_dir / name for name in _FILES if (run_dir / name).exists()]
+    return head + events + [run_dir / name for name in _FILES if (run_dir / name).exists()]
 
 
 def _delete_run(run_dir: Path) -> None:
     delete_temporary(run_dir)
     for path in _own_files(run_dir):
         path.unlink()
-    if (run_dir / EVENTS).is_dir() and not any((run_dir / EVENTS).iterdir()):
-        (run_dir / EVENTS).rmdir()
+    for folder in (run_dir / HEAD / EVENTS, run_dir / HEAD, run_dir / EVENTS):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 @contextmanager
@@ -139,16 +151,11 @@ def lock(run_dir: Path) -> Iterator[None]:
     Raises:
         RunError: Another process holds it.
     """
-    with open(run_dir / _LOCK, "w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows
-            pass
-        except BlockingIOError:
-            raise RunError(f"Another process is training this run. Received: {str(run_dir)!r}.") from None
-        yield
+    try:
+        with locked(run_dir / _LOCK, wait=False):
+            yield
+    except BlockingIOError:
+        raise RunError(f"Another process is training this run. Received: {str(run_dir)!r}.") from None
 
 
 def read_config(run_dir: str | Path) -> dict:

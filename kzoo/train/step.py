@@ -8,7 +8,7 @@ Accumulation comes first so that a step on four batches is the step on one batch
 clipping included.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,8 +40,8 @@ class TrainStep:
     Create it inside the strategy's scope. `variables` is its whole state: what a checkpoint holds.
     """
 
-    def __init__(self, model, config: TrainConfig, class_weights=None):
-        """Take over `model` and make its optimizer.
+    def __init__(self, model, config: TrainConfig, class_weights=None, rate_factors: Sequence[float] = ()):
+        """Take over `model` and make its optimizer; `rate_factors` are those of `create_optimizer`.
 
         Raises:
             InvalidArgument: The model, or one of its auxiliary heads, does not end in one output of logits or softmax.
@@ -53,7 +53,7 @@ class TrainStep:
         self.config = config
         self.class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
         self.strategy = tf.distribute.get_strategy()
-        self.optimizer = create_optimizer(config)
+        self.optimizer = create_optimizer(config, rate_factors)
         self.optimizer.build(model.trainable_variables)
         model.optimizer = self.optimizer  # where Keras's callbacks look for it
         self.average = None if config.ema_momentum is None else twin(self.classifier)

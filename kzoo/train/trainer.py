@@ -1,6 +1,7 @@
 """The trainer: one run in progress, epoch by epoch, with its state and what it writes."""
 
 import math
+import shutil
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from kzoo import augment, console
 from kzoo.backend import keras, tf
 from kzoo.classifier import metadata, set_metadata
 from kzoo.errors import InvalidArgument, TrainingDiverged, TrainingInterrupted
+from kzoo.files import atomic_path
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig
@@ -52,15 +54,35 @@ class State:
 
 
 class Trainer:
-    """One run in progress; `kzoo.train.loop.prepare` makes it."""
+    """One run in progress; `kzoo.train.loop.Setting.trainer` makes it."""
 
-    def __init__(self, run_dir, config, step, final, train_data, validation_data, callbacks=()):
+    def __init__(
+        self, run_dir, config, step, final, *, train_data, validation_data, how_to_resume, saved=None, callbacks=()
+    ):
+        """Bring together what a run is made of.
+
+        Args:
+            run_dir: A path.
+            config: A TrainConfig.
+            step: A TrainStep.
+            final: The float32 twin of the classifier that is trained, which takes over its weights.
+            train_data: A Dataset or Stream.
+            validation_data: The same, or None.
+            how_to_resume: A command, for who interrupts the run.
+            saved: The model that is saved, if `final` is only a part of it, which shares its layers.
+            callbacks: Of Keras.
+        """
         self.dir: Path = run_dir
         self.config: TrainConfig = config
         self.step: TrainStep = step
-        # The float32 twin of the model in training: what is saved, with what the data says of classes and scaling.
-        self.final = set_metadata(final, **{**metadata(final), **metadata_of_data(train_data)})
+        self.final = final
+        # It is saved with what the data says of classes and scaling.
+        self.saved = set_metadata(
+            final if saved is None else saved,
+            **{**metadata(final if saved is None else saved), **metadata_of_data(train_data)},
+        )
         self.train_data, self.validation_data = train_data, validation_data
+        self.how_to_resume: str = how_to_resume
         self.batches = batches_per_epoch(train_data, config.batch_size)
         self.steps = -(-self.batches // config.gradient_accumulation_steps)
         self.augment = augment.policy(config.augment)
@@ -75,7 +97,6 @@ class Trainer:
     def restore(self, record):
         """Take up the checkpoint, or make the first."""
         self.keeps_files = record.get("keep", True)
-        self.is_from_command_line = "model" in record
         path = self.dir / runs.CHECKPOINT
         if path.exists():
             self.state = State(**checkpoint.restore(path, self.step.variables))
@@ -87,6 +108,17 @@ class Trainer:
             runs.forget_replaced(self.dir)
         with self.step.strategy.scope():
             give_each_replica_its_own_seeds(self.step.model)
+
+    def start_from(self, model: Path):
+        """Count the model in training, which a file holds, as the best so far: only a better epoch replaces it."""
+        state = self.state
+        if self.validation_data is None or state.best is not None or state.epoch or state.step:
+            return
+        loss, accuracy = self._validate()
+        with atomic_path(self.dir / runs.BEST) as copy:
+            shutil.copyfile(model, copy)
+        state.best = [accuracy, -loss]
+        self.save_checkpoint()
 
     def _position(self):
         return f"epoch {self.state.epoch + 1} of {self.config.epochs}, step {self.state.step} of {self.steps}"
@@ -284,18 +316,24 @@ class Trainer:
         console.log(f"stopping early: no improvement for {patience} epochs since epoch {self.state.best_epoch}")
         return True
 
-    def finish(self):
-        """Score the best model, from its file, and close the run."""
-        history = self.state.history
-        best = history[self.state.best_epoch - 1]
+    def finish(self, validation_images=None, **entries):
+        """Score the best model, from its file, and close the run.
+
+        Args:
+            validation_images: What the file takes, where the model in training takes something else.
+            **entries: More entries of metrics.json.
+        """
+        history, best_epoch = self.state.history, self.state.best_epoch
         metrics = {
             "epochs": len(history),
-            "best_epoch": self.state.best_epoch,
+            "best_epoch": best_epoch,
             "training_seconds": round(sum(row["seconds"] for row in history), 3),
-            "train": {"loss": best["loss"], "accuracy": best["accuracy"]},
+            **entries,
         }
+        if best_epoch:  # else it is the one that the run started from
+            metrics["train"] = {name: history[best_epoch - 1][name] for name in ("loss", "accuracy")}
         if self.validation_data is not None:
-            metrics["validation"] = evaluate(load_model(self.dir, "best"), self.validation_data)
+            metrics["validation"] = evaluate(load_model(self.dir, "best"), validation_images or self.validation_data)
         runs.write_json(self.dir / runs.METRICS, metrics)
         runs.write_curves(self.dir, history)
         self.state.finished = True
@@ -306,7 +344,7 @@ class Trainer:
 
     def _save_model(self, name):
         self.final.set_weights(self.step.judged.get_weights())
-        save_model(self.final, self.dir / name)
+        save_model(self.saved, self.dir / name)
 
     def _interruption(self):
         where = self._position()
@@ -314,10 +352,7 @@ class Trainer:
             return TrainingInterrupted(
                 f"Interrupted in {where}. Nothing is kept: give fit a run_dir to be able to resume."
             )
-        how = (
-            f"kzoo train --resume {self.dir}" if self.is_from_command_line else f"kzoo.train.resume({str(self.dir)!r})"
-        )
-        return TrainingInterrupted(f"Interrupted in {where}. Continue with: {how}")
+        return TrainingInterrupted(f"Interrupted in {where}. Continue with: {self.how_to_resume}")
 
 
 def _checked(callbacks) -> list:

@@ -1,4 +1,4 @@
-"""Transfer learning: models taken apart, frozen and given new heads."""
+"""Transfer learning: freeze, train a new head, then fine-tune; and the parts to do it by hand."""
 
 from typing import TYPE_CHECKING
 
@@ -6,10 +6,18 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"freezing": ["freeze", "unfreeze"], "surgery": ["NotCopied", "add_head", "copy_weights"]},
+    submod_attrs={
+        "config": ["TransferConfig"],
+        "finetuning": ["fine_tune", "resume"],
+        "freezing": ["freeze", "unfreeze"],
+        "surgery": ["NotCopied", "add_head", "copy_weights"],
+    },
 )
 
 if TYPE_CHECKING:
+    from kzoo.transfer.config import TransferConfig as TransferConfig
+    from kzoo.transfer.finetuning import fine_tune as fine_tune
+    from kzoo.transfer.finetuning import resume as resume
     from kzoo.transfer.freezing import freeze as freeze
     from kzoo.transfer.freezing import unfreeze as unfreeze
     from kzoo.transfer.surgery import NotCopied as NotCopied

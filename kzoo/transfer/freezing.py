@@ -1,13 +1,12 @@
 """What of a model is trained: its layers up to a stage frozen, the rest not, down to the last leaf."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.models import _graph
 from kzoo.models.endpoints import stages
-
-BatchNorm = Literal["frozen", "affine", "train"]
+from kzoo.transfer.config import BatchNorm
 
 
 def freeze(model, through: str | None = None):

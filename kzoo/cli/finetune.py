@@ -1,0 +1,194 @@
+"""`kzoo finetune`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kzoo import console
+from kzoo.cli import _model
+from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
+from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.cli.train import default_run_dir
+from kzoo.errors import InvalidArgument
+from kzoo.models.registry import defaults
+from kzoo.text import by
+from kzoo.train import checkpoint, runs
+from kzoo.train.config import TrainConfig
+from kzoo.transfer.config import TransferConfig
+
+
+def command(
+    model: str | None = None,
+    dataset: str | None = None,
+    /,
+    *,
+    weights: _model.Weights = None,
+    like: _model.Like = None,
+    resume: str | None = None,
+    run_dir: str | None = None,
+    overwrite: bool = False,
+    transfer: Annotated[TransferConfig, Parameter(name="*")] = TransferConfig(),  # noqa: B008 - frozen
+    config: Annotated[TrainConfig, Parameter(name="*", consume_multiple=True)] = TrainConfig(),  # noqa: B008 - frozen
+    data: DataOptions = DataOptions(),  # noqa: B008 - frozen
+    image_size: ImageSize = None,
+    channels: int | None = None,
+    dropout: float | None = None,
+    json: Json = False,
+) -> None:
+    """Fine-tune a pretrained model on a dataset, or resume such a run.
+
+    A new classifier is trained with the rest frozen, then the upper stages with it. Flags without "head" are of the
+    second phase; batch size, augmentation, seed and devices are of both.
+
+    Args:
+        model: A name of `kzoo list`, with --weights; or a run or model file of your own.
+        dataset: As for kzoo train.
+        resume: A run directory to continue to its end, with the configuration it has; --strategy and --devices may
+            be others.
+        run_dir: Folder for everything the run writes [default: runs/MODEL-DATASET-TIME].
+        overwrite: Delete the run that is in run_dir.
+        channels: Channels of the images, 1 or 3 [default: the model's].
+        dropout: Dropout rate before the classifier [default: the model's].
+    """
+    if resume is not None:
+        others = [model, dataset, weights, like, run_dir, image_size, channels, dropout]
+        if (
+            any(value is not None for value in others)
+            or overwrite
+            or replace(config, strategy="auto", devices=None) != TrainConfig()
+            or transfer != TransferConfig()
+            or data != DataOptions()
+        ):
+            raise InvalidArgument(
+                "--resume takes the run directory, and --strategy and --devices where they change: a run keeps the "
+                "rest of the configuration it began with."
+            )
+        directory = Path(resume).expanduser()
+        metrics = _resume(directory, config)
+    elif model is None or dataset is None:
+        raise InvalidArgument(
+            "kzoo finetune takes a MODEL and a DATASET, or --resume RUN. Try: kzoo finetune inception_v1 PHOTOS "
+            "--weights imagenet"
+        )
+    else:
+        chosen = _model.find(model, weights, like)  # before anything else is looked at
+        size = parse_image_size(image_size)
+        directory = Path(run_dir or default_run_dir(Path(model).name, dataset)).expanduser()
+        record = {
+            "model": _source(model, weights, like, dropout),
+            "data": {"load": _load_arguments(model, chosen, dataset, data, size, channels)},
+            "transfer": transfer,
+        }
+        metrics = _begin(directory, config, overwrite, record)
+    if json:
+        print_json({"run_dir": str(directory), "accuracy": metrics.get("validation", {}).get("accuracy"), **metrics})
+    else:
+        _print_result(directory, metrics)
+
+
+def _source(model: str, weights: str | None, like: str | None, dropout: float | None) -> dict:
+    """What config.json says of the pretrained model: enough to make it again, from any folder."""
+    if weights is None:
+        if dropout is not None:
+            raise InvalidArgument("--dropout is for a model of kzoo list. Received: it, with a model file.")
+        return {"path": str(Path(model).expanduser().resolve())}
+    path = Path(weights).expanduser()
+    is_path = path.exists()
+    arguments = {"dropout": dropout}
+    return {"name": model, "weights": str(path.resolve()) if is_path else weights, "like": like, "arguments": arguments}
+
+
+def _load_arguments(model: str, chosen, dataset: str, data: DataOptions, size, channels: int | None) -> dict:
+    from kzoo.data.loading import absolute
+
+    shape = _input_shape(model) if chosen is None else chosen.record.input_size or defaults(model)[0]
+    return {
+        **absolute(dataset, data.data_dir),
+        "image_size": list(size or shape[:2]),
+        "channels": channels or shape[2],
+        "download": data.download,
+        "on_bad_image": data.on_bad_image,
+    }
+
+
+def _input_shape(path: str) -> tuple:
+    """What a model file takes."""
+    from kzoo import load_model
+
+    shape = load_model(path).input_shape[1:]
+    if None in shape:
+        raise InvalidArgument(f"The model takes images of any size. Received: {path!r}. Add --image-size.")
+    return shape
+
+
+def _begin(directory: Path, config: TrainConfig, overwrite: bool, record: dict) -> dict:
+    from kzoo.hardware import probe
+    from kzoo.train.precision import resolve
+    from kzoo.transfer.config import to_dict
+
+    record["requested"] = {"precision": config.precision, "strategy": config.strategy}
+    resolved, reasons = resolve(config, probe())
+    record["transfer"] = to_dict(record["transfer"])
+    with runs.new(directory, resolved, overwrite=overwrite, **record):
+        console.log(f"run directory {directory}")
+        for reason in reasons:
+            console.log(reason)
+        return _run(directory)
+
+
+def _resume(directory: Path, config: TrainConfig) -> dict:
+    """Continue a run, or say that there is nothing to continue; returns its metrics."""
+    from kzoo.train import loop
+
+    record = runs.read_config(directory)
+    if "transfer" not in record:
+        raise InvalidArgument(f"Not a run that fine-tunes. Received: {str(directory)!r}. Use kzoo train --resume.")
+    if checkpoint.finished_state(directory / runs.CHECKPOINT) is not None:
+        return runs.read_json(directory / runs.METRICS)
+    if not record.get("model"):
+        raise InvalidArgument(
+            f"This run was not begun by the command line. Received: {str(directory)!r}. "
+            f"Continue it in Python: kzoo.transfer.resume({str(directory)!r}, ...)."
+        )
+    with runs.lock(directory):
+        loop.move(directory, None if config.strategy == "auto" else config.strategy, config.devices)
+        return _run(directory)
+
+
+def _run(directory: Path) -> dict:
+    """Load the data of a run and train it to the end; returns its metrics."""
+    from kzoo.data.loading import load_splits
+
+    record = runs.read_config(directory)
+    train_data, validation_data = load_splits(["train", "validation"], **record["data"]["load"])
+    console.log(
+        f"{len(train_data):,} training and {len(validation_data):,} validation images of "
+        f"{by(train_data.image_shape)}, {len(train_data.class_names)} classes"
+    )
+
+    from kzoo import load_model
+    from kzoo.transfer import finetuning
+    from kzoo.weights.resolve import resolve
+
+    source = record["model"]
+    if "path" in source:
+        make = lambda _: load_model(source["path"])  # noqa: E731
+    else:
+        chosen = resolve(source["name"], source["weights"], source["like"])
+        make = finetuning.pretrained(chosen, **source["arguments"])
+    return finetuning.run(directory, make, train_data, validation_data).metrics
+
+
+def _print_result(directory: Path, metrics: dict) -> None:
+    head = metrics["head"]
+    best = "the new head alone" if metrics["kept"] == "head" else f"epoch {metrics['best_epoch']}"
+    rows = [
+        ("run directory", directory),
+        ("validation accuracy, new head", percent(head.get("validation", {}).get("accuracy"))),
+        ("validation accuracy, kept model", percent(metrics.get("validation", {}).get("accuracy"))),
+        ("kept model", best),
+        ("training time", console.duration(head["training_seconds"] + metrics["training_seconds"])),
+    ]
+    print_table(("result", "value"), rows)

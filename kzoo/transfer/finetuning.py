@@ -1,0 +1,323 @@
+"""`fine_tune`: a new head on a pretrained model, trained with the rest frozen; then the upper stages, slowly.
+
+A run has two phases, each trained as any run of `kzoo.train` is: the first in the folder `head` of the run directory,
+the second in the run directory itself, from the best model of the first and against it: where fine-tuning finds nothing
+better on the validation data, the run's best model is the first phase's.
+
+In each phase what lies below the lowest trained layer gives the same in every epoch. It is computed once
+(`kzoo.transfer.features`), and the rest is trained on that.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kzoo import augment, console
+from kzoo.backend import keras
+from kzoo.classifier import set_metadata
+from kzoo.data import Dataset
+from kzoo.errors import InvalidArgument, RunError, unknown
+from kzoo.models.registry import check_name, create_model
+from kzoo.saving import load_model
+from kzoo.text import by
+from kzoo.train import checkpoint, runs
+from kzoo.train.config import Strategy, TrainConfig
+from kzoo.train.inputs import Stream, as_data, data_errors
+from kzoo.train.loop import Result, Setting, load_data, move, new_run, result_of, settle
+from kzoo.train.precision import in_precision, twin
+from kzoo.train.trainer import State, Trainer
+from kzoo.transfer.checks import check_overlap, warn_of_imbalance
+from kzoo.transfer.config import TransferConfig, head_config, settle_fine_tuning, to_dict
+from kzoo.transfer.cutting import find_cut, split
+from kzoo.transfer.features import Features, cache_folder, digests, features, key_of, weights_digest
+from kzoo.transfer.freezing import freeze, unfreeze
+from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
+from kzoo.transfer.surgery import add_head
+from kzoo.weights.registry import list_weights
+from kzoo.weights.resolve import Chosen, resolve
+
+
+def fine_tune(
+    model: Any,
+    train_data: Any,
+    validation_data: Any = None,
+    *,
+    weights: Any = None,
+    config: TrainConfig | None = None,
+    transfer: TransferConfig | None = None,
+    run_dir: str | Path | None = None,
+    overwrite: bool = False,
+) -> Result:
+    """Fine-tune a pretrained model on other classes.
+
+    First a new classifier is trained, all else frozen (Donahue et al., 2014); then the upper stages with it, at smaller
+    learning rates the lower they are (Howard & Ruder, 2018, section 3.2), their batch normalizations by default frozen.
+    What stays frozen is computed once for `transfer.views` augmented views of each image, and kept on disk.
+
+    Args:
+        model: The name of a model of the zoo, or a Functional or Sequential `keras.Model`, which is left as it is: a
+            classifier, whose last layer is replaced, or one that ends in features.
+        train_data: What `kzoo.train.fit` takes: a Dataset of kzoo, a pair of NumPy arrays, or a `tf.data.Dataset`,
+            which is read into memory. Images (N, height, width, channels), values 0 to 255; labels (N,) int.
+        validation_data: The same, of other images. By it the better of the two phases' models is kept; without it, the
+            last one.
+        weights: For a name, its pretrained weights, as for `create_model`.
+        config: How the second phase is trained; its batch size, precision, devices, seed, loss and augmentation hold
+            for both. By default the learning rate is a tenth of that for training from scratch, and photos of at least
+            64x64 pixels are augmented by the policy "photos".
+        transfer: What else there is to choose.
+        run_dir: An empty or new folder for all that `kzoo.train.fit` writes, and the first phase's run in `head`.
+        overwrite: Whether a run that is in `run_dir` may be deleted.
+
+    Returns:
+        A Result of the second phase: `history` is its history; `metrics` has "kept": "head" or "fine_tuned", and under
+        "head" the metrics of the first.
+
+    Raises:
+        InvalidArgument: Arguments that do not fit together.
+        DataError: An image is in the training and in the validation data.
+        WeightsError: Weights that are not on this machine.
+        RunError: As `kzoo.train.fit`.
+
+    >>> import kzoo
+    >>> from kzoo.train import TrainConfig
+    >>> digits = [kzoo.data.load("digits", split, image_size=28) for split in ("train", "validation")]
+    >>> fast = TransferConfig(head_epochs=2, views=1)
+    >>> result = fine_tune("mnist_net", *digits, weights="mnist", config=TrainConfig(epochs=1), transfer=fast)
+    >>> result.metrics["validation"]["accuracy"] > 0.9
+    True
+    """
+    make = _maker(model, weights)
+    with new_run(run_dir, config, overwrite=overwrite, transfer=to_dict(transfer or TransferConfig())) as folder:
+        result = run(folder, make, train_data, validation_data)
+    return replace(result, run_dir=None if run_dir is None else folder)
+
+
+def resume(
+    run_dir: str | Path,
+    *,
+    model: Any = None,
+    weights: Any = None,
+    train_data: Any = None,
+    validation_data: Any = None,
+    strategy: Strategy | None = None,
+    devices: str | None = None,
+) -> Result:
+    """Continue a run of `fine_tune` to its end; on a CPU, to the same bits as if it had never stopped.
+
+    Args:
+        run_dir: The run directory. A finished run is not trained again; its result is loaded.
+        model: Needed only if the run was stopped in its first phase: the same again.
+        weights: Likewise.
+        train_data: Needed only if the run was given arrays or a `tf.data.Dataset`: the same again.
+        validation_data: Likewise.
+        strategy: As for `kzoo.train.resume`.
+        devices: Likewise.
+
+    Raises:
+        InvalidArgument: Not a run of `fine_tune`, or an argument that is needed is missing.
+        RunError: The data or the weights are not those of the run, or a file is damaged.
+    """
+    run_dir = Path(run_dir).expanduser()
+    record = runs.read_config(run_dir)
+    if "transfer" not in record:
+        raise InvalidArgument(f"Not a run that fine-tunes. Received: {str(run_dir)!r}. Use kzoo.train.resume.")
+    state = checkpoint.finished_state(run_dir / runs.CHECKPOINT)
+    if state is not None:
+        return result_of(run_dir, State(**state))
+    with runs.lock(run_dir):
+        if train_data is None:
+            train_data, validation_data = load_data(record)
+        move(run_dir, strategy, devices)
+        return run(run_dir, None if model is None else _maker(model, weights), train_data, validation_data)
+
+
+def run(run_dir: Path, make: Callable[[tuple], Any] | None, train_data: Any, validation_data: Any = None) -> Result:
+    """Train both phases of what config.json in `run_dir` says, from where it stands; the caller holds the run's lock.
+
+    `make` gives the pretrained model for an image shape; without it the first phase must be over.
+    """
+    record = runs.read_config(run_dir)
+    _refuse_mixing(record["train"].augment)
+    train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
+    shape = train_data.image_shape
+    config = settle_fine_tuning(record["train"], train_data.name, len(train_data), shape)
+    runs.update_config(run_dir, train=runs.to_dict(config))
+    with data_errors():
+        setting = settle(run_dir, train_data, validation_data)
+        job = _Job(setting, TransferConfig(**record["transfer"]))
+        _train_head(job, make)
+        return _train_upper_stages(job)
+
+
+class _Job:
+    """What both phases need."""
+
+    def __init__(self, setting: Setting, transfer: TransferConfig):
+        self.dir, self.config, self.transfer = setting.run_dir, setting.config, transfer
+        self.setting = setting
+        self.how_to_resume = (
+            f"kzoo finetune --resume {self.dir}"
+            if "model" in setting.record
+            else f"kzoo.transfer.resume({str(self.dir)!r}, ...)"
+        )
+        self.train, self.validation = setting.train_data, setting.validation_data
+        self.train_digests = digests(self.train)
+        self.validation_digests = [] if self.validation is None else digests(self.validation)
+        if self.validation is None:
+            console.warn("without validation data nobody knows whether fine-tuning helps: the last model is kept")
+        else:
+            check_overlap(self.train, self.train_digests, self.validation, self.validation_digests)
+        self.folder = cache_folder()
+
+    def unfreeze(self, model):
+        """Leave to training what the second phase trains."""
+        freeze(model)
+        down_to = self.transfer.unfreeze or lowest_of_last_size(model)
+        return unfreeze(model, down_to, batch_norm=self.transfer.batch_norm)
+
+    def features(self, whole, cuts: list[str]) -> tuple[Features, Features | None] | None:
+        """Features of the images at the last of some cuts, each computed from those at the one before.
+
+        Returns:
+            Of the training and of the validation images; None where they do not fit on the disk.
+        """
+        views = 1 if self.config.augment == ("none",) else self.transfer.views
+        train: Any = self._at(whole, cuts, self.train, self.train_digests, self.config.augment, views)
+        if train is None or self.validation is None:
+            return None if train is None else (train, None)
+        validation = self._at(whole, cuts, self.validation, self.validation_digests, ("none",), 1)
+        return None if validation is None else (train, validation)
+
+    def _at(self, whole, cuts, images, pixels, policy, views) -> Features | None:
+        frozen = freeze(in_precision(whole, self.config.precision))
+        given = {"policy": augment.policy(policy), "views": views, "seed": self.config.seed, "folder": self.folder}
+        source = images
+        for number, cut in enumerate(cuts):
+            below, _ = split(frozen, cut)
+            key = key_of(below, pixels, policy, views, self.config.seed, *cuts[:number])
+            model = below if number == 0 else split(below, cuts[number - 1])[1]
+            source = features(source, model, key, **given)
+            if source is None:
+                return None
+        return source
+
+
+def _train_head(job: _Job, make) -> None:
+    """The first phase, unless it is over."""
+    if (job.dir / runs.CHECKPOINT).exists() or checkpoint.finished_state(job.dir / runs.HEAD / runs.CHECKPOINT):
+        return
+    if make is None:
+        raise InvalidArgument(
+            f"This run was stopped in its first phase. Received: {str(job.dir)!r}. Pass the same model and weights "
+            "again, or continue a run of the command line with kzoo finetune --resume."
+        )
+    warn_of_imbalance(job.train, job.config.class_weight)
+    whole = add_head(make(job.train.image_shape), len(job.train.class_names))
+    set_metadata(whole)
+    job.setting.check_model(whole)
+    _check_weights(job, whole)
+    config = head_config(job.config, job.transfer, len(job.train))
+    kept = {name: job.setting.record[name] for name in ("keep", "requested") if name in job.setting.record}
+    setting = settle(runs.new_head(job.dir, config, **kept), job.train, job.validation)
+    low, high = (find_cut(prepare(twin(whole))) for prepare in (job.unfreeze, freeze))
+    cuts = [high] if low in (None, high) else [low, high]
+    console.log(f"head: a new classifier of {len(job.train.class_names)} classes on {whole.name}, the rest frozen")
+    trainer = _trainer(job, setting, whole, freeze, cuts)
+    runs.forget_replaced(job.dir)
+    trainer.train()
+    trainer.finish(job.validation)
+
+
+def _train_upper_stages(job: _Job) -> Result:
+    """The second phase: from the first one's best model, and against it."""
+    head = job.dir / runs.HEAD
+    whole = load_model(head, "best")
+    cut = find_cut(job.unfreeze(twin(whole)))
+    trainer = _trainer(job, job.setting, whole, job.unfreeze, [cut] if cut else [], job.transfer.layer_decay)
+    trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
+    console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
+    trainer.start_from(head / runs.BEST)
+    trainer.train()
+    kept = "fine_tuned" if trainer.state.best_epoch else "head"
+    if kept == "head":
+        console.log("fine-tuning was no better than the new head alone on the validation data, which is kept")
+    trainer.finish(job.validation, kept=kept, head=runs.read_json(head / runs.METRICS))
+    return result_of(job.dir, trainer.state)
+
+
+def _trainer(job: _Job, setting: Setting, whole, prepare, cuts: list[str], layer_decay: float = 1.0) -> Trainer:
+    """The trainer of what of a float32 model is above the last cut, on features if they can be kept."""
+    data = job.features(whole, cuts) if cuts else None
+    with setting.scope():
+        trained = prepare(in_precision(whole, setting.config.precision))
+    factors = rate_factors(trained, layer_decay)
+    above, final = (one if data is None else split(one, cuts[-1])[1] for one in (trained, whole))
+    given: Any = {} if data is None else {"train_data": data[0], "validation_data": data[1]}
+    return setting.trainer(
+        above,
+        final,
+        rate_factors=[factors[id(weight)] for weight in above.trainable_variables] if layer_decay < 1 else (),
+        saved=whole,
+        how_to_resume=job.how_to_resume,
+        **given,
+    )
+
+
+def _check_weights(job: _Job, whole) -> None:
+    """Refuse pretrained weights that are not those which the run began with."""
+    last = whole.layers[-1]
+    digest = weights_digest(keras.Model(whole.inputs, last.input))
+    began_with = job.setting.record.get("pretrained", digest)
+    if digest != began_with:
+        raise RunError(
+            f"The pretrained weights are not what this run began with. Received: {digest}, recorded: {began_with}. "
+            "Pass the same model and weights, or start a new run."
+        )
+    runs.update_config(job.dir, pretrained=digest)
+
+
+def _maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
+    """What makes the pretrained model, in float32, for an image shape; what is wrong is found now, where it can be."""
+    if isinstance(model, keras.Model):
+        if weights is not None:
+            raise InvalidArgument(f"A keras.Model has its weights. Received: weights={weights!r}. Leave them out.")
+        return lambda _: twin(model)
+    if not isinstance(model, str):
+        raise InvalidArgument(f"model must be a name of kzoo.list_models() or a keras.Model. Received: {model!r}.")
+    check_name(model)
+    tags = [record.tag for record in list_weights(model)]
+    if weights is None:
+        raise unknown(f"weights of {model} to fine-tune", weights, tags, "Without: kzoo.train.fit trains from scratch.")
+    return pretrained(resolve(model, weights))
+
+
+def pretrained(chosen: Chosen, dropout: float | None = None) -> Callable[[tuple], Any]:
+    """What makes a model of the zoo with weights that are on this machine."""
+    top = chosen.record.include_top
+    arguments = {"dropout": dropout} if top else {}
+    return lambda shape: create_model(
+        chosen.record.model, weights=chosen, include_top=top, input_shape=shape, **arguments
+    )
+
+
+def _read(given: Any) -> Dataset:
+    """Data whose images can be read in any order."""
+    found = as_data(given, None)
+    if isinstance(found, Stream):
+        console.log(f"reading the tf.data.Dataset into memory: {by(found.image_shape)}")
+        import numpy as np
+
+        images, labels = zip(*found.dataset.as_numpy_iterator(), strict=True)
+        return Dataset.from_arrays(np.concatenate(images), np.concatenate(labels))
+    return found
+
+
+def _refuse_mixing(policies) -> None:
+    mixing = augment.policy([one for one in policies if one != "auto"])
+    if mixing is not None and mixing.mixes:
+        raise InvalidArgument(
+            "fine_tune computes frozen layers image by image, which augmentation that mixes images cannot do. "
+            f"Received: {augment.title(policies)}. Leave MixUp and CutMix out."
+        )

@@ -1,0 +1,85 @@
+"""Learning rates by stage: the lower a stage, the more general is what it has learned, and the less it is changed."""
+
+from kzoo.backend import keras
+from kzoo.models import _graph
+from kzoo.models.endpoints import stages
+
+
+def rate_factors(model, decay: float) -> dict[int, float]:
+    """What the learning rate of each weight is multiplied by (Howard & Ruder, 2018, section 3.2, with other rates).
+
+    The classifier has 1, what is right below it `decay`, and each stage `decay` times what the stage above has. Where
+    no stage of a paper is known of a model, all that is below the classifier has `decay`.
+
+    Args:
+        model: A classifier, frozen or not.
+        decay: Above 0, at most 1.
+
+    Returns:
+        The factor by the `id` of each of the model's weights: in models within models a path may come twice.
+
+    >>> import kzoo
+    >>> model = kzoo.create_model("resnet18")
+    >>> factors = rate_factors(model, 0.5)
+    >>> [factors[id(model.get_layer(layer).kernel)] for layer in ("predictions", "conv5_block2_2_conv", "conv1_conv")]
+    [1.0, 0.5, 0.03125]
+    """
+    levels = _levels(model)
+    top = max(levels.values(), default=0)
+    return {
+        id(weight): decay ** (top - levels[id(leaf)])
+        for leaf in model._flatten_layers(include_self=False)
+        if not leaf._layers
+        for weight in leaf.weights
+    }
+
+
+def lowest_of_last_size(model) -> str | None:
+    """The lowest stage whose feature map is as small as that of the last one; None where no stage is known.
+
+    >>> import kzoo
+    >>> lowest_of_last_size(kzoo.create_model("inception_v1")), lowest_of_last_size(kzoo.create_model("resnet18"))
+    ('inception_5a', 'conv5')
+    """
+    inner = _with_most_stages(model)
+    tensors = _graph.tensors_by_layer(inner)
+    sizes = {stage: tuple(tensors[layer].shape[1:3]) for stage, layer in stages(inner).items() if layer in tensors}
+    last = list(sizes.values())[-1:]
+    return next((stage for stage, size in sizes.items() if [size] == last), None)
+
+
+def _levels(model) -> dict[int, int]:
+    """How far from the input each leaf is, in stages."""
+    leaves = [leaf for leaf in model._flatten_layers(include_self=False) if not leaf._layers]
+    inner = _with_most_stages(model)
+    tensors = _graph.tensors_by_layer(inner)
+    levels, level = {}, 0
+    for layer in stages(inner).values():
+        if layer not in tensors:
+            continue
+        level += 1
+        for one in keras.Model(inner.inputs, tensors[layer]).layers:
+            for leaf in one._flatten_layers():
+                levels.setdefault(id(leaf), level)
+    below = _before(model, inner)
+    for leaf in leaves:  # what no stage needs is above all of them, or before the model that has them
+        levels.setdefault(id(leaf), 0 if id(leaf) in below else level + 1)
+    classifier = leaves[-1]
+    levels[id(classifier)] = (
+        level + 1 + any(levels[id(leaf)] == level + 1 and leaf.weights for leaf in leaves if leaf is not classifier)
+    )
+    return levels
+
+
+def _with_most_stages(model):
+    models = [model, *(one for one in model._flatten_layers(include_self=False) if isinstance(one, keras.Model))]
+    return max(models, key=lambda one: len(stages(one)))
+
+
+def _before(model, inner) -> set[int]:
+    """The leaves that a model within the model computes from."""
+    if inner is model:
+        return set()
+    flat = list(model._flatten_layers(include_self=False))
+    first = min(i for i, one in enumerate(flat) if one is inner)
+    return {id(one) for one in flat[:first]}
