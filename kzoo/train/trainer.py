@@ -29,6 +29,9 @@ from kzoo.train.strategy import give_each_replica_its_own_seeds, share_out
 # Steps are executed several at a time, so that Python does not slow down a small network; as many as take about this
 # long, so that progress, Ctrl-C and checkpoints are prompt. Where the borders lie does not change the numbers.
 SECONDS_PER_EXECUTION = 0.5
+# Epochs that follow each other faster are written together: an epoch of a small head on features is over in less time
+# than it takes to write a model.
+SECONDS_BETWEEN_SAVES = 5.0
 
 
 @dataclass
@@ -57,7 +60,18 @@ class Trainer:
     """One run in progress; `kzoo.train.loop.Setting.trainer` makes it."""
 
     def __init__(
-        self, run_dir, config, step, final, *, train_data, validation_data, how_to_resume, saved=None, callbacks=()
+        self,
+        run_dir,
+        config,
+        step,
+        final,
+        *,
+        train_data,
+        validation_data,
+        how_to_resume,
+        saved=None,
+        keeps_last=False,
+        callbacks=(),
     ):
         """Bring together what a run is made of.
 
@@ -70,6 +84,7 @@ class Trainer:
             validation_data: The same, or None.
             how_to_resume: A command, for who interrupts the run.
             saved: The model that is saved, if `final` is only a part of it, which shares its layers.
+            keeps_last: Whether the best epoch is the last, whatever the validation data says.
             callbacks: Of Keras.
         """
         self.dir: Path = run_dir
@@ -83,10 +98,14 @@ class Trainer:
         )
         self.train_data, self.validation_data = train_data, validation_data
         self.how_to_resume: str = how_to_resume
+        self.keeps_last = keeps_last or validation_data is None
         self.batches = batches_per_epoch(train_data, config.batch_size)
         self.steps = -(-self.batches // config.gradient_accumulation_steps)
         self.augment = augment.policy(config.augment)
         self.state = State()
+        # Of the epochs that are not written yet: the rows with their times, and the weights of the models.
+        self.unsaved_rows: list[tuple[dict, float]] = []
+        self.unsaved_models: dict[str, list] = {}
         self.saved_at = time.monotonic()
         self.steps_at_once = config.steps_per_execution or 1
         self.step.model.stop_training = False
@@ -124,7 +143,17 @@ class Trainer:
         return f"epoch {self.state.epoch + 1} of {self.config.epochs}, step {self.state.step} of {self.steps}"
 
     def save_checkpoint(self):
-        """Write the whole state."""
+        """Write the whole state, after the models and rows of the epochs that it counts as done.
+
+        What is missing before it is done again, what were missing after it would stay so.
+        """
+        for name, weights in self.unsaved_models.items():
+            self._save_model(name, weights)
+        if self.unsaved_rows:
+            runs.write_history(self.dir, self.state.history)
+        for row, wall_time in self.unsaved_rows:
+            runs.write_events(self.dir, row, wall_time)
+        self.unsaved_models, self.unsaved_rows = {}, []
         checkpoint.save(self.dir / runs.CHECKPOINT, self.step.variables, asdict(self.state))
         self.saved_at = time.monotonic()
 
@@ -140,12 +169,15 @@ class Trainer:
                 self.train_epoch(interrupted, advance)
                 self._end_epoch()
                 if interrupted.is_set() and state.epoch < config.epochs:
+                    self.save_checkpoint()
                     raise self._interruption()
+            if self.unsaved_rows:
+                self.save_checkpoint()
             self._call_back("on_train_end")
             if self.callbacks.callbacks:  # one of which may have put other weights back
-                self._save_model(runs.LAST)
+                self._save_model(runs.LAST, self.step.judged.get_weights())
                 if self.validation_data is None:
-                    self._save_model(runs.BEST)
+                    self._save_model(runs.BEST, self.step.judged.get_weights())
 
     def train_epoch(self, interrupted, advance):
         """Train to the end of the current epoch; `interrupted` is an event, `advance` tells of progress."""
@@ -224,7 +256,7 @@ class Trainer:
     def _stop_diverged(self, what, step, rate):
         """Go back to the newest checkpoint, whose weights are finite, and stop."""
         good = State(**checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables))
-        self._save_model(runs.LAST)
+        self._save_model(runs.LAST, self.step.judged.get_weights())
         raise TrainingDiverged(
             f"{what} at step {step + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
             + (
@@ -242,7 +274,7 @@ class Trainer:
             self._stop_diverged("The weights became NaN or infinite", last, self._learning_rate(last))
 
     def _end_epoch(self):
-        """Validate, then write models, checkpoint and history; killed in between, all of it is done again."""
+        """Validate, then write models, history and checkpoint; killed in between, all of it is done again."""
         self._check_weights()
         state = self.state
         row = {"epoch": state.epoch + 1, "learning_rate": state.learning_rate, **self._running_means()}
@@ -260,13 +292,12 @@ class Trainer:
         self._call_back("on_epoch_end", state.epoch, {name: row[name] for name in row if name != "epoch"})
         state.history.append(row)
         state.epoch, state.step, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
+        self.unsaved_rows.append((row, time.time()))
+        self.unsaved_models[runs.LAST] = self.step.judged.get_weights()
         if self._judge(row):
-            self._save_model(runs.BEST)
-        self._save_model(runs.LAST)
-        runs.write_history(self.dir, state.history)
-        runs.write_events(self.dir, row, time.time())
-        # Last: what is missing before it is done again, what were missing after it would stay so.
-        self.save_checkpoint()
+            self.unsaved_models[runs.BEST] = self.unsaved_models[runs.LAST]
+        if time.monotonic() - self.saved_at >= min(SECONDS_BETWEEN_SAVES, self.config.checkpoint_seconds):
+            self.save_checkpoint()
         shown = [f"{key} {row[key]:.4f}" for key in ("loss", "accuracy", "val_loss", "val_accuracy") if key in row]
         speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s"
         console.log(f"epoch {row['epoch']}/{self.config.epochs}  {'  '.join(shown)}  {speed}")
@@ -293,7 +324,7 @@ class Trainer:
     def _judge(self, row) -> bool:
         """Whether this epoch is the best so far: by validation accuracy, then by validation loss."""
         state, config = self.state, self.config
-        score = [row["val_accuracy"], -row["val_loss"]] if "val_loss" in row else [float(row["epoch"]), 0.0]
+        score = [float(row["epoch"]), 0.0] if self.keeps_last else [row["val_accuracy"], -row["val_loss"]]
         improved = state.best is None or score > state.best
         if improved:
             state.best, state.best_epoch, state.stale, state.plateau_stale = score, row["epoch"], 0, 0
@@ -342,8 +373,8 @@ class Trainer:
     def _batches(self, dataset, **order) -> Iterator:
         return share_out(dataset.batches(self.config.batch_size, **order), self.step.strategy)
 
-    def _save_model(self, name):
-        self.final.set_weights(self.step.judged.get_weights())
+    def _save_model(self, name, weights):
+        self.final.set_weights(weights)
         save_model(self.saved, self.dir / name)
 
     def _interruption(self):

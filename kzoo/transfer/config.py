@@ -111,4 +111,6 @@ def head_config(config: TrainConfig, transfer: TransferConfig, images: int) -> T
         learning_rate=rate,
         steps_per_execution=config.steps_per_execution,
         checkpoint_seconds=config.checkpoint_seconds,
+        weight_decay=own.decay,
+        warmup_epochs=own.warmup,
     )

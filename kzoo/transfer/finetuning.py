@@ -224,7 +224,8 @@ def _train_head(job: _Job, make) -> None:
     low, high = (find_cut(prepare(twin(whole))) for prepare in (job.unfreeze, freeze))
     cuts = [high] if low in (None, high) else [low, high]
     console.log(f"head: a new classifier of {len(job.train.class_names)} classes on {whole.name}, the rest frozen")
-    trainer = _trainer(job, setting, whole, freeze, cuts)
+    # The last epoch's, at the end of the schedule: by some dozens of images an early epoch can seem better by luck.
+    trainer = _trainer(job, setting, whole, freeze, cuts, keeps_last=True)
     runs.forget_replaced(job.dir)
     trainer.train()
     trainer.finish(job.validation)
@@ -235,7 +236,8 @@ def _train_upper_stages(job: _Job) -> Result:
     head = job.dir / runs.HEAD
     whole = load_model(head, "best")
     cut = find_cut(job.unfreeze(twin(whole)))
-    trainer = _trainer(job, job.setting, whole, job.unfreeze, [cut] if cut else [], job.transfer.layer_decay)
+    cuts = [] if cut is None else [cut]
+    trainer = _trainer(job, job.setting, whole, job.unfreeze, cuts, layer_decay=job.transfer.layer_decay)
     trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
     console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
     trainer.start_from(head / runs.BEST)
@@ -247,9 +249,12 @@ def _train_upper_stages(job: _Job) -> Result:
     return result_of(job.dir, trainer.state)
 
 
-def _trainer(job: _Job, setting: Setting, whole, prepare, cuts: list[str], layer_decay: float = 1.0) -> Trainer:
+def _trainer(
+    job: _Job, setting: Setting, whole, prepare, cuts: list[str], *, layer_decay: float = 1.0, keeps_last=False
+) -> Trainer:
     """The trainer of what of a float32 model is above the last cut, on features if they can be kept."""
     data = job.features(whole, cuts) if cuts else None
+    keras.utils.set_random_seed(job.config.seed)  # what was drawn before depends on what had to be computed
     with setting.scope():
         trained = prepare(in_precision(whole, setting.config.precision))
     factors = rate_factors(trained, layer_decay)
@@ -261,6 +266,7 @@ def _trainer(job: _Job, setting: Setting, whole, prepare, cuts: list[str], layer
         rate_factors=[factors[id(weight)] for weight in above.trainable_variables] if layer_decay < 1 else (),
         saved=whole,
         how_to_resume=job.how_to_resume,
+        keeps_last=keeps_last,
         **given,
     )
 

@@ -133,7 +133,7 @@ def test_the_rate_that_a_callback_set_survives_an_interruption(digits, tmp_path)
                 raise KeyboardInterrupt
             self.model.optimizer.learning_rate = 0.003
 
-    config = TrainConfig(**CONFIG, epochs=2)
+    config = TrainConfig(**{**CONFIG, "checkpoint_seconds": 0}, epochs=2)
     with pytest.raises(KeyboardInterrupt):
         fit(build, *digits, config=config, run_dir=tmp_path / "run", callbacks=[Interrupt()])
     result = resume(tmp_path / "run")
