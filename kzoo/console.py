@@ -8,9 +8,14 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 logger = logging.getLogger("kzoo")
+
+# The bars on the terminal now: work within work adds its own to them.
+_shown = None
+# Spent on work that was shown by itself; of the work that it is within it is no measure.
+_seconds_within = 0.0
 
 # In a pipe progress is plain lines, at most one in this many seconds.
 SECONDS_BETWEEN_LINES = 10.0
@@ -76,7 +81,7 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
     elif sys.stderr.isatty():
         yield from _bar(description, total)
     else:
-        yield _lines(description, total)
+        yield from _lines(description, total)
 
 
 def _bar(description: str, total: int) -> Iterator[Callable[..., None]]:
@@ -90,14 +95,21 @@ def _bar(description: str, total: int) -> Iterator[Callable[..., None]]:
         TextColumn("[cyan]{task.fields[detail]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total, detail="")
-        yield lambda units, detail="": bar.update(task, advance=units, detail=detail)
+    global _shown
+    outer = _shown
+    with nullcontext(outer) if outer else Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, _shown = bar.add_task(description, total=total, detail=""), bar
+        try:
+            yield lambda units, detail="": bar.update(task, advance=units, detail=detail)
+        finally:
+            bar.remove_task(task)
+            _shown = outer
 
 
-def _lines(description: str, total: int) -> Callable[..., None]:
+def _lines(description: str, total: int) -> Iterator[Callable[..., None]]:
+    global _seconds_within
     start = last = time.monotonic()
-    done = 0
+    done, before = 0, _seconds_within
 
     def advance(units: int, detail: str = "") -> None:
         nonlocal last, done
@@ -105,7 +117,11 @@ def _lines(description: str, total: int) -> Callable[..., None]:
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES and done < total:
             last = now
-            left = (now - start) / done * (total - done) if done else 0.0
+            spent = now - start - (_seconds_within - before)
+            left = spent / done * (total - done) if done else 0.0
             logger.info(f"{description} {done}/{total} {detail + ' ' if detail else ''}({duration(left)} left)")
 
-    return advance
+    try:
+        yield advance
+    finally:
+        _seconds_within = before + time.monotonic() - start

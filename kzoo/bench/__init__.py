@@ -9,13 +9,16 @@ from kzoo.bench.models import (
     measure_precisions,
     measure_speeds,
 )
+from kzoo.bench.transfer import draw, measure_transfer
 
 __all__ = [
     "Contender",
     "Work",
+    "draw",
     "footprint",
     "measure",
     "measure_augmentation",
     "measure_precisions",
     "measure_speeds",
+    "measure_transfer",
 ]

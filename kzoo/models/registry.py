@@ -52,6 +52,9 @@ DEFAULTS = {
     "*": ((224, 224, 3), 1000),
 }
 
+# Which models take images of one size only: their classifier reads every place of the feature map by itself.
+OF_ONE_SIZE = ("mnist_net", "vgg*")
+
 
 def defaults(name: str) -> tuple[tuple[int, int, int], int]:
     """The default input shape and number of classes of a model.
@@ -61,6 +64,15 @@ def defaults(name: str) -> tuple[tuple[int, int, int], int]:
     """
     check_name(name)
     return next(values for pattern, values in DEFAULTS.items() if fnmatch.fnmatchcase(name, pattern))
+
+
+def takes_any_size(name: str) -> bool:
+    """Whether the weights of a model, its classifier included, fit images of any size.
+
+    >>> takes_any_size("resnet18"), takes_any_size("vgg16")
+    (True, False)
+    """
+    return not any(fnmatch.fnmatchcase(name, pattern) for pattern in OF_ONE_SIZE)
 
 
 def check_name(name: str) -> None:

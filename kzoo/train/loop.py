@@ -236,8 +236,10 @@ class Setting:
     """The content of config.json as the run was found."""
     config: TrainConfig
     strategy: Any
-    train_data: data.Dataset | Stream
-    validation_data: data.Dataset | Stream | None
+    train_data: Any
+    """A Dataset or a Stream."""
+    validation_data: Any
+    """The same, or None."""
 
     @contextmanager
     def scope(self) -> Iterator[None]:

@@ -22,7 +22,6 @@ import numpy as np
 from kzoo import augment, console
 from kzoo.backend import compiled, keras
 from kzoo.data import Dataset
-from kzoo.errors import DataError
 from kzoo.files import is_temporary, locked, put_in_place
 from kzoo.weights.places import home
 
@@ -33,24 +32,120 @@ LARGEST_SHARE = 0.5
 BATCH_SIZE = 32
 
 
+class Views:
+    """What a model makes of each view of some images, `[N, ...]`: from disk, or computed when first asked for."""
+
+    def __init__(self, source: Dataset, model, key: str, *, policy: Any, count: int, seed: int, folder: Path):
+        """Say what to compute.
+
+        Args:
+            source: Images, or features.
+            model: What makes features of its batches.
+            key: Of `key_of`.
+            policy: What `kzoo.augment.policy` gives, for images.
+            count: How many views there are of each image.
+            seed: As for `Dataset.batches`: view i is what epoch i of a run with this seed would see.
+            folder: Of `cache_folder`.
+        """
+        self.source, self.policy, self.count, self.seed = source, policy, count, seed
+        self.place = folder / key
+        self.dtype = np.dtype(getattr(ml_dtypes, model.output.dtype, model.output.dtype))
+        self.shape = (len(source), *model.output.shape[1:])
+        self._compute = compiled(lambda batch: model(batch, training=False))
+        self._found: dict[int, np.ndarray] = {}
+
+    @property
+    def size(self) -> int:
+        """The bytes of all views."""
+        return self.count * int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __getitem__(self, view: int) -> np.ndarray:
+        if view not in self._found:
+            with locked(_lock(self.place), wait=True):
+                array = self._read(view)
+                while array is None:
+                    self._write(view)
+                    array = self._read(view)
+                self._found[view] = array
+        return self._found[view]
+
+    def _write(self, view: int) -> None:
+        """Compute one view into a file whose name has the hash of its content."""
+        self.place.mkdir(exist_ok=True)
+        for path in self.place.glob(".*"):
+            if is_temporary(path):  # of a process that was killed
+                path.unlink()
+        digest, rows = hashlib.blake2b(digest_size=16), 0
+        temporary = self.place / f".{view:04d}.{os.getpid()}.tmp.npy"
+        what = f"frozen layers, view {view + 1} of {self.count}"
+        try:
+            with open(temporary, "wb") as file, console.progress(what, self.shape[0]) as advance:
+                header = {"descr": self._stored.str, "fortran_order": False, "shape": self.shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for batch, _ in self._batches(view):
+                    content = np.ascontiguousarray(self._compute(batch).numpy()).tobytes()
+                    file.write(content)
+                    digest.update(content)
+                    rows += len(batch)
+                    advance(len(batch))
+            put_in_place(temporary, self.place / f"{view:04d}-{digest.hexdigest()}.npy")
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _batches(self, view: int):
+        if isinstance(self.source, Features):
+            return self.source.of_view(view).batches(BATCH_SIZE)
+        return self.source.batches(BATCH_SIZE, seed=self.seed, epoch=view, augment=self.policy)
+
+    def _read(self, view: int) -> np.ndarray | None:
+        """One view from disk, if it is there and is what was written."""
+        for path in self.place.glob(f"{view:04d}-*.npy"):
+            try:
+                stored = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError):
+                stored = None
+            if stored is not None and stored.shape == self.shape and stored.dtype == self._stored:
+                digest = hashlib.blake2b(digest_size=16)
+                for start in range(0, len(stored), BATCH_SIZE):
+                    digest.update(stored[start : start + BATCH_SIZE].tobytes())
+                if path.stem.partition("-")[2] == digest.hexdigest():
+                    return stored.view(self.dtype)
+            console.warn(f"damaged features are computed again: {path}")
+            path.unlink()
+        return None
+
+    @property
+    def _stored(self) -> np.dtype:
+        """NumPy's files do not know bfloat16: its bits are kept."""
+        return np.dtype(np.uint16) if self.dtype.name == "bfloat16" else self.dtype
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Features(Dataset):
     """A dataset of what a model makes of images, in several views of each image that epochs take in turn.
 
     Attributes:
-        key: The hash of all that it depends on.
-        views: For each view the features of all images, `[N, ...]`, of the model's dtype.
+        views: Of all images.
+        epochs_per_view: A further view is taken in after so many epochs, so that the first ones need not wait for all
+            to be computed; 0 takes all in turn from the start.
     """
 
-    key: str = field(kw_only=True)
-    views: tuple[np.ndarray, ...] = field(kw_only=True)
+    views: Views = field(kw_only=True)
+    epochs_per_view: int = field(default=0, kw_only=True)
+
+    def of_view(self, view: int) -> Dataset:
+        """The features of one view."""
+        rows_of = self.views[view]
+        return Dataset(**{**_as_dataset(self), "_fetch": lambda rows: rows_of[rows]})
+
+    def view_of(self, epoch: int) -> int:
+        """The view that an epoch takes."""
+        taken_in = 1 + epoch // self.epochs_per_view if self.epochs_per_view else self.views.count
+        return epoch % min(taken_in, self.views.count)
 
     def batches(self, batch_size: int, *, epoch: int = 0, augment: Any = None, **order) -> Any:
         """As `Dataset.batches`; `augment` has been done."""
-        view = self.views[epoch % len(self.views)]
-        return Dataset(**{**_as_dataset(self), "_fetch": lambda rows: view[rows]}).batches(
-            batch_size, epoch=epoch, **order
-        )
+        return self.of_view(self.view_of(epoch)).batches(batch_size, epoch=epoch, **order)
 
 
 def digests(images: Dataset) -> list[bytes]:
@@ -99,46 +194,21 @@ def weights_digest(model) -> str:
     return digest.hexdigest()
 
 
-def features(source: Dataset, model, key: str, *, policy: Any, views: int, seed: int, folder: Path) -> Features | None:
-    """The features of a dataset's images, from disk or computed now.
-
-    Args:
-        source: Images, or features.
-        model: What makes features of its batches.
-        key: Of `key_of`.
-        policy: What `kzoo.augment.policy` gives, for images.
-        views: How many of each image.
-        seed: As for `Dataset.batches`: view i is what epoch i of a run with this seed would see.
-        folder: Of `cache_folder`.
-
-    Returns:
-        The features, or None where the disk has too little space for them.
-    """
-    dtype = np.dtype(getattr(ml_dtypes, model.output.dtype, model.output.dtype))
-    shape = (len(source), *model.output.shape[1:])
-    if not _fits(views * int(np.prod(shape)) * dtype.itemsize, folder):
+def features(views: Views, *, epochs_per_view: int = 0) -> Features | None:
+    """The dataset of some views, or None where the disk has too little space for them."""
+    folder = views.place.parent
+    if views.size > min(LARGEST, LARGEST_SHARE * shutil.disk_usage(folder).free):
         return None
-    place = folder / key
-    compute = compiled(lambda batch: model(batch, training=False))
-    with locked(_lock(place), wait=True), console.progress("frozen layers", views * len(source)) as advance:
-        place.mkdir(exist_ok=True)
-        for path in place.glob(".*"):
-            if is_temporary(path):  # of a process that was killed
-                path.unlink()
-        found = []
-        for view in range(views):
-            array = _read(place, view, shape, dtype)
-            if array is None:
-                batches = source.batches(BATCH_SIZE, seed=seed, epoch=view, augment=policy)
-                _write(place, view, shape, dtype, (compute(batch) for batch, _ in batches), advance)
-                array = _read(place, view, shape, dtype)
-            else:
-                advance(len(source))
-            found.append(array)
-        os.utime(place)
-    _forget_oldest(folder, keep=place)
-    values = _as_dataset(source) | {"image_shape": shape[1:], "dtype": dtype.name, "_pixels": None}
-    return Features(**{**values, "_fetch": lambda rows: found[0][rows]}, key=key, views=tuple(found))
+    views.place.mkdir(exist_ok=True)
+    os.utime(views.place)
+    _forget_oldest(folder, keep=views.place, room=LARGEST - views.size)
+    values = _as_dataset(views.source) | {
+        "image_shape": views.shape[1:],
+        "dtype": views.dtype.name,
+        "_fetch": lambda rows: views[0][rows],
+        "_pixels": None,
+    }
+    return Features(**values, views=views, epochs_per_view=epochs_per_view)
 
 
 def cache_folder() -> Path:
@@ -157,61 +227,13 @@ def _lock(place: Path) -> Path:
     return place.with_name(f".{place.name}.lock")
 
 
-def _fits(needed: int, folder: Path) -> bool:
-    return needed <= min(LARGEST, LARGEST_SHARE * shutil.disk_usage(folder).free)
-
-
-def _write(place: Path, view: int, shape, dtype, batches, advance) -> None:
-    """Compute one view into a file whose name has the hash of its content."""
-    digest, rows = hashlib.blake2b(digest_size=16), 0
-    temporary = place / f".{view:04d}.{os.getpid()}.tmp.npy"
-    try:
-        with open(temporary, "wb") as file:
-            header = {"descr": _stored(dtype).str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for batch in batches:
-                content = np.ascontiguousarray(batch.numpy()).tobytes()
-                file.write(content)
-                digest.update(content)
-                rows += len(batch)
-                advance(len(batch))
-        if rows != shape[0]:
-            raise DataError(f"The images changed while they were read. Received: {rows} of {shape[0]} images.")
-        put_in_place(temporary, place / f"{view:04d}-{digest.hexdigest()}.npy")
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _read(place: Path, view: int, shape, dtype) -> np.ndarray | None:
-    """One view from disk, if it is there and is what was written."""
-    for path in place.glob(f"{view:04d}-*.npy"):
-        try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            stored = None
-        if stored is not None and stored.shape == shape and stored.dtype == _stored(dtype):
-            digest = hashlib.blake2b(digest_size=16)
-            for start in range(0, len(stored), BATCH_SIZE):
-                digest.update(stored[start : start + BATCH_SIZE].tobytes())
-            if path.stem.partition("-")[2] == digest.hexdigest():
-                return stored.view(dtype)
-        console.warn(f"damaged features are computed again: {path}")
-        path.unlink()
-    return None
-
-
-def _stored(dtype) -> np.dtype:
-    """NumPy's files do not know bfloat16: its bits are kept."""
-    return np.dtype(np.uint16) if dtype.name == "bfloat16" else dtype
-
-
-def _forget_oldest(folder: Path, keep: Path) -> None:
-    """Delete what was not used for longest, beyond `LARGEST` bytes in all; what is being written is left alone."""
+def _forget_oldest(folder: Path, keep: Path, room: int) -> None:
+    """Delete what was not used for longest, beyond `room` bytes; what is being written is left alone."""
     places = sorted((one for one in folder.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
     sizes = {place: sum(path.stat().st_size for path in place.iterdir()) for place in places}
     total = sum(sizes.values())
     for place in places:
-        if total <= LARGEST:
+        if total <= room:
             break
         if place == keep:
             continue

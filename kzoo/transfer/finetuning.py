@@ -8,7 +8,7 @@ In each phase what lies below the lowest trained layer gives the same in every e
 (`kzoo.transfer.features`), and the rest is trained on that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,15 @@ from kzoo.train.trainer import State, Trainer
 from kzoo.transfer.checks import check_overlap, warn_of_imbalance
 from kzoo.transfer.config import TransferConfig, head_config, settle_fine_tuning, to_dict
 from kzoo.transfer.cutting import find_cut, split
-from kzoo.transfer.features import Features, cache_folder, digests, features, key_of, weights_digest
+from kzoo.transfer.features import Features, Views, cache_folder, digests, features, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.surgery import add_head
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import Chosen, resolve
+
+# In the first phase, whose epochs take no time, each further view is computed after so many.
+EPOCHS_PER_VIEW = 4
 
 
 def fine_tune(
@@ -48,6 +51,7 @@ def fine_tune(
     transfer: TransferConfig | None = None,
     run_dir: str | Path | None = None,
     overwrite: bool = False,
+    callbacks: Sequence[Any] = (),
 ) -> Result:
     """Fine-tune a pretrained model on other classes.
 
@@ -69,6 +73,7 @@ def fine_tune(
         transfer: What else there is to choose.
         run_dir: An empty or new folder for all that `kzoo.train.fit` writes, and the first phase's run in `head`.
         overwrite: Whether a run that is in `run_dir` may be deleted.
+        callbacks: As for `kzoo.train.fit`, in both phases; their `model` is the part that is trained.
 
     Returns:
         A Result of the second phase: `history` is its history; `metrics` has "kept": "head" or "fine_tuned", and under
@@ -90,7 +95,7 @@ def fine_tune(
     """
     make = _maker(model, weights)
     with new_run(run_dir, config, overwrite=overwrite, transfer=to_dict(transfer or TransferConfig())) as folder:
-        result = run(folder, make, train_data, validation_data)
+        result = run(folder, make, train_data, validation_data, callbacks)
     return replace(result, run_dir=None if run_dir is None else folder)
 
 
@@ -103,6 +108,7 @@ def resume(
     validation_data: Any = None,
     strategy: Strategy | None = None,
     devices: str | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Result:
     """Continue a run of `fine_tune` to its end; on a CPU, to the same bits as if it had never stopped.
 
@@ -114,6 +120,7 @@ def resume(
         validation_data: Likewise.
         strategy: As for `kzoo.train.resume`.
         devices: Likewise.
+        callbacks: As for `fine_tune`; what state they have is not in the run directory.
 
     Raises:
         InvalidArgument: Not a run of `fine_tune`, or an argument that is needed is missing.
@@ -130,10 +137,17 @@ def resume(
         if train_data is None:
             train_data, validation_data = load_data(record)
         move(run_dir, strategy, devices)
-        return run(run_dir, None if model is None else _maker(model, weights), train_data, validation_data)
+        make = None if model is None else _maker(model, weights)
+        return run(run_dir, make, train_data, validation_data, callbacks)
 
 
-def run(run_dir: Path, make: Callable[[tuple], Any] | None, train_data: Any, validation_data: Any = None) -> Result:
+def run(
+    run_dir: Path,
+    make: Callable[[tuple], Any] | None,
+    train_data: Any,
+    validation_data: Any = None,
+    callbacks: Sequence[Any] = (),
+) -> Result:
     """Train both phases of what config.json in `run_dir` says, from where it stands; the caller holds the run's lock.
 
     `make` gives the pretrained model for an image shape; without it the first phase must be over.
@@ -146,7 +160,7 @@ def run(run_dir: Path, make: Callable[[tuple], Any] | None, train_data: Any, val
     runs.update_config(run_dir, train=runs.to_dict(config))
     with data_errors():
         setting = settle(run_dir, train_data, validation_data)
-        job = _Job(setting, TransferConfig(**record["transfer"]))
+        job = _Job(setting, TransferConfig(**record["transfer"]), callbacks)
         _train_head(job, make)
         return _train_upper_stages(job)
 
@@ -154,15 +168,17 @@ def run(run_dir: Path, make: Callable[[tuple], Any] | None, train_data: Any, val
 class _Job:
     """What both phases need."""
 
-    def __init__(self, setting: Setting, transfer: TransferConfig):
+    def __init__(self, setting: Setting, transfer: TransferConfig, callbacks: Sequence[Any]):
         self.dir, self.config, self.transfer = setting.run_dir, setting.config, transfer
+        self.callbacks = callbacks
         self.setting = setting
         self.how_to_resume = (
             f"kzoo finetune --resume {self.dir}"
             if "model" in setting.record
             else f"kzoo.transfer.resume({str(self.dir)!r}, ...)"
         )
-        self.train, self.validation = setting.train_data, setting.validation_data
+        self.train: Any = setting.train_data  # Datasets, never Streams
+        self.validation: Any = setting.validation_data
         self.train_digests = digests(self.train)
         self.validation_digests = [] if self.validation is None else digests(self.validation)
         if self.validation is None:
@@ -177,31 +193,30 @@ class _Job:
         down_to = self.transfer.unfreeze or lowest_of_last_size(model)
         return unfreeze(model, down_to, batch_norm=self.transfer.batch_norm)
 
-    def features(self, whole, cuts: list[str]) -> tuple[Features, Features | None] | None:
-        """Features of the images at the last of some cuts, each computed from those at the one before.
+    def features(self, frozen, cuts: list[str], epochs_per_view: int) -> tuple[Features, Features | None] | None:
+        """Features of the images at the last of some cuts of a frozen model, computed from those at the one before.
 
         Returns:
             Of the training and of the validation images; None where they do not fit on the disk.
         """
         views = 1 if self.config.augment == ("none",) else self.transfer.views
-        train: Any = self._at(whole, cuts, self.train, self.train_digests, self.config.augment, views)
-        if train is None or self.validation is None:
-            return None if train is None else (train, None)
-        validation = self._at(whole, cuts, self.validation, self.validation_digests, ("none",), 1)
-        return None if validation is None else (train, validation)
-
-    def _at(self, whole, cuts, images, pixels, policy, views) -> Features | None:
-        frozen = freeze(in_precision(whole, self.config.precision))
-        given = {"policy": augment.policy(policy), "views": views, "seed": self.config.seed, "folder": self.folder}
-        source = images
+        train, validation = self.train, self.validation
         for number, cut in enumerate(cuts):
             below, _ = split(frozen, cut)
-            key = key_of(below, pixels, policy, views, self.config.seed, *cuts[:number])
-            model = below if number == 0 else split(below, cuts[number - 1])[1]
-            source = features(source, model, key, **given)
-            if source is None:
+            model = split(below, cuts[number - 1])[1] if number else below
+            via = cuts[:number]
+            train = self._at(train, below, model, self.train_digests, self.config.augment, views, via, epochs_per_view)
+            if validation is not None:
+                validation = self._at(validation, below, model, self.validation_digests, ("none",), 1, via)
+            if train is None or (validation is None and self.validation is not None):
                 return None
-        return source
+        return train, validation
+
+    def _at(self, source, below, model, pixels, policy, views, via, epochs_per_view=0) -> Features | None:
+        seed = self.config.seed
+        key = key_of(below, pixels, policy, views, seed, *via)
+        given: Any = {"policy": augment.policy(policy), "count": views, "seed": seed, "folder": self.folder}
+        return features(Views(source, model, key, **given), epochs_per_view=epochs_per_view)
 
 
 def _train_head(job: _Job, make) -> None:
@@ -221,11 +236,13 @@ def _train_head(job: _Job, make) -> None:
     config = head_config(job.config, job.transfer, len(job.train))
     kept = {name: job.setting.record[name] for name in ("keep", "requested") if name in job.setting.record}
     setting = settle(runs.new_head(job.dir, config, **kept), job.train, job.validation)
-    low, high = (find_cut(prepare(twin(whole))) for prepare in (job.unfreeze, freeze))
-    cuts = [high] if low in (None, high) else [low, high]
+    frozen = in_precision(whole, job.config.precision)
+    low, high = (find_cut(prepare(frozen)) for prepare in (job.unfreeze, freeze))
+    cuts = list(dict.fromkeys(cut for cut in (low, high) if cut))
     console.log(f"head: a new classifier of {len(job.train.class_names)} classes on {whole.name}, the rest frozen")
     # The last epoch's, at the end of the schedule: by some dozens of images an early epoch can seem better by luck.
-    trainer = _trainer(job, setting, whole, freeze, cuts, keeps_last=True)
+    data = job.features(frozen, cuts, EPOCHS_PER_VIEW) if cuts else None
+    trainer = _trainer(job, setting, whole, freeze, high, data, keeps_last=True)
     runs.forget_replaced(job.dir)
     trainer.train()
     trainer.finish(job.validation)
@@ -235,9 +252,10 @@ def _train_upper_stages(job: _Job) -> Result:
     """The second phase: from the first one's best model, and against it."""
     head = job.dir / runs.HEAD
     whole = load_model(head, "best")
-    cut = find_cut(job.unfreeze(twin(whole)))
-    cuts = [] if cut is None else [cut]
-    trainer = _trainer(job, job.setting, whole, job.unfreeze, cuts, layer_decay=job.transfer.layer_decay)
+    frozen = job.unfreeze(in_precision(whole, job.config.precision))
+    cut = find_cut(frozen)
+    data = None if cut is None else job.features(freeze(frozen), [cut], 0)
+    trainer = _trainer(job, job.setting, whole, job.unfreeze, cut, data, layer_decay=job.transfer.layer_decay)
     trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
     console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
     trainer.start_from(head / runs.BEST)
@@ -250,16 +268,17 @@ def _train_upper_stages(job: _Job) -> Result:
 
 
 def _trainer(
-    job: _Job, setting: Setting, whole, prepare, cuts: list[str], *, layer_decay: float = 1.0, keeps_last=False
+    job: _Job, setting: Setting, whole, prepare, cut: str | None, data, *, layer_decay: float = 1.0, keeps_last=False
 ) -> Trainer:
-    """The trainer of what of a float32 model is above the last cut, on features if they can be kept."""
-    data = job.features(whole, cuts) if cuts else None
+    """The trainer of what of a float32 model is above the cut, on features, or of all of it, where there are none."""
     keras.utils.set_random_seed(job.config.seed)  # what was drawn before depends on what had to be computed
     with setting.scope():
         trained = prepare(in_precision(whole, setting.config.precision))
     factors = rate_factors(trained, layer_decay)
-    above, final = (one if data is None else split(one, cuts[-1])[1] for one in (trained, whole))
-    given: Any = {} if data is None else {"train_data": data[0], "validation_data": data[1]}
+    above, final, given = trained, whole, {}
+    if cut is not None and data is not None:
+        (_, above), (_, final) = split(trained, cut), split(whole, cut)
+        given = {"train_data": data[0], "validation_data": data[1]}
     return setting.trainer(
         above,
         final,
@@ -267,6 +286,7 @@ def _trainer(
         saved=whole,
         how_to_resume=job.how_to_resume,
         keeps_last=keeps_last,
+        callbacks=job.callbacks,
         **given,
     )
 
@@ -302,7 +322,7 @@ def _maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
 def pretrained(chosen: Chosen, dropout: float | None = None) -> Callable[[tuple], Any]:
     """What makes a model of the zoo with weights that are on this machine."""
     top = chosen.record.include_top
-    arguments = {"dropout": dropout} if top else {}
+    arguments: Any = {"dropout": dropout} if top else {}
     return lambda shape: create_model(
         chosen.record.model, weights=chosen, include_top=top, input_shape=shape, **arguments
     )
