@@ -4,11 +4,12 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from kzoo.cli import _model, finetune
+from kzoo.cli import _model
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name
 from kzoo.text import by, megabytes
+from kzoo.transfer.loading import images_for
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
@@ -146,8 +147,8 @@ def _transfer(model, dataset, weights, accuracy, plot, rounds, json) -> None:
     from kzoo.bench import draw, measure_transfer
     from kzoo.data.loading import load_splits
 
-    how = finetune.load_arguments(model, chosen, dataset)
-    result = measure_transfer(chosen, *load_splits(["train", "validation"], **how), accuracy=accuracy, rounds=rounds)
+    images = load_splits(["train", "validation"], dataset, **images_for(model, chosen))
+    result = measure_transfer(chosen, *images, accuracy=accuracy, rounds=rounds)
     if plot is not None:
         draw(result, plot)
     if json:

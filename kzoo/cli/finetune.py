@@ -12,11 +12,11 @@ from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.cli.train import default_run_dir
 from kzoo.errors import InvalidArgument
-from kzoo.models.registry import takes_any_size
 from kzoo.text import by
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig
 from kzoo.transfer.config import TransferConfig
+from kzoo.transfer.loading import images_for
 
 
 def command(
@@ -78,7 +78,7 @@ def command(
         directory = Path(run_dir or default_run_dir(Path(model).name, dataset)).expanduser()
         record = {
             "model": _source(model, weights, like, dropout),
-            "data": {"load": load_arguments(model, chosen, dataset, data, size, channels)},
+            "data": {"load": _load_arguments(model, chosen, dataset, data, size, channels)},
             "transfer": transfer,
         }
         metrics = _begin(directory, config, overwrite, record)
@@ -100,46 +100,33 @@ def _source(model: str, weights: str | None, like: str | None, dropout: float | 
     return {"name": model, "weights": str(path.resolve()) if is_path else weights, "like": like, "arguments": arguments}
 
 
-def load_arguments(
-    model: str,
-    chosen,
-    dataset: str,
-    data: DataOptions = DataOptions(),
-    size=None,
-    channels: int | None = None,  # noqa: B008
-) -> dict:
-    """What config.json says of the data: how to load it, scaled as the weights were trained."""
+def _load_arguments(model: str, chosen, dataset: str, data: DataOptions, size, channels: int | None) -> dict:
+    """What config.json says of the data: how to load it."""
     from kzoo.data.loading import absolute
 
-    if chosen is None:
-        shape, scaling = _input_of(model)
-    else:
-        record = chosen.record
-        shape = record.input_size
-        scaling = {"crop_fraction": record.crop_fraction, "interpolation": record.preprocessing.interpolation}
-        if takes_any_size(model):  # things of the size that the weights know, and all of the image
-            shape = (*(round(side / record.crop_fraction) for side in shape[:2]), shape[2])
-            scaling["crop_fraction"] = 1.0
+    how = _images_for_file(model) if chosen is None else images_for(model, chosen)
+    if size is not None:
+        how |= {"image_size": size, "crop_fraction": 1.0}
     return {
         **absolute(dataset, data.data_dir),
-        **(scaling if size is None else {**scaling, "crop_fraction": 1.0}),
-        "image_size": list(size or shape[:2]),
-        "channels": channels or shape[2],
+        **how,
+        "image_size": list(how["image_size"]),
+        "channels": channels or how["channels"],
         "download": data.download,
         "on_bad_image": data.on_bad_image,
     }
 
 
-def _input_of(path: str) -> tuple[tuple, dict]:
-    """The image shape that a model file takes, and how images are scaled for it."""
+def _images_for_file(path: str) -> dict:
+    """The arguments of `kzoo.data.load` for a model file or a run."""
     from kzoo import load_model
     from kzoo.classifier import scaling_of
 
     model = load_model(path)
-    shape = model.input_shape[1:]
-    if None in shape:
+    height, width, channels = model.input_shape[1:]
+    if height is None or width is None:
         raise InvalidArgument(f"The model takes images of any size. Received: {path!r}. Add --image-size.")
-    return shape, scaling_of(model)
+    return {"image_size": (height, width), "channels": channels, **scaling_of(model)}
 
 
 def _begin(directory: Path, config: TrainConfig, overwrite: bool, record: dict) -> dict:

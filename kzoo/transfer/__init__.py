@@ -7,6 +7,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "loading": ["images_for"],
         "config": ["TransferConfig"],
         "finetuning": ["fine_tune", "resume"],
         "freezing": ["freeze", "unfreeze"],
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kzoo.transfer.finetuning import resume as resume
     from kzoo.transfer.freezing import freeze as freeze
     from kzoo.transfer.freezing import unfreeze as unfreeze
+    from kzoo.transfer.loading import images_for as images_for
     from kzoo.transfer.surgery import NotCopied as NotCopied
     from kzoo.transfer.surgery import add_head as add_head
     from kzoo.transfer.surgery import copy_weights as copy_weights

@@ -63,7 +63,8 @@ def fine_tune(
         model: The name of a model of the zoo, or a Functional or Sequential `keras.Model`, which is left as it is: a
             classifier, whose last layer is replaced, or one that ends in features.
         train_data: What `kzoo.train.fit` takes: a Dataset of kzoo, a pair of NumPy arrays, or a `tf.data.Dataset`,
-            which is read into memory. Images (N, height, width, channels), values 0 to 255; labels (N,) int.
+            which is read into memory. Images (N, height, width, channels), values 0 to 255, best loaded with what
+            `images_for` says; labels (N,) int.
         validation_data: The same, of other images. By it the better of the two phases' models is kept; without it, the
             last one.
         weights: For a name, its pretrained weights, as for `create_model`.

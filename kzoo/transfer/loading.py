@@ -1,0 +1,34 @@
+"""How images are loaded for pretrained weights that are fine-tuned. Needs neither Keras nor TensorFlow."""
+
+from typing import Any
+
+from kzoo.models.registry import takes_any_size
+from kzoo.weights.resolve import Chosen, resolve
+
+
+def images_for(model: str, weights: Any) -> dict:
+    """The arguments of `kzoo.data.load` with which images look as pretrained weights know them.
+
+    Most weights were evaluated on the centre of a larger image: 224 of 256 pixels. A network that takes any size gets
+    the whole of that larger one, with things in it as large as the weights expect; one that does not, the centre.
+
+    Args:
+        model: A model name.
+        weights: As for `create_model`; they must be on this machine.
+
+    Returns:
+        `image_size`, `channels`, `crop_fraction` and `interpolation`.
+
+    >>> images_for("mnist_net", "mnist")
+    {'image_size': (28, 28), 'channels': 1, 'crop_fraction': 1.0, 'interpolation': None}
+    """
+    record = weights.record if isinstance(weights, Chosen) else resolve(model, weights).record
+    (height, width, channels), fraction = record.input_size, record.crop_fraction
+    if takes_any_size(model):
+        height, width, fraction = round(height / fraction), round(width / fraction), 1.0
+    return {
+        "image_size": (height, width),
+        "channels": channels,
+        "crop_fraction": fraction,
+        "interpolation": record.preprocessing.interpolation,
+    }
