@@ -222,7 +222,7 @@ def _train_head(job: _Job, make) -> None:
     kept = {name: job.setting.record[name] for name in ("keep", "requested") if name in job.setting.record}
     setting = settle(runs.new_head(job.dir, config, **kept), job.train, job.validation)
     low, high = (find_cut(prepare(twin(whole))) for prepare in (job.unfreeze, freeze))
-    cuts = [high] if low in (None, high) else [low, high]
+    cuts = list(dict.fromkeys(cut for cut in (low, high) if cut))
     console.log(f"head: a new classifier of {len(job.train.class_names)} classes on {whole.name}, the rest frozen")
     # The last epoch's, at the end of the schedule: by some dozens of images an early epoch can seem better by luck.
     trainer = _trainer(job, setting, whole, freeze, cuts, keeps_last=True)
