@@ -18,6 +18,7 @@ from kzoo.backend import keras
 from kzoo.classifier import set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument, RunError, unknown
+from kzoo.models import _graph
 from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
 from kzoo.text import by
@@ -289,7 +290,8 @@ def _maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
     if isinstance(model, keras.Model):
         if weights is not None:
             raise InvalidArgument(f"A keras.Model has its weights. Received: weights={weights!r}. Leave them out.")
-        return lambda _: twin(model)
+        _graph.outputs(model)  # raises unless it has a graph
+        return lambda shape: twin(model, lambda config: _for_images(config, shape))
     if not isinstance(model, str):
         raise InvalidArgument(f"model must be a name of kzoo.list_models() or a keras.Model. Received: {model!r}.")
     check_name(model)
@@ -297,6 +299,15 @@ def _maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
     if weights is None:
         raise unknown(f"weights of {model} to fine-tune", weights, tags, "Without: kzoo.train.fit trains from scratch.")
     return pretrained(resolve(model, weights))
+
+
+def _for_images(config: dict, shape: tuple) -> dict:
+    """A model's config with the sizes that its input leaves open, which features must have, filled in."""
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == "InputLayer":
+            batch, *own = layer["config"]["batch_shape"]
+            layer["config"]["batch_shape"] = [batch, *(one or given for one, given in zip(own, shape, strict=False))]
+    return config
 
 
 def pretrained(chosen: Chosen, dropout: float | None = None) -> Callable[[tuple], Any]:
