@@ -116,9 +116,10 @@ def features(source: Dataset, model, key: str, *, policy: Any, views: int, seed:
     """
     dtype = np.dtype(getattr(ml_dtypes, model.output.dtype, model.output.dtype))
     shape = (len(source), *model.output.shape[1:])
-    if not _fits(views * int(np.prod(shape)) * dtype.itemsize, folder):
-        return None
     place = folder / key
+    missing = views - len(list(place.glob("[0-9]*.npy")))
+    if not _fits(missing * int(np.prod(shape)) * dtype.itemsize, folder):
+        return None
     compute = compiled(lambda batch: model(batch, training=False))
     with locked(_lock(place), wait=True), console.progress("frozen layers", views * len(source)) as advance:
         place.mkdir(exist_ok=True)

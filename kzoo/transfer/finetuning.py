@@ -254,7 +254,7 @@ def _trainer(
     job: _Job, setting: Setting, whole, prepare, cuts: list[str], *, layer_decay: float = 1.0, keeps_last=False
 ) -> Trainer:
     """The trainer of what of a float32 model is above the last cut, on features if they can be kept."""
-    data = job.features(whole, cuts) if cuts else None
+    data = _features(job, setting, whole, cuts)
     keras.utils.set_random_seed(job.config.seed)  # what was drawn before depends on what had to be computed
     with setting.scope():
         trained = prepare(in_precision(whole, setting.config.precision))
@@ -270,6 +270,21 @@ def _trainer(
         keeps_last=keeps_last,
         **given,
     )
+
+
+def _features(job: _Job, setting: Setting, whole, cuts: list[str]) -> tuple[Features, Features | None] | None:
+    """Features, if the run was begun on them: its checkpoint is of what is above them, or of the whole."""
+    began_with = setting.record.get("on_features")
+    if not cuts or began_with is False:
+        return None
+    data = job.features(whole, cuts)
+    if data is None and began_with:
+        raise RunError(
+            f"There is no room for the features that this run is trained on. Received: {str(job.folder)!r}. Free some "
+            "of the disk, or set KZOO_HOME to a folder with more of it, and resume."
+        )
+    runs.update_config(setting.run_dir, on_features=data is not None)
+    return data
 
 
 def _check_weights(job: _Job, whole) -> None:
