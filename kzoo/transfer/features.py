@@ -5,6 +5,7 @@ and the configuration of the frozen layers, the pixels of every image, the augme
 changes any of these has another name, and is computed anew; the oldest are deleted beyond `LARGEST` bytes in all.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -151,7 +152,9 @@ def cache_folder() -> Path:
             return folder
     except OSError as error:
         console.warn(f"features are not kept: {error}. Set KZOO_HOME to a folder that can be written.")
-        return Path(tempfile.mkdtemp(prefix="kzoo-features-"))
+        temporary = Path(tempfile.mkdtemp(prefix="kzoo-features-"))
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        return temporary
 
 
 def _lock(place: Path) -> Path:
@@ -208,10 +211,15 @@ def _stored(dtype) -> np.dtype:
 
 def _forget_oldest(folder: Path, keep: Path) -> None:
     """Delete what was not used for longest, beyond `LARGEST` bytes in all; what is being written is left alone."""
-    places = sorted((one for one in folder.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
-    sizes = {place: sum(path.stat().st_size for path in place.iterdir()) for place in places}
-    total = sum(sizes.values())
-    for place in places:
+    found = []
+    for place in folder.iterdir():
+        try:
+            if place.is_dir():
+                found.append((place.stat().st_mtime, sum(path.stat().st_size for path in place.iterdir()), place))
+        except FileNotFoundError:  # another process renames or deletes it at this moment
+            continue
+    total = sum(size for _, size, _ in found)
+    for _, size, place in sorted(found):
         if total <= LARGEST:
             break
         if place == keep:
@@ -221,7 +229,7 @@ def _forget_oldest(folder: Path, keep: Path) -> None:
                 shutil.rmtree(place)
         except OSError:  # in use
             continue
-        total -= sizes[place]
+        total -= size
 
 
 def _as_dataset(dataset: Dataset) -> dict:
