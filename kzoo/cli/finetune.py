@@ -17,6 +17,7 @@ from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig
 from kzoo.transfer.config import TransferConfig
 from kzoo.transfer.loading import images_for
+from kzoo.weights.registry import list_weights
 
 
 def command(
@@ -95,7 +96,8 @@ def _source(model: str, weights: str | None, like: str | None, dropout: float | 
             raise InvalidArgument("--dropout is for a model of kzoo list. Received: it, with a model file.")
         return {"path": str(Path(model).expanduser().resolve())}
     path = Path(weights).expanduser()
-    is_path = path.exists()
+    # As for create_model, a tag is the tag, even beside a folder of that name.
+    is_path = weights not in ("imagenet", *(record.tag for record in list_weights(model))) and path.exists()
     arguments = {"dropout": dropout}
     return {"name": model, "weights": str(path.resolve()) if is_path else weights, "like": like, "arguments": arguments}
 

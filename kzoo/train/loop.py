@@ -161,13 +161,16 @@ def move(run_dir: Path, strategy: Strategy | None, devices: str | None) -> None:
     """Write into config.json that the run goes on with another strategy or on other devices, where one is given."""
     if strategy is None and devices is None:
         return
-    record = runs.read_config(run_dir)
-    config = replace(record["train"], strategy=strategy or "auto", devices=devices)
-    requested = {**record.get("requested", {}), "strategy": config.strategy}
-    config, reasons = resolve(config, probe())
-    for reason in reasons:
-        console.log(reason)
-    runs.update_config(run_dir, train=runs.to_dict(config), requested=requested)
+    for folder in (run_dir, run_dir / runs.HEAD):
+        if not (folder / runs.CONFIG).exists():  # no run that fine-tunes, or one that has no head yet
+            continue
+        record = runs.read_config(folder)
+        config = replace(record["train"], strategy=strategy or "auto", devices=devices)
+        requested = {**record.get("requested", {}), "strategy": config.strategy}
+        config, reasons = resolve(config, probe())
+        for reason in reasons if folder == run_dir else ():
+            console.log(reason)
+        runs.update_config(folder, train=runs.to_dict(config), requested=requested)
 
 
 def load(run_dir: str | Path, which: str = "best"):

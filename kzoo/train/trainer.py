@@ -147,6 +147,11 @@ class Trainer:
 
         What is missing before it is done again, what were missing after it would stay so.
         """
+        self._write_epochs()
+        checkpoint.save(self.dir / runs.CHECKPOINT, self.step.variables, asdict(self.state))
+        self.saved_at = time.monotonic()
+
+    def _write_epochs(self):
         for name, weights in self.unsaved_models.items():
             self._save_model(name, weights)
         if self.unsaved_rows:
@@ -154,8 +159,6 @@ class Trainer:
         for row, wall_time in self.unsaved_rows:
             runs.write_events(self.dir, row, wall_time)
         self.unsaved_models, self.unsaved_rows = {}, []
-        checkpoint.save(self.dir / runs.CHECKPOINT, self.step.variables, asdict(self.state))
-        self.saved_at = time.monotonic()
 
     def train(self):
         """Train from where the run stands to its last epoch."""
@@ -254,9 +257,13 @@ class Trainer:
         state.stopped = state.stopped or bool(self.step.model.stop_training)
 
     def _stop_diverged(self, what, step, rate):
-        """Go back to the newest checkpoint, whose weights are finite, and stop."""
+        """Go back to the newest checkpoint or epoch, whose weights are finite, and stop."""
         good = State(**checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables))
-        self._save_model(runs.LAST, self.step.judged.get_weights())
+        if self.unsaved_rows:  # they are later than the checkpoint
+            good = State(epoch=self.state.epoch)
+            self._write_epochs()
+        else:
+            self._save_model(runs.LAST, self.step.judged.get_weights())
         raise TrainingDiverged(
             f"{what} at step {step + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
             + (

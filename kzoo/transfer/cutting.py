@@ -1,5 +1,7 @@
 """A model cut in two where training no longer reaches: what is below has to be computed but once for each image."""
 
+from collections import Counter
+
 from kzoo.backend import keras
 from kzoo.models import _graph
 
@@ -24,9 +26,12 @@ def find_cut(model) -> str | None:
     for call in calls:
         if _is_constant(call.operation) and all(id(maker[id(x)]) in constant for x in call.input_tensors):
             constant.add(id(call))
+    names = Counter(call.operation.name for call in calls)
     best, most = None, 0
     for call in calls:
-        if id(call) not in constant or len(call.outputs) != 1:
+        # An operation that is no layer, or a layer that is called twice, cannot be named.
+        is_named = isinstance(call.operation, keras.layers.Layer) and names[call.operation.name] == 1
+        if id(call) not in constant or len(call.outputs) != 1 or not is_named:
             continue
         below = _ancestors(call, maker)
         has_weights = any(id(one) in below and getattr(one.operation, "weights", None) for one in calls)
@@ -38,7 +43,7 @@ def find_cut(model) -> str | None:
 def split(model, layer: str):
     """The two parts of a model, below and above the output of a layer; they share its layers."""
     middle = _graph.tensors_by_layer(model)[layer]
-    return keras.Model(model.inputs, middle, name="below"), keras.Model(middle, model.outputs[0], name="above")
+    return keras.Model(model.inputs[0], middle, name="below"), keras.Model(middle, model.outputs[0], name="above")
 
 
 def _is_constant(operation) -> bool:

@@ -5,6 +5,7 @@ and the configuration of the frozen layers, the pixels of every image, the augme
 changes any of these has another name, and is computed anew; the oldest are deleted beyond `LARGEST` bytes in all.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -197,7 +198,8 @@ def weights_digest(model) -> str:
 def features(views: Views, *, epochs_per_view: int = 0) -> Features | None:
     """The dataset of some views, or None where the disk has too little space for them."""
     folder = views.place.parent
-    if views.size > min(LARGEST, LARGEST_SHARE * shutil.disk_usage(folder).free):
+    missing = views.count - len(list(views.place.glob("[0-9]*.npy")))
+    if missing * views.size // views.count > min(LARGEST, LARGEST_SHARE * shutil.disk_usage(folder).free):
         return None
     views.place.mkdir(exist_ok=True)
     os.utime(views.place)
@@ -220,7 +222,9 @@ def cache_folder() -> Path:
             return folder
     except OSError as error:
         console.warn(f"features are not kept: {error}. Set KZOO_HOME to a folder that can be written.")
-        return Path(tempfile.mkdtemp(prefix="kzoo-features-"))
+        temporary = Path(tempfile.mkdtemp(prefix="kzoo-features-"))
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        return temporary
 
 
 def _lock(place: Path) -> Path:
@@ -229,10 +233,15 @@ def _lock(place: Path) -> Path:
 
 def _forget_oldest(folder: Path, keep: Path, room: int) -> None:
     """Delete what was not used for longest, beyond `room` bytes; what is being written is left alone."""
-    places = sorted((one for one in folder.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
-    sizes = {place: sum(path.stat().st_size for path in place.iterdir()) for place in places}
-    total = sum(sizes.values())
-    for place in places:
+    found = []
+    for place in folder.iterdir():
+        try:
+            if place.is_dir():
+                found.append((place.stat().st_mtime, sum(path.stat().st_size for path in place.iterdir()), place))
+        except FileNotFoundError:  # another process renames or deletes it at this moment
+            continue
+    total = sum(size for _, size, _ in found)
+    for _, size, place in sorted(found):
         if total <= room:
             break
         if place == keep:
@@ -242,7 +251,7 @@ def _forget_oldest(folder: Path, keep: Path, room: int) -> None:
                 shutil.rmtree(place)
         except OSError:  # in use
             continue
-        total -= sizes[place]
+        total -= size
 
 
 def _as_dataset(dataset: Dataset) -> dict:

@@ -18,6 +18,7 @@ from kzoo.backend import keras
 from kzoo.classifier import set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument, RunError, unknown
+from kzoo.models import _graph
 from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
 from kzoo.text import by
@@ -242,7 +243,7 @@ def _train_head(job: _Job, make) -> None:
     cuts = list(dict.fromkeys(cut for cut in (low, high) if cut))
     console.log(f"head: a new classifier of {len(job.train.class_names)} classes on {whole.name}, the rest frozen")
     # The last epoch's, at the end of the schedule: by some dozens of images an early epoch can seem better by luck.
-    data = job.features(frozen, cuts, EPOCHS_PER_VIEW) if cuts else None
+    data = _features(job, setting, frozen, cuts, EPOCHS_PER_VIEW)
     trainer = _trainer(job, setting, whole, freeze, high, data, keeps_last=True)
     runs.forget_replaced(job.dir)
     trainer.train()
@@ -255,7 +256,7 @@ def _train_upper_stages(job: _Job) -> Result:
     whole = load_model(head, "best")
     frozen = job.unfreeze(in_precision(whole, job.config.precision))
     cut = find_cut(frozen)
-    data = None if cut is None else job.features(freeze(frozen), [cut], 0)
+    data = _features(job, job.setting, freeze(frozen), [] if cut is None else [cut], 0)
     trainer = _trainer(job, job.setting, whole, job.unfreeze, cut, data, layer_decay=job.transfer.layer_decay)
     trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
     console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
@@ -292,6 +293,25 @@ def _trainer(
     )
 
 
+def _features(
+    job: _Job, setting: Setting, frozen, cuts: list[str], epochs_per_view: int
+) -> tuple[Features, Features | None] | None:
+    """Features at the last cut, or at none where they have no room; as the run has begun, which its checkpoint is of."""
+    began_at = setting.record.get("features_at")
+    for tried in [cuts, cuts[-1:]] if began_at is None else [began_at]:
+        data = job.features(frozen, tried, epochs_per_view) if tried else None
+        if data is not None:
+            runs.update_config(setting.run_dir, features_at=tried)
+            return data
+    if began_at:
+        raise RunError(
+            f"There is no room for the features that this run is trained on. Received: {str(job.folder)!r}. Free some "
+            "of the disk, or set KZOO_HOME to a folder with more of it, and resume."
+        )
+    runs.update_config(setting.run_dir, features_at=[])
+    return None
+
+
 def _check_weights(job: _Job, whole) -> None:
     """Refuse pretrained weights that are not those which the run began with."""
     last = whole.layers[-1]
@@ -310,7 +330,8 @@ def _maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
     if isinstance(model, keras.Model):
         if weights is not None:
             raise InvalidArgument(f"A keras.Model has its weights. Received: weights={weights!r}. Leave them out.")
-        return lambda _: twin(model)
+        _graph.outputs(model)  # raises unless it has a graph
+        return lambda shape: twin(model, lambda config: _for_images(config, shape))
     if not isinstance(model, str):
         raise InvalidArgument(f"model must be a name of kzoo.list_models() or a keras.Model. Received: {model!r}.")
     check_name(model)
@@ -318,6 +339,15 @@ def _maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
     if weights is None:
         raise unknown(f"weights of {model} to fine-tune", weights, tags, "Without: kzoo.train.fit trains from scratch.")
     return pretrained(resolve(model, weights))
+
+
+def _for_images(config: dict, shape: tuple) -> dict:
+    """A model's config with the sizes that its input leaves open, which features must have, filled in."""
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == "InputLayer":
+            batch, *own = layer["config"]["batch_shape"]
+            layer["config"]["batch_shape"] = [batch, *(one or given for one, given in zip(own, shape, strict=False))]
+    return config
 
 
 def pretrained(chosen: Chosen, dropout: float | None = None) -> Callable[[tuple], Any]:

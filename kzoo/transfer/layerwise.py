@@ -4,6 +4,9 @@ from kzoo.backend import keras
 from kzoo.models import _graph
 from kzoo.models.endpoints import stages
 
+# The size of images at which stages are compared, where a model leaves it open.
+ANY = 224
+
 
 def rate_factors(model, decay: float) -> dict[int, float]:
     """What the learning rate of each weight is multiplied by (Howard & Ruder, 2018, section 3.2, with other rates).
@@ -43,9 +46,14 @@ def lowest_of_last_size(model) -> str | None:
     """
     inner = _with_most_stages(model)
     tensors = _graph.tensors_by_layer(inner)
-    sizes = {stage: tuple(tensors[layer].shape[1:3]) for stage, layer in stages(inner).items() if layer in tensors}
-    last = list(sizes.values())[-1:]
-    return next((stage for stage, size in sizes.items() if [size] == last), None)
+    known = {stage: tensors[layer] for stage, layer in stages(inner).items() if layer in tensors}
+    if not known:
+        return None
+    images = inner.inputs[0]
+    # A model that takes any size has maps of unknown size, which differ all the same.
+    shapes = keras.Model(images, list(known.values())).compute_output_shape((1, *(n or ANY for n in images.shape[1:])))
+    sizes = [shape[1:3] for shape in shapes]
+    return list(known)[sizes.index(sizes[-1])]
 
 
 def _levels(model) -> dict[int, int]:
