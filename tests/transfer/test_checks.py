@@ -48,7 +48,7 @@ def test_a_copy_within_one_of_them_is_no_overlap():
          "missed. Add images of them, or weight the classes: --class-weight balanced"),
         ((30, 11), "none", None),
         ((30, 1), "balanced", None),
-        ((30, 0), "balanced", "0 training images of 'dog', 30 of 'cat'; rare classes will be missed. Add images of them"),
+        ((30, 0), "balanced", "0 training images of 'dog', 30 of 'cat'; rare classes will be missed. Add images"),
     ],
 )  # fmt: skip
 def test_imbalance(counts, class_weight, line, capsys):
