@@ -14,11 +14,11 @@ def stack(stride_of_first=1):
         yield layers.Conv2D(6, 3, stride, padding="same", use_bias=False, name=f"conv{number}_conv")
         yield layers.BatchNormalization(momentum=0.9, name=f"conv{number}_bn")
         yield layers.LeakyReLU(name=f"conv{number}_relu")
-    yield layers.GlobalAveragePooling2D(name="pool")
+    yield layers.Flatten(name="flat")
 
 
 def functional(dropout=0.2, top=True, size=8):
-    x = inputs = keras.Input((size, size, 1))
+    x = inputs = keras.Input((size, size, 1), name="images")
     for layer in stack():
         x = layer(x)
     if top:
@@ -29,12 +29,12 @@ def functional(dropout=0.2, top=True, size=8):
 
 def sequential():
     layers = [*stack(), keras.layers.Dense(7, name="old")]
-    return _pretrained(keras.Sequential([keras.Input((8, 8, 1)), *layers], name="sequential"))
+    return _pretrained(keras.Sequential([keras.Input((8, 8, 1), name="images"), *layers], name="sequential"))
 
 
 def nested():
     """A convolution before the model within."""
-    inputs = keras.Input((8, 8, 1))
+    inputs = keras.Input((8, 8, 1), name="images")
     x = keras.layers.Conv2D(1, 3, padding="same", name="before")(inputs)
     x = functional(top=False)(x)
     return _pretrained(keras.Model(inputs, keras.layers.Dense(7, name="old")(x), name="nested"))

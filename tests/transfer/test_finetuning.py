@@ -121,6 +121,7 @@ def test_the_run_is_evaluated_and_predicts(tuned, data):
 
 
 def test_training_on_features_is_training_the_whole(tuned, data, monkeypatch, tmp_path):
+    monkeypatch.setenv("KZOO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(features, "LARGEST", 0)
     whole = fine_tune(functional(), *data, config=CONFIG, transfer=TRANSFER, run_dir=tmp_path / "run")
     one = tuned("functional")
@@ -155,3 +156,126 @@ def test_the_head_is_kept_where_fine_tuning_does_harm(data, tmp_path):
     assert result.metrics["validation"] == result.metrics["head"]["validation"]
     assert result.metrics["validation"]["accuracy"] > result.history["val_accuracy"][0]
     assert_same_weights(result.model, load(tmp_path / "run/head"))
+
+
+def test_without_validation_data_the_last_is_kept(data, capsys):
+    result = fine_tune(functional(), data[0], config=replace(CONFIG, epochs=1), transfer=replace(TRANSFER, views=1))
+    assert (result.metrics["kept"], result.metrics["best_epoch"]) == ("fine_tuned", 1)
+    assert "validation" not in result.metrics
+    assert "val_loss" not in result.history
+    assert "without validation data nobody knows" in capsys.readouterr().err
+
+
+def flipped_at_first():
+    """A random layer before all others, as in Keras's guide: no part of it can be computed once."""
+    model, inputs = functional(), keras.Input((8, 8, 1))
+    return keras.Model(inputs, model(keras.layers.RandomFlip(seed=1)(inputs)))
+
+
+def of_any_size():
+    """As keras.applications' are without input_shape."""
+    return functional(top=False, size=None)
+
+
+def calls_operations():
+    x = inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(3, 3, name="conv1_conv")(x / 255.0)
+    return keras.Model(inputs, keras.ops.mean(keras.ops.relu(x), axis=(1, 2)))
+
+
+@pytest.mark.parametrize("make", [flipped_at_first, of_any_size, calls_operations])
+def test_models_that_are_unlike_the_zoo_s(make, data):
+    model = make()
+    before = values(model)
+    transfer = replace(TRANSFER, head_epochs=1, views=1)
+    result = fine_tune(model, *data, config=replace(CONFIG, epochs=1), transfer=transfer)
+    found = values(result.model)
+    changed = {path for path in before if path in found and not np.array_equal(before[path], found[path])}
+    if make is of_any_size:  # the stages of the smallest feature map
+        assert changed == set() if result.metrics["kept"] == "head" else {"conv2_conv/kernel", "conv3_conv/kernel"}
+    assert result.model.output_shape == (None, 10)
+
+
+def refused(error, *arguments, **options):
+    with pytest.raises(error) as caught:
+        fine_tune(*arguments, **{"config": CONFIG, "transfer": TRANSFER, **options})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_images_that_are_in_both(data, tmp_path):
+    images = np.concatenate([data[1].images, data[0].images[7:9]])
+    labels = np.concatenate([data[1].labels, data[0].labels[7:9]])
+    said = refused(DataError, functional(), data[0], (images, labels), run_dir=tmp_path / "run")
+    assert "Validation images are training images too, by content. Received: 2 of 102" in said
+    assert "first arrays #100 = some digits #7" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_wrong_is_one_line(data, tmp_path, monkeypatch):
+    large = (np.zeros((4, 9, 9, 1), np.uint8), np.arange(4))
+    assert "Leave MixUp and CutMix out" in refused(
+        InvalidArgument, functional(), *data, config=replace(CONFIG, augment=[MixUp(10)])
+    )
+    assert "Unknown stage of functional. Received: 'conv9'" in refused(
+        InvalidArgument, functional(), *data, transfer=replace(TRANSFER, unfreeze="conv9")
+    )
+    assert "The model takes images of shape (8, 8, 1). Received: training images of shape (9, 9, 1)" in refused(
+        InvalidArgument, functional(), large
+    )
+    assert "A keras.Model has its weights. Received: weights='imagenet'" in refused(
+        InvalidArgument, functional(), *data, weights="imagenet"
+    )
+    assert "or a keras.Model. Received: 3." in refused(InvalidArgument, 3, *data)
+    assert "Unknown model. Received: 'mnist_ned'" in refused(InvalidArgument, "mnist_ned", *data, weights="mnist")
+    assert "Without: kzoo.train.fit trains from scratch" in refused(InvalidArgument, "mnist_net", *data)
+    monkeypatch.setenv("KZOO_WEIGHTS_PATH", str(tmp_path))
+    assert "vgg16" in refused(WeightsError, "vgg16", *data, weights="imagenet")
+
+
+def test_class_imbalance_is_warned_of(data, capsys):
+    few = np.concatenate([np.flatnonzero(data[0].labels != 3), np.flatnonzero(data[0].labels == 3)[:2]])
+    given = Dataset.from_arrays(data[0].images[few], data[0].labels[few], data[0].class_names)
+    config = replace(CONFIG, epochs=1)
+    fine_tune(functional(), given, config=config, transfer=replace(TRANSFER, head_epochs=1, views=1))
+    assert "the classes are imbalanced: 2 training images of '3'" in capsys.readouterr().err
+
+
+def begun(tuned, folder):
+    """A run as it is before its first phase has begun: only the pretrained weights are known."""
+    folder.mkdir()
+    shutil.copy(tuned("functional").dir / runs.CONFIG, folder)
+    return folder
+
+
+def test_resume_needs_the_same_model_and_data(tuned, data, tmp_path):
+    run_dir = begun(tuned, tmp_path / "run")
+    given = {"train_data": data[0], "validation_data": data[1]}
+    for error, line, options in (
+        (InvalidArgument, "stopped in its first phase", given),
+        (InvalidArgument, "Pass train_data and validation_data again", {"model": functional()}),
+        (RunError, "The train data is not what this run began with", {"train_data": data[1], "model": functional()}),
+    ):
+        with pytest.raises(error, match=line) as caught:
+            resume(run_dir, **options)
+        assert "\n" not in str(caught.value)
+    other = functional()
+    other.get_layer("conv3_bn").beta.assign(np.ones(6))
+    with pytest.raises(RunError, match="The pretrained weights are not what this run began with"):
+        resume(run_dir, model=other, **given)
+    for function, line in (
+        (kzoo.train.resume, "Continue it with kzoo.transfer.resume"),
+        (resume, "Not a run directory"),
+    ):
+        with pytest.raises(InvalidArgument, match=line):
+            function(run_dir if function is kzoo.train.resume else run_dir / "absent")
+    with pytest.raises(InvalidArgument, match="Not a run that fine-tunes"):
+        resume(tuned("functional").dir / runs.HEAD)
+
+
+def test_a_finished_run_is_not_trained_again(tuned):
+    one = tuned("functional")
+    again = resume(one.dir)
+    assert again.history == one.result.history
+    assert again.metrics == one.result.metrics
+    assert_same_weights(again.model, one.result.model)

@@ -1,0 +1,59 @@
+"""What can be wrong with the data."""
+
+import numpy as np
+import pytest
+
+from kzoo.data import Dataset
+from kzoo.errors import DataError
+from kzoo.transfer.checks import check_overlap, warn_of_imbalance
+from kzoo.transfer.features import digests
+
+
+def dataset(images, labels=None, name="arrays"):
+    labels = np.arange(len(images)) % 2 if labels is None else labels
+    return Dataset.from_arrays(images, labels, ["cat", "dog"], name)
+
+
+def images(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3), "uint8")
+
+
+def check(train, validation):
+    check_overlap(train, digests(train), validation, digests(validation))
+
+
+def test_overlap_is_by_content_and_names_the_first():
+    train, validation = dataset(images(50), name="train"), dataset(images(40, 1), name="val")
+    check(train, validation)
+    mixed = np.concatenate([images(40, 1), images(50)[[9, 3, 9]]])
+    with pytest.raises(DataError) as caught:
+        check(train, dataset(mixed, name="val"))
+    assert str(caught.value).startswith(
+        "Validation images are training images too, by content. Received: 3 of 43, first val #40 = train #9. Delete "
+    )
+    nearly = images(50)[[9]]
+    nearly[0, 0, 0, 0] ^= 1
+    check(train, dataset(nearly))
+
+
+def test_a_copy_within_one_of_them_is_no_overlap():
+    twice = np.concatenate([images(5), images(5)])
+    check(dataset(twice), dataset(images(5, 1)))
+
+
+@pytest.mark.parametrize(
+    ("counts", "class_weight", "line"),
+    [
+        ((30, 10), "none", "the classes are imbalanced: 10 training images of 'dog', 30 of 'cat'; rare classes will be "
+         "missed. Add images of them, or weight the classes: --class-weight balanced"),
+        ((30, 11), "none", None),
+        ((30, 1), "balanced", None),
+        ((30, 0), "balanced", "0 training images of 'dog', 30 of 'cat'; rare classes will be missed. Add images"),
+    ],
+)  # fmt: skip
+def test_imbalance(counts, class_weight, line, capsys):
+    labels = np.repeat([0, 1], counts)
+    warn_of_imbalance(dataset(images(len(labels)), labels), class_weight)
+    printed = capsys.readouterr().err
+    assert (line in printed) if line else not printed
+    assert ("--class-weight" in printed) == (line is not None and counts[1] > 0)
