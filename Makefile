@@ -5,18 +5,19 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check slow clean
 
-# The main job on the embedded digits: train, evaluate, predict.
+# The main job on the embedded digits: train, evaluate, predict; and what pretrained weights bring.
 demo: START := $(shell date +%s)
 demo: $(VENV)/.installed
 	$(BIN)/kzoo train mnist_net digits --run-dir runs/demo --overwrite
 	$(BIN)/kzoo evaluate runs/demo
+	$(BIN)/python recipes/few_images.py --images 5 --seeds 0
 	$(BIN)/python recipes/save_digits.py runs/demo-digits
 	$(BIN)/kzoo predict runs/demo runs/demo-digits --top 2
 	@echo "make demo took $$(($$(date +%s) - $(START))) s, its set-up included"
 
-# All tests but the slow ones.
+# All tests but the slow ones, in two processes: most of a test's time is one thread of Python's.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 # Formatting, lint, types, the direction of imports.
 check: $(VENV)/.installed-dev

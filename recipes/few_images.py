@@ -11,6 +11,7 @@ number of passes are the same. A seed also chooses the images. There is no valid
 
 import argparse
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,10 @@ from kzoo.transfer import TransferConfig, fine_tune
 
 MACHINE = "2 cores of an AMD EPYC with AVX512-BF16"
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "few_images.md"
-TRANSFER = TransferConfig()
-FINE_TUNING_EPOCHS = 15
+# Eight pixels a side, enlarged, are not MNIST: all stages are trained, at the rate for training from scratch. Chosen on
+# the validation images, of 5 and 10 images a class.
+TRANSFER = TransferConfig(unfreeze="conv1")
+FINE_TUNING = TrainConfig(epochs=30, learning_rate=0.003)
 
 
 def few(data: Dataset, images: int, seed: int) -> Dataset:
@@ -39,13 +42,13 @@ def few(data: Dataset, images: int, seed: int) -> Dataset:
 
 def pretrained(train: Dataset, seed: int):
     """The fine-tuned model."""
-    config = TrainConfig(epochs=FINE_TUNING_EPOCHS, seed=seed)
+    config = replace(FINE_TUNING, seed=seed)
     return fine_tune("mnist_net", train, weights="mnist", config=config, transfer=TRANSFER).model
 
 
 def from_scratch(train: Dataset, seed: int):
     """The same net from random weights, in as many passes over the images."""
-    config = TrainConfig(epochs=TRANSFER.head_epochs + FINE_TUNING_EPOCHS, seed=seed)
+    config = TrainConfig(epochs=TRANSFER.head_epochs + FINE_TUNING.epochs, seed=seed)
     return fit(lambda: kzoo.create_model("mnist_net", input_shape=train.image_shape), train, config=config).model
 
 

@@ -12,7 +12,7 @@ BatchNorm = Literal["frozen", "affine", "train"]
 # By what the rates that train a network from scratch are multiplied: a new head learns fast what features mean, and
 # pretrained weights are close to where they should be.
 HEAD_RATE = 3.0
-FINE_TUNING_RATE = 0.1
+FINE_TUNING_RATE = 0.3
 # Photos that are no smaller are augmented as photos, where nothing else is known of a dataset.
 PHOTO_SIZE = 64
 
@@ -78,7 +78,7 @@ def settle_fine_tuning(config: TrainConfig, name: str, images: int, image_shape:
 
     >>> config = settle_fine_tuning(TrainConfig(), "photos", 220, (224, 224, 3))
     >>> config.batch_size, round(config.learning_rate, 6), config.augment
-    (32, 0.000106, ('photos',))
+    (32, 0.000318, ('photos',))
     """
     batch_size = config.batch_size or default_batch_size(images, image_shape)
     config = replace(config, batch_size=batch_size)

@@ -60,7 +60,12 @@ class Views:
         """The bytes of all views."""
         return self.count * int(np.prod(self.shape)) * self.dtype.itemsize
 
+    def __len__(self) -> int:
+        return self.count
+
     def __getitem__(self, view: int) -> np.ndarray:
+        if not 0 <= view < self.count:
+            raise IndexError(view)
         if view not in self._found:
             with locked(_lock(self.place), wait=True):
                 array = self._read(view)

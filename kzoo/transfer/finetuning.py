@@ -70,7 +70,7 @@ def fine_tune(
             last one.
         weights: For a name, its pretrained weights, as for `create_model`.
         config: How the second phase is trained; its batch size, precision, devices, seed, loss and augmentation hold
-            for both. By default the learning rate is a tenth of that for training from scratch, and photos of at least
+            for both. By default the learning rate is 0.3 times that for training from scratch, and photos of at least
             64x64 pixels are augmented by the policy "photos".
         transfer: What else there is to choose.
         run_dir: An empty or new folder for all that `kzoo.train.fit` writes, and the first phase's run in `head`.
@@ -296,7 +296,7 @@ def _trainer(
 def _features(
     job: _Job, setting: Setting, frozen, cuts: list[str], epochs_per_view: int
 ) -> tuple[Features, Features | None] | None:
-    """Features at the last cut, or at none where they have no room; as the run has begun, which its checkpoint is of."""
+    """Features at the last cut, or at none where there is no room; as the run began, which its checkpoint is of."""
     began_at = setting.record.get("features_at")
     for tried in [cuts, cuts[-1:]] if began_at is None else [began_at]:
         data = job.features(frozen, tried, epochs_per_view) if tried else None

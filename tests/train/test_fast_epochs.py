@@ -33,6 +33,7 @@ class At(keras.callbacks.Callback):
             self.act(self.model)
 
     def on_epoch_end(self, epoch, logs=None):
+        assert logs is not None
         self.weights.append(self.model.get_weights())
         self.scores.append((logs["val_accuracy"], -logs["val_loss"]))
 

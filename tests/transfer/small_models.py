@@ -17,7 +17,7 @@ def stack(stride_of_first=1):
     yield layers.Flatten(name="flat")
 
 
-def functional(dropout=0.2, top=True, size=8):
+def functional(dropout=0.2, top=True, size: int | None = 8):
     x = inputs = keras.Input((size, size, 1), name="images")
     for layer in stack():
         x = layer(x)

@@ -36,6 +36,7 @@ def test_the_parts_together_are_the_whole(make):
     model = make()
     stage = "before" if make is nested else "conv2"
     cut = find_cut(freeze(model, stage))
+    assert cut is not None
     assert cut == ("before" if make is nested else "conv2_relu")
     below, above = split(model, cut)
     images = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 1)).astype("float32")
@@ -116,7 +117,9 @@ def test_operations_that_are_not_layers():
     x = layers.Dense(4, name="first")(x) * 2.0
     x = keras.ops.relu(x + 1.0)
     model = freeze(keras.Model(inputs, layers.Dense(2, name="head")(x)))
-    below, above = split(model, find_cut(model))
+    cut = find_cut(model)
+    assert cut is not None
+    below, above = split(model, cut)
     values = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
     np.testing.assert_allclose(above(below(values)), model(values), rtol=1e-5)
     assert not below.trainable_weights
@@ -131,6 +134,8 @@ def test_a_layer_that_is_called_twice():
     x = shared(layers.Dense(4, name="trained")(x))
     model = keras.Model(inputs, layers.Dense(2, name="head")(x))
     model.get_layer("frozen").trainable = False
-    below, above = split(model, find_cut(model))
+    cut = find_cut(model)
+    assert cut is not None
+    below, above = split(model, cut)
     assert not below.trainable_weights
     assert len(above.trainable_weights) == 4

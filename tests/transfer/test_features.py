@@ -17,7 +17,7 @@ from kzoo.train.precision import in_precision
 from kzoo.transfer import features as module
 from kzoo.transfer import freeze
 from kzoo.transfer.cutting import split
-from kzoo.transfer.features import cache_folder, digests, features, key_of
+from kzoo.transfer.features import Views, cache_folder, digests, features, key_of
 
 POLICY = ("digits",)
 
@@ -35,7 +35,13 @@ def backbone(precision="float32"):
 def made(images, model, folder, *, policy=POLICY, views=2, seed=3):
     folder.mkdir(exist_ok=True)
     key = key_of(model, digests(images), policy, views, seed)
-    return features(images, model, key, policy=augment.policy(policy), views=views, seed=seed, folder=folder)
+    return of(images, model, key, policy=policy, views=views, seed=seed, folder=folder)
+
+
+def of(images, model, key, *, policy=POLICY, views=2, seed=3, folder):
+    """The features, all of their views computed, or None."""
+    found = features(Views(images, model, key, policy=augment.policy(policy), count=views, seed=seed, folder=folder))
+    return found and (list(found.views), found)[1]
 
 
 def arrays(found):
@@ -171,6 +177,8 @@ def test_the_oldest_are_forgotten_but_not_what_is_in_use(images, tmp_path, monke
     assert places[0].is_dir()
     assert len({path.parent for path in files(tmp_path)}) == 2
     # What a run still reads is there for it, deleted or not.
+    assert third is not None
+    assert fourth is not None
     assert np.isfinite(third.views[1]).all()
     assert np.isfinite(fourth.views[1]).all()
 
@@ -189,7 +197,7 @@ def test_features_of_features_are_those_of_the_images(images, tmp_path):
     low = split(model, "conv1_relu")[0]
     source = made(images, low, tmp_path)
     above = split(split(model, "flat")[0], "conv1_relu")[1]
-    found = features(source, above, "key", policy=augment.policy(POLICY), views=2, seed=3, folder=tmp_path)
+    found = of(source, above, "key", folder=tmp_path)
     direct = made(images, backbone(), tmp_path)
     for one, other in zip(arrays(found), arrays(direct), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)  # other graphs: rounding
@@ -209,6 +217,7 @@ def finish(one):
     return output.split()
 
 
+@pytest.mark.slow
 def test_two_processes_compute_once_and_agree_also_after_a_kill(tmp_path, child_environment):
     killed = process(tmp_path, child_environment, "slowly")
     while killed.poll() is None and not list(tmp_path.glob("*/.*.tmp.npy")):
