@@ -41,11 +41,14 @@ def made(images, model, folder, *, policy=POLICY, views=2, seed=3):
 def of(images, model, key, *, policy=POLICY, views=2, seed=3, folder):
     """The features, all of their views computed, or None."""
     found = features(Views(images, model, key, policy=augment.policy(policy), count=views, seed=seed, folder=folder))
-    return found and (list(found.views), found)[1]
+    if found is not None:
+        for view in range(views):
+            assert len(found.views[view]) == len(images)
+    return found
 
 
 def arrays(found):
-    return [np.array(view) for view in found.views]
+    return [np.array(found.views[view]) for view in range(len(found.views))]
 
 
 def assert_equal(found, expected):
