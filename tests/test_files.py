@@ -1,7 +1,6 @@
 """Each file appears whole or not at all: after an error, a kill, and where nothing may be written."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
