@@ -280,3 +280,20 @@ def test_a_finished_run_is_not_trained_again(tuned):
     assert again.history == one.result.history
     assert again.metrics == one.result.metrics
     assert_same_weights(again.model, one.result.model)
+
+
+@pytest.mark.slow
+def test_a_model_of_keras_applications(data):
+    """Features at both cuts, frozen weights to the bit, and the user's model as it was."""
+    images = [np.repeat(one.images.repeat(4, 1).repeat(4, 2), 3, -1).astype("float32") * 15 for one in data]
+    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
+    before = [w.numpy().copy() for w in backbone.weights]
+    pairs = [(pixels, one.labels) for pixels, one in zip(images, data, strict=True)]
+    result = fine_tune(backbone, *pairs, config=replace(CONFIG, augment="none"), transfer=TRANSFER)
+    assert all(np.array_equal(a, b) for a, b in zip(before, backbone.get_weights(), strict=True))
+    assert result.model.output_shape == (None, 10)
+    found = {w.path: w.numpy() for w in result.model.weights}
+    statistics = [w.path for w in backbone.weights if is_statistic(w.path)]
+    assert statistics
+    expected = dict(zip([w.path for w in backbone.weights], before, strict=True))
+    assert all(np.array_equal(found[path], expected[path]) for path in statistics)
