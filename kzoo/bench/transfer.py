@@ -40,7 +40,7 @@ def measure_transfer(chosen: Chosen, train: Any, validation: Any, *, accuracy: f
         chosen: What `kzoo.weights.resolve.resolve` gives.
         train: A Dataset.
         validation: A Dataset of other images.
-        accuracy: To reach; if the guide's workflow never does, the best that it reaches.
+        accuracy: To reach; if the guide's workflow does not in every run, the best of its worst run.
         rounds: How often each is run, in turn; each time with another seed.
 
     Returns:
@@ -118,21 +118,22 @@ def _guide(chosen: Chosen, train, validation, precision: str, seed: int) -> list
         x = keras.layers.Dropout(0.2)(x)
         outputs = keras.layers.Dense(len(train.class_names), activation="softmax", dtype="float32")(x)
         model = keras.Model(inputs, outputs)
-        augmentation = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)]
+    augmentation = [
+        keras.layers.RandomFlip("horizontal", dtype="float32"),
+        keras.layers.RandomRotation(0.1, dtype="float32"),
+    ]
 
     def data_augmentation(images, labels):
         for layer in augmentation:
             images = layer(images, training=True)
         return images, labels
 
-    def batches(dataset):
-        pairs = tf.data.Dataset.from_tensor_slices((dataset.images, dataset.labels))
-        return pairs.batch(GUIDE_BATCH_SIZE)
+    def images_and_labels(dataset):
+        return tf.data.Dataset.from_tensor_slices((dataset.images, dataset.labels))
 
-    with dtype_policy("float32"):
-        train_ds = batches(train).unbatch().shuffle(len(train), seed=seed).batch(GUIDE_BATCH_SIZE)
-        train_ds = train_ds.map(data_augmentation, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    validation_ds = batches(validation).prefetch(tf.data.AUTOTUNE)
+    train_ds = images_and_labels(train).shuffle(len(train), seed=seed).batch(GUIDE_BATCH_SIZE)
+    train_ds = train_ds.map(data_augmentation, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    validation_ds = images_and_labels(validation).batch(GUIDE_BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
     how: Any = {"loss": keras.losses.SparseCategoricalCrossentropy(), "metrics": ["accuracy"]}
     model.compile(optimizer=keras.optimizers.Adam(), **how)
     model.fit(train_ds, epochs=GUIDE_HEAD_EPOCHS, validation_data=validation_ds, callbacks=[clock], verbose=0)

@@ -181,11 +181,13 @@ def _run(directory: Path) -> dict:
     from kzoo.weights.resolve import resolve
 
     source = record["model"]
-    if "path" in source:
-        make = lambda _: load_model(source["path"])  # noqa: E731
-    else:
+
+    def make(shape):  # called in the first phase: the second needs the pretrained weights no more
+        if "path" in source:
+            return finetuning.copied(load_model(source["path"]))(shape)
         chosen = resolve(source["name"], source["weights"], source["like"])
-        make = finetuning.pretrained(chosen, **source["arguments"])
+        return finetuning.pretrained(chosen, **source["arguments"])(shape)
+
     return finetuning.run(directory, make, train_data, validation_data).metrics
 
 
@@ -197,6 +199,6 @@ def _print_result(directory: Path, metrics: dict) -> None:
         ("validation accuracy, new head", percent(head.get("validation", {}).get("accuracy"))),
         ("validation accuracy, kept model", percent(metrics.get("validation", {}).get("accuracy"))),
         ("kept model", best),
-        ("training time", console.duration(head["training_seconds"] + metrics["training_seconds"])),
+        ("time in training steps", console.duration(head["training_seconds"] + metrics["training_seconds"])),
     ]
     print_table(("result", "value"), rows)

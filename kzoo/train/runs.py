@@ -110,9 +110,10 @@ def _check_free(run_dir: Path, overwrite: bool) -> None:
     occupied = [p.name for p in run_dir.iterdir() if p.name != _LOCK and not is_temporary(p)]
     is_run = CONFIG in occupied or _REPLACED in occupied
     if is_run and not overwrite:
+        command = "kzoo finetune" if (run_dir / HEAD).exists() else "kzoo train"
         raise RunError(
-            f"There is a run here already. Received: run_dir={str(run_dir)!r}. Continue it with "
-            f"kzoo train --resume {run_dir}, pass overwrite=True (--overwrite), or name another folder."
+            f"There is a run here already. Received: run_dir={str(run_dir)!r}. Continue it with {command} --resume "
+            f"{run_dir}, pass overwrite=True (--overwrite), or name another folder."
         )
     if occupied and not is_run:
         raise RunError(
@@ -130,7 +131,7 @@ def delete_temporary(run_dir: Path) -> None:
 
 def _own_files(run_dir: Path) -> list[Path]:
     """The files of a run that are there; config.json, by which a folder is known as a run, last."""
-    head = _own_files(run_dir / HEAD) if (run_dir / HEAD / CONFIG).exists() else []
+    head = _own_files(run_dir / HEAD) if (run_dir / HEAD).is_dir() else []
     events = sorted((run_dir / EVENTS).glob("events.out.tfevents.*.kzoo"))
     return head + events + [run_dir / name for name in _FILES if (run_dir / name).exists()]
 

@@ -107,6 +107,7 @@ class Trainer:
         self.unsaved_rows: list[tuple[dict, float]] = []
         self.unsaved_models: dict[str, list] = {}
         self.saved_at = time.monotonic()
+        self.was_interrupted = False
         self.steps_at_once = config.steps_per_execution or 1
         self.step.model.stop_training = False
         self.callbacks = keras.callbacks.CallbackList(
@@ -176,10 +177,11 @@ class Trainer:
                     raise self._interruption()
             if self.unsaved_rows:
                 self.save_checkpoint()
+            self.was_interrupted = interrupted.is_set()  # in the last epoch: the run is over, what follows it is not
             self._call_back("on_train_end")
             if self.callbacks.callbacks:  # one of which may have put other weights back
                 self._save_model(runs.LAST, self.step.judged.get_weights())
-                if self.validation_data is None:
+                if self.keeps_last:
                     self._save_model(runs.BEST, self.step.judged.get_weights())
 
     def train_epoch(self, interrupted, advance):

@@ -4,6 +4,7 @@ from collections import Counter
 
 from kzoo.backend import keras
 from kzoo.models import _graph
+from kzoo.transfer.freezing import own_weights
 
 
 def find_cut(model) -> str | None:
@@ -50,8 +51,7 @@ def _is_constant(operation) -> bool:
     """Whether a layer's output depends on nothing but its input, in all steps of a training."""
     if not isinstance(operation, keras.layers.Layer):
         return True
-    leaves = [one for one in operation._flatten_layers() if not one._layers]
-    return not any(leaf._seed_generators or (leaf.weights and leaf.trainable) for leaf in leaves)
+    return not any(one._seed_generators or (one.trainable and own_weights(one)) for one in operation._flatten_layers())
 
 
 def _ancestors(call, maker: dict) -> set[int]:

@@ -23,6 +23,7 @@ import numpy as np
 from kzoo import augment, console
 from kzoo.backend import compiled, keras
 from kzoo.data import Dataset
+from kzoo.errors import DataError
 from kzoo.files import is_temporary, locked, put_in_place
 from kzoo.weights.places import home
 
@@ -94,6 +95,8 @@ class Views:
                     digest.update(content)
                     rows += len(batch)
                     advance(len(batch))
+            if rows != self.shape[0]:
+                raise DataError(f"The images changed while they were read. Received: {rows} of {self.shape[0]}.")
             put_in_place(temporary, self.place / f"{view:04d}-{digest.hexdigest()}.npy")
         finally:
             temporary.unlink(missing_ok=True)
@@ -206,8 +209,9 @@ def features(views: Views, *, epochs_per_view: int = 0) -> Features | None:
     missing = views.count - len(list(views.place.glob("[0-9]*.npy")))
     if missing * views.size // views.count > min(LARGEST, LARGEST_SHARE * shutil.disk_usage(folder).free):
         return None
-    views.place.mkdir(exist_ok=True)
-    os.utime(views.place)
+    with locked(_lock(views.place), wait=True):
+        views.place.mkdir(exist_ok=True)
+        os.utime(views.place)
     _forget_oldest(folder, keep=views.place, room=LARGEST - views.size)
     values = _as_dataset(views.source) | {
         "image_shape": views.shape[1:],
@@ -241,7 +245,7 @@ def _forget_oldest(folder: Path, keep: Path, room: int) -> None:
     found = []
     for place in folder.iterdir():
         try:
-            if place.is_dir():
+            if place != keep and place.is_dir():
                 found.append((place.stat().st_mtime, sum(path.stat().st_size for path in place.iterdir()), place))
         except FileNotFoundError:  # another process renames or deletes it at this moment
             continue
@@ -249,8 +253,6 @@ def _forget_oldest(folder: Path, keep: Path, room: int) -> None:
     for _, size, place in sorted(found):
         if total <= room:
             break
-        if place == keep:
-            continue
         try:
             with locked(_lock(place), wait=False):
                 shutil.rmtree(place)

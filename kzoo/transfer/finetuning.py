@@ -17,7 +17,7 @@ from kzoo import augment, console
 from kzoo.backend import keras
 from kzoo.classifier import set_metadata
 from kzoo.data import Dataset
-from kzoo.errors import InvalidArgument, RunError, unknown
+from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.models import _graph
 from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
@@ -26,7 +26,7 @@ from kzoo.train import checkpoint, runs
 from kzoo.train.config import Strategy, TrainConfig
 from kzoo.train.inputs import Stream, as_data, data_errors
 from kzoo.train.loop import Result, Setting, load_data, move, new_run, result_of, settle
-from kzoo.train.precision import in_precision, twin
+from kzoo.train.precision import in_float32, in_precision, twin
 from kzoo.train.trainer import State, Trainer
 from kzoo.transfer.checks import check_overlap, warn_of_imbalance
 from kzoo.transfer.config import TransferConfig, head_config, settle_fine_tuning, to_dict
@@ -248,6 +248,8 @@ def _train_head(job: _Job, make) -> None:
     runs.forget_replaced(job.dir)
     trainer.train()
     trainer.finish(job.validation)
+    if trainer.was_interrupted:
+        raise TrainingInterrupted(f"Interrupted between the phases. Continue with: {job.how_to_resume}")
 
 
 def _train_upper_stages(job: _Job) -> Result:
@@ -330,8 +332,7 @@ def _maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
     if isinstance(model, keras.Model):
         if weights is not None:
             raise InvalidArgument(f"A keras.Model has its weights. Received: weights={weights!r}. Leave them out.")
-        _graph.outputs(model)  # raises unless it has a graph
-        return lambda shape: twin(model, lambda config: _for_images(config, shape))
+        return copied(model)
     if not isinstance(model, str):
         raise InvalidArgument(f"model must be a name of kzoo.list_models() or a keras.Model. Received: {model!r}.")
     check_name(model)
@@ -339,6 +340,16 @@ def _maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
     if weights is None:
         raise unknown(f"weights of {model} to fine-tune", weights, tags, "Without: kzoo.train.fit trains from scratch.")
     return pretrained(resolve(model, weights))
+
+
+def copied(model: Any) -> Callable[[tuple], Any]:
+    """What makes a copy of a model in float32, for images of a shape where the model takes any.
+
+    Raises:
+        InvalidArgument: A model without a graph.
+    """
+    _graph.outputs(model)
+    return lambda shape: in_float32(twin(model, lambda config: _for_images(config, shape)))
 
 
 def _for_images(config: dict, shape: tuple) -> dict:

@@ -36,7 +36,7 @@ def freeze(model, through: str | None = None):
     ['predictions/kernel', 'predictions/bias']
     """
     if through is None:
-        layers = [layer for layer in _leaves(model) if layer is not _classifier(model)]
+        layers = [layer for layer in leaves(model) if layer is not _classifier(model)]
     else:
         layers = list(_up_to(model, through))
     for layer in layers:
@@ -71,13 +71,13 @@ def unfreeze(model, down_to: str | None = None, *, batch_norm: BatchNorm = "froz
     if batch_norm not in get_args(BatchNorm):
         raise unknown("batch_norm", batch_norm, get_args(BatchNorm))
     below = [] if down_to is None else _below(model, down_to)
-    frozen = {id(layer): layer.trainable for layer in _leaves(model)}
+    frozen = {id(layer): layer.trainable for layer in leaves(model)}
     # A model that is frozen hides what its layers are: thaw the containers, then say it of each leaf.
     for container in (model, *model._flatten_layers(include_self=False)):
         if container._layers:
             container.trainable = True
     before = {id(layer) for layer in below}
-    for layer in _leaves(model):
+    for layer in leaves(model):
         if id(layer) in before:
             layer.trainable = frozen[id(layer)]
             continue
@@ -89,9 +89,15 @@ def unfreeze(model, down_to: str | None = None, *, batch_norm: BatchNorm = "froz
     return model
 
 
-def _leaves(model):
-    """The layers that have no layers."""
-    return [layer for layer in model._flatten_layers(include_self=False) if not layer._layers]
+def leaves(layer) -> list:
+    """The layers that have weights of their own or no layers: of a model without itself; the outer before the inner."""
+    found = layer._flatten_layers(include_self=not isinstance(layer, keras.Model))
+    return [one for one in found if not one._layers or own_weights(one)]
+
+
+def own_weights(layer) -> list:
+    """A layer's weights without those of the layers in it."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def _classifier(model):
@@ -104,20 +110,18 @@ def _classifier(model):
 def _up_to(model, name: str) -> list:
     """The leaves that a stage or layer is computed from, its own included."""
     inner, layer = _find(model, name)
-    layers = _ancestors(inner, layer)
+    layers = ancestors(inner, layer)
     while inner is not model:  # and all that is before the model within the model
-        outer = _parent(model, inner)
-        layers = [one for one in _ancestors(outer, inner.name) if one is not inner] + layers
+        outer = parent(model, inner)
+        layers = [one for one in ancestors(outer, inner.name) if one is not inner] + layers
         inner = outer
-    return [leaf for one in layers for leaf in ([one] if not one._layers else _leaves(one))]
+    return [leaf for one in layers for leaf in leaves(one)]
 
 
 def _below(model, name: str) -> list:
     """The leaves that are before a stage or layer."""
     inner, layer = _find(model, name)
-    own = {
-        id(leaf) for one in _of_the_stage(inner, name, layer) for leaf in ([one] if not one._layers else _leaves(one))
-    }
+    own = {id(leaf) for one in _of_the_stage(inner, name, layer) for leaf in leaves(one)}
     return [leaf for leaf in _up_to(model, name) if id(leaf) not in own]
 
 
@@ -127,11 +131,12 @@ def _of_the_stage(model, name: str, layer: str) -> list:
     if name not in known:
         return [model.get_layer(layer)]
     index = list(known).index(name)
-    earlier = {id(one) for one in _ancestors(model, list(known.values())[index - 1])} if index else set()
-    return [one for one in _ancestors(model, layer) if id(one) not in earlier]
+    earlier = {id(one) for one in ancestors(model, list(known.values())[index - 1])} if index else set()
+    return [one for one in ancestors(model, layer) if id(one) not in earlier]
 
 
-def _ancestors(model, layer: str) -> list:
+def ancestors(model, layer: str) -> list:
+    """The layers that a layer's output is computed from, its own included."""
     return keras.Model(model.inputs, _graph.tensors_by_layer(model)[layer]).layers
 
 
@@ -153,7 +158,8 @@ def _find(model, name: str):
     return found[0]
 
 
-def _parent(model, inner):
+def parent(model, inner):
+    """The model that has a model within it."""
     models = [model, *(one for one in model._flatten_layers(include_self=False) if isinstance(one, keras.Model))]
     return next(one for one in models if any(layer is inner for layer in one.layers))
 

@@ -3,6 +3,7 @@
 from kzoo.backend import keras
 from kzoo.models import _graph
 from kzoo.models.endpoints import stages
+from kzoo.transfer.freezing import ancestors, leaves, own_weights, parent
 
 # The size of images at which stages are compared, where a model leaves it open.
 ANY = 224
@@ -29,12 +30,7 @@ def rate_factors(model, decay: float) -> dict[int, float]:
     """
     levels = _levels(model)
     top = max(levels.values(), default=0)
-    return {
-        id(weight): decay ** (top - levels[id(leaf)])
-        for leaf in model._flatten_layers(include_self=False)
-        if not leaf._layers
-        for weight in leaf.weights
-    }
+    return {id(weight): decay ** (top - levels[id(leaf)]) for leaf in leaves(model) for weight in own_weights(leaf)}
 
 
 def lowest_of_last_size(model) -> str | None:
@@ -58,7 +54,7 @@ def lowest_of_last_size(model) -> str | None:
 
 def _levels(model) -> dict[int, int]:
     """How far from the input each leaf is, in stages."""
-    leaves = [leaf for leaf in model._flatten_layers(include_self=False) if not leaf._layers]
+    all_leaves = leaves(model)
     inner = _with_most_stages(model)
     tensors = _graph.tensors_by_layer(inner)
     levels, level = {}, 0
@@ -70,11 +66,11 @@ def _levels(model) -> dict[int, int]:
             for leaf in one._flatten_layers():
                 levels.setdefault(id(leaf), level)
     below = _before(model, inner)
-    for leaf in leaves:  # what no stage needs is above all of them, or before the model that has them
+    for leaf in all_leaves:  # what no stage needs is above all of them, or before the model that has them
         levels.setdefault(id(leaf), 0 if id(leaf) in below else level + 1)
-    classifier = leaves[-1]
+    classifier = all_leaves[-1]
     levels[id(classifier)] = (
-        level + 1 + any(levels[id(leaf)] == level + 1 and leaf.weights for leaf in leaves if leaf is not classifier)
+        level + 1 + any(levels[id(leaf)] == level + 1 and leaf.weights for leaf in all_leaves if leaf is not classifier)
     )
     return levels
 
@@ -86,8 +82,10 @@ def _with_most_stages(model):
 
 def _before(model, inner) -> set[int]:
     """The leaves that a model within the model computes from."""
-    if inner is model:
-        return set()
-    flat = list(model._flatten_layers(include_self=False))
-    first = min(i for i, one in enumerate(flat) if one is inner)
-    return {id(one) for one in flat[:first]}
+    found: set[int] = set()
+    while inner is not model:
+        outer = parent(model, inner)
+        before = [one for one in ancestors(outer, inner.name) if one is not inner]
+        found |= {id(leaf) for one in before for leaf in leaves(one)}
+        inner = outer
+    return found

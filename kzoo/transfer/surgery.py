@@ -36,6 +36,7 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
     if classifier_activation not in ("softmax", None):
         raise InvalidArgument(f"classifier_activation must be 'softmax' or None. Received: {classifier_activation!r}.")
     last = model.layers[-1]
+    _check_removable(model, last)
     features = last.input if isinstance(last, keras.layers.Dense) else model.outputs[0]
     rank = len(getattr(features, "shape", ()))
     if rank not in (2, 4):
@@ -49,6 +50,21 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
         features = keras.layers.Dropout(dropout, name="dropout")(features)
     head = keras.layers.Dense(classes, activation=classifier_activation, dtype="float32", name="predictions")
     return keras.Model(model.inputs[0], head(features), name=model.name)
+
+
+def _check_removable(model, last) -> None:
+    """Refuse a classifier that is not the model's last layer: a head on its probabilities would learn little."""
+    innermost = last
+    while isinstance(innermost, keras.Model):
+        innermost = innermost.layers[-1]
+    is_softmax = isinstance(innermost, keras.layers.Softmax) or (
+        getattr(innermost, "activation", None) is keras.activations.softmax
+    )
+    if not isinstance(last, keras.layers.Dense) and (is_softmax or isinstance(innermost, keras.layers.Dense)):
+        raise InvalidArgument(
+            f"The model ends in a classifier that cannot be taken off. Received: {model.name}, whose last layer is "
+            f"{innermost.name!r}. Pass the model up to its features, for example one made with include_top=False."
+        )
 
 
 class NotCopied(NamedTuple):

@@ -169,7 +169,7 @@ def test_without_validation_data_the_last_is_kept(data, capsys):
 
 def flipped_at_first():
     """A random layer before all others, as in Keras's guide: no part of it can be computed once."""
-    model, inputs = functional(), keras.Input((8, 8, 1))
+    model, inputs = functional(top=False), keras.Input((8, 8, 1))
     return keras.Model(inputs, model(keras.layers.RandomFlip(seed=1)(inputs)))
 
 
