@@ -33,8 +33,8 @@ def measure_transfer(chosen: Chosen, train: Any, validation: Any, *, accuracy: f
     """The seconds that kzoo and the guide's workflow take to a validation accuracy, from the same weights and images.
 
     The clock runs from the making of the model to the end of the first epoch that reaches the accuracy, validation
-    included. The guide's workflow runs as it is written, in float32, and in kzoo's precision. The images are in memory
-    before, and no features are cached.
+    included; there the guide's workflow ends. It runs as it is written, in float32, and in kzoo's precision. The images
+    are in memory before, and no features are cached.
 
     Args:
         chosen: What `kzoo.weights.resolve.resolve` gives.
@@ -55,8 +55,8 @@ def measure_transfer(chosen: Chosen, train: Any, validation: Any, *, accuracy: f
         raise InvalidArgument(f"accuracy must be a fraction above 0, at most 1. Received: {accuracy!r}.")
     own = resolve(TrainConfig(), probe())[0].precision
     contenders = {
-        (GUIDE, "float32"): lambda seed: _guide(chosen, train, validation, "float32", seed),
-        (GUIDE, own): lambda seed: _guide(chosen, train, validation, own, seed),
+        (GUIDE, "float32"): lambda seed: _guide(chosen, train, validation, "float32", seed, accuracy),
+        (GUIDE, own): lambda seed: _guide(chosen, train, validation, own, seed, accuracy),
         ("kzoo", own): lambda seed: _kzoo(chosen, train, validation, own, seed),
     }
     curves: dict[tuple[str, str], list] = {contender: [] for contender in contenders}
@@ -91,24 +91,27 @@ def _seconds_to(curve, accuracy: float) -> float | None:
 
 
 class _Clock(keras.callbacks.Callback):
-    """Notes the time and the validation accuracy at the end of each epoch."""
+    """Notes the time and the validation accuracy at the end of each epoch, and stops at an accuracy."""
 
-    def __init__(self):
+    def __init__(self, accuracy: float | None = None):
         super().__init__()
+        self.accuracy = accuracy
         self.start = time.perf_counter()
         self.curve: list[tuple[float, float]] = []
 
     def on_epoch_end(self, epoch, logs=None):
         accuracy = float((logs or {})["val_accuracy"])
         self.curve.append((round(time.perf_counter() - self.start, 3), accuracy))
+        if self.accuracy is not None and accuracy >= self.accuracy:
+            self.model.stop_training = True
 
 
-def _guide(chosen: Chosen, train, validation, precision: str, seed: int) -> list:
+def _guide(chosen: Chosen, train, validation, precision: str, seed: int, accuracy: float) -> list:
     """The guide's workflow, in its words: the frozen base runs in every epoch, then everything is trained, slowly."""
     import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
-    clock = _Clock()
+    clock = _Clock(accuracy)
     with dtype_policy(precision):
         base_model = create_model(chosen.record.model, weights=chosen, include_top=False, input_shape=train.image_shape)
         base_model.trainable = False
@@ -137,6 +140,8 @@ def _guide(chosen: Chosen, train, validation, precision: str, seed: int) -> list
     how: Any = {"loss": keras.losses.SparseCategoricalCrossentropy(), "metrics": ["accuracy"]}
     model.compile(optimizer=keras.optimizers.Adam(), **how)
     model.fit(train_ds, epochs=GUIDE_HEAD_EPOCHS, validation_data=validation_ds, callbacks=[clock], verbose=0)
+    if model.stop_training:
+        return clock.curve
     base_model.trainable = True
     model.compile(optimizer=keras.optimizers.Adam(GUIDE_RATE), **how)
     model.fit(train_ds, epochs=GUIDE_EPOCHS, validation_data=validation_ds, callbacks=[clock], verbose=0)

@@ -8,6 +8,8 @@ from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.models.endpoints import stages
 from kzoo.transfer import add_head, freeze, unfreeze
+from kzoo.transfer.cutting import find_cut
+from kzoo.transfer.layerwise import rate_factors
 
 
 def functional():
@@ -225,3 +227,35 @@ def test_a_model_frozen_in_part_predicts_the_same_in_a_fresh_process(model, batc
     )
     fresh_python(code, tmp_path / "net.keras", tmp_path / "images.npy", tmp_path / "out.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), model(images, training=False))
+
+
+class Scaled(keras.layers.Layer):
+    """A layer with a layer in it, and a weight of its own."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.dense = keras.layers.Dense(4)
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.scale = self.add_weight(shape=(4,), initializer="ones", name="scale")
+
+    def call(self, inputs):
+        return self.dense(inputs) * self.scale
+
+
+def test_a_composite_layer_with_weights_of_its_own():
+    inputs = keras.Input((4,))
+    x = Scaled(name="lower")(inputs)
+    x = Scaled(name="upper")(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="predictions")(x))
+    head = ["predictions/kernel", "predictions/bias"]
+    assert [weight.path for weight in freeze(model).trainable_weights] == head
+    assert find_cut(model) == "upper"
+    unfreeze(model, down_to="upper")
+    trained = [id(weight) for weight in model.trainable_weights]
+    upper, last = model.get_layer("upper"), model.get_layer("predictions")
+    assert sorted(trained) == sorted(id(weight) for weight in upper.weights + last.weights)
+    assert find_cut(model) == "lower"
+    factors = rate_factors(model, 0.5)
+    assert [factors[id(weight)] for weight in model.get_layer("upper").weights] == [0.5] * 3

@@ -91,3 +91,16 @@ def test_a_path_that_two_weights_have_is_not_copied():
     assert paths == ["same/kernel", "same/bias"] * 2
     left = copy_weights(source, target)
     assert left.target == tuple(paths)
+
+
+@pytest.mark.parametrize("end", ["nested", "softmax layer", "softmax activation"])
+def test_a_classifier_that_is_buried_is_refused(end):
+    """A head on its probabilities would learn little."""
+    x = inputs = keras.Input((4,))
+    if end == "nested":
+        x = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="old")])(x)
+    else:
+        x = keras.layers.Reshape((3,))(keras.layers.Reshape((3, 1))(keras.layers.Dense(3)(x)))
+        x = keras.layers.Softmax()(x) if end == "softmax layer" else keras.layers.Activation("softmax")(x)
+    with pytest.raises(InvalidArgument, match="cannot be taken off"):
+        add_head(keras.Model(inputs, x), 2)
