@@ -138,13 +138,14 @@ def _guide(chosen: Chosen, train, validation, precision: str, seed: int, accurac
     train_ds = train_ds.map(data_augmentation, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     validation_ds = images_and_labels(validation).batch(GUIDE_BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
     how: Any = {"loss": keras.losses.SparseCategoricalCrossentropy(), "metrics": ["accuracy"]}
+    quietly: Any = {"verbose": 0, "shuffle": False}  # the dataset is shuffled; Keras warns that it cannot
     model.compile(optimizer=keras.optimizers.Adam(), **how)
-    model.fit(train_ds, epochs=GUIDE_HEAD_EPOCHS, validation_data=validation_ds, callbacks=[clock], verbose=0)
+    model.fit(train_ds, epochs=GUIDE_HEAD_EPOCHS, validation_data=validation_ds, callbacks=[clock], **quietly)
     if model.stop_training:
         return clock.curve
     base_model.trainable = True
     model.compile(optimizer=keras.optimizers.Adam(GUIDE_RATE), **how)
-    model.fit(train_ds, epochs=GUIDE_EPOCHS, validation_data=validation_ds, callbacks=[clock], verbose=0)
+    model.fit(train_ds, epochs=GUIDE_EPOCHS, validation_data=validation_ds, callbacks=[clock], **quietly)
     return clock.curve
 
 
