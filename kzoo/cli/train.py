@@ -25,6 +25,7 @@ def command(
     /,
     *,
     resume: str | None = None,
+    from_search: str | None = None,
     run_dir: str | None = None,
     overwrite: bool = False,
     config: Annotated[TrainConfig, Parameter(name="*", consume_multiple=True)] = TrainConfig(),  # noqa: B008 - frozen
@@ -43,6 +44,7 @@ def command(
             file with the columns path,label.
         resume: A run directory to continue to its end, with the configuration it has; --strategy and --devices may
             be others.
+        from_search: A search directory: train as its best trial was, with the seed and whatever other flags say.
         run_dir: Folder for everything the run writes [default: runs/MODEL-DATASET-TIME].
         overwrite: Delete the run that is in run_dir.
         channels: Channels of the images, 1 or 3 [default: the data's].
@@ -50,7 +52,7 @@ def command(
         auxiliary_heads: Train with the auxiliary classifiers that the model has (Inception v1); they are not saved.
     """
     if resume is not None:
-        others = [model, dataset, run_dir, image_size, channels, dropout]
+        others = [model, dataset, from_search, run_dir, image_size, channels, dropout]
         if (
             any(value is not None for value in others)
             or overwrite
@@ -64,16 +66,23 @@ def command(
             )
         directory = Path(resume).expanduser()
         metrics = _resume(directory, config)
-    elif model is None or dataset is None:
-        raise InvalidArgument(
-            "kzoo train takes a MODEL and a DATASET, or --resume RUN. Try: kzoo train mnist_net digits"
-        )
     else:
-        check_name(model)
-        arguments = {"dropout": dropout, "auxiliary_heads": auxiliary_heads}
-        record = _record(model, arguments, dataset, config, data, parse_image_size(image_size), channels)
+        if from_search is not None:
+            others = [model, dataset, image_size, channels, dropout]
+            if any(value is not None for value in others) or auxiliary_heads or data != DataOptions():
+                raise InvalidArgument("--from-search has its own model and data. Received: others. Leave them out.")
+            config, record = _from_search(from_search, config)
+        elif model is None or dataset is None:
+            raise InvalidArgument(
+                "kzoo train takes a MODEL and a DATASET, or --resume RUN. Try: kzoo train mnist_net digits"
+            )
+        else:
+            check_name(model)
+            arguments = {"dropout": dropout, "auxiliary_heads": auxiliary_heads}
+            record = _record(model, arguments, dataset, config, data, parse_image_size(image_size), channels)
         resolved, reasons = resolve(config, probe())
-        directory = Path(run_dir or _default_run_dir(model, dataset)).expanduser()
+        name, load = record["model"]["name"], record["data"]["load"]
+        directory = Path(run_dir or _default_run_dir(name, dataset or Path(load["name"]).name)).expanduser()
         with runs.new(directory, resolved, overwrite=overwrite, **record):
             console.log(f"run directory {directory}")
             for reason in reasons:
@@ -102,6 +111,16 @@ def _record(model, arguments, dataset, config, data, size, channels) -> dict:
             }
         },
     }
+
+
+def _from_search(folder: str, config: TrainConfig) -> tuple[TrainConfig, dict]:
+    """The configuration of a search's best trial, but for what flags say, and the rest of its config.json."""
+    from kzoo.search.searching import best_run
+
+    best = best_run(folder)
+    said = {name: value for name, value in vars(config).items() if value != getattr(TrainConfig, name)}
+    record = {"requested": best["requested"], "model": best["model"], "data": {"load": best["data"]["load"]}}
+    return replace(best["train"], **{"seed": config.seed, **said}), record
 
 
 def _default_run_dir(model: str, dataset: str) -> str:

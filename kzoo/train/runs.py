@@ -57,7 +57,7 @@ def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **
         _check_free(run_dir, overwrite)
         try:
             _put_aside(run_dir)
-            write_json(run_dir / CONFIG, {**_origin(), **record, "train": to_dict(config)})
+            create(run_dir, config, **record)
             yield run_dir
         finally:
             if not (run_dir / CHECKPOINT).exists():
@@ -66,6 +66,11 @@ def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **
                     (run_dir / _LOCK).unlink(missing_ok=True)
                     if is_new_folder:
                         run_dir.rmdir()
+
+
+def create(run_dir: Path, config: TrainConfig, **record) -> None:
+    """Write the config.json of a run; `kzoo train --resume` starts it."""
+    write_json(run_dir / CONFIG, {**origin(), **record, "train": to_dict(config)})
 
 
 def _put_aside(run_dir: Path) -> None:
@@ -133,7 +138,7 @@ def _delete_run(run_dir: Path) -> None:
 
 
 @contextmanager
-def lock(run_dir: Path) -> Iterator[None]:
+def lock(run_dir: Path, doing: str = "training this run") -> Iterator[None]:
     """Keep other processes from writing to a run. The system lets go of the lock when a process dies.
 
     Raises:
@@ -147,7 +152,7 @@ def lock(run_dir: Path) -> Iterator[None]:
         except ImportError:  # Windows
             pass
         except BlockingIOError:
-            raise RunError(f"Another process is training this run. Received: {str(run_dir)!r}.") from None
+            raise RunError(f"Another process is {doing}. Received: {str(run_dir)!r}.") from None
         yield
 
 
@@ -195,6 +200,12 @@ def write_history(run_dir: Path, rows: list[dict]) -> None:
     write_text(run_dir / HISTORY, text.getvalue())
 
 
+def read_column(run_dir: Path, name: str) -> list[float]:
+    """A column of history.csv."""
+    with open(run_dir / HISTORY, newline="") as file:
+        return [float(row[name]) for row in csv.DictReader(file)]
+
+
 def write_events(run_dir: Path, row: dict, wall_time: float) -> None:
     """Write the TensorBoard events of one epoch as a file of their own.
 
@@ -238,7 +249,7 @@ def write_curves(run_dir: Path, rows: list[dict]) -> None:
     write_bytes(run_dir / CURVES, picture.getvalue())
 
 
-def _origin() -> dict:
+def origin() -> dict:
     """What the result of a run depends on besides its configuration."""
     return {
         "versions": _versions(),
