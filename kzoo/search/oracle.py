@@ -7,12 +7,15 @@ which goes back with the answer: whoever asks writes it down together with the t
 
 import functools
 import json
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras_tuner
 import numpy as np
 from keras_tuner.engine import trial as tuner_trial
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from kzoo.search.space import is_whole
 
@@ -43,7 +46,11 @@ def propose(
     """
     oracle = _oracle(algorithm, space, seed, epochs)
     _restore(oracle, algorithm, rows, state)
-    answer = oracle.populate_space(str(number))
+    # Threads would wait for each other at matrices as small as these, and take the cores from the trials.
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Of a Gaussian process that explains the scores by noise, as it may.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        answer = oracle.populate_space(str(number))
     if algorithm == "bayesian" and oracle._duplicate(answer["values"] or {}):  # which keras-tuner tries again
         answer = oracle._random_populate_space()
     status = {"RUNNING": "run", "IDLE": "wait", "STOPPED": "stop"}[answer["status"]]

@@ -46,19 +46,23 @@ def test_trials_lose_the_dtype_policy(bare):
     assert (bare["policy before"], bare["policy in trials"]) == ("mixed_bfloat16", "float32")
 
 
+@pytest.mark.slow
 def test_an_objective_that_is_not_known_needs_its_direction(found):
     assert found["objective"].startswith("ValueError: Could not infer optimization direction")
 
 
+@pytest.mark.slow
 def test_a_grid_search_that_was_stopped_ends_at_once_when_it_is_resumed(found):
     assert found["grid"] == {"in one go": 3, "resumed": 1}
 
 
+@pytest.mark.slow
 def test_a_worker_waits_an_hour_for_a_dead_chief(found):
     assert found["dead_chief"]["time-out"] == 3600
     assert found["dead_chief"]["DEADLINE"]
     assert found["dead_chief"]["waited"] > 1.9  # of the two seconds that the time-out was set to
 
 
+@pytest.mark.slow
 def test_a_chief_waits_forever_for_a_dead_worker(found):
     assert found["dead_worker"] is False
