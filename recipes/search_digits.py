@@ -4,9 +4,8 @@
 
 The search begins with plain SGD at a thousandth of kzoo's learning rate, no augmentation and strong label smoothing. 16
 trials of 5 epochs, two at a time; the best three configurations are trained with two more seeds. It writes
-search_digits.png (best so far, and each hyperparameter against the score) and prints the table, and at the end the test
-accuracy of the best model beside that of kzoo's defaults with the same epochs. Stopped, it goes on where it was when it is
-called again.
+search_digits.png (best so far, and each hyperparameter against the score), and says the test accuracy of the best model
+and that of kzoo's defaults with the same epochs. Stopped, it goes on where it was when it is called again.
 """
 
 import argparse

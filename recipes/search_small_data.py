@@ -17,7 +17,7 @@ import argparse
 import csv
 import os
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +47,14 @@ class Setting:
     pixels: int
     epochs: int
     trials: int
+    augment: str
+    """What kzoo does by default, which for MNIST it knows by the name alone."""
 
 
-SETTINGS = {"mnist": Setting("mnist_net", 28, 60, 16), "photos": Setting("resnet18", 112, 20, 12)}
+SETTINGS = {
+    "mnist": Setting("mnist_net", 28, 60, 16, "digits"),
+    "photos": Setting("resnet18", 112, 20, 12, "auto"),
+}
 # Plain SGD at a rate where nearly nothing is learned.
 POOR = {"optimizer": "sgd", "learning_rate": 1e-5, "momentum": 0.0, "label_smoothing": 0.2, "augment": ("none",)}
 
@@ -74,16 +79,17 @@ def one_seed(options: argparse.Namespace, seed: int) -> tuple[float, float, dict
     if not table.exists():
         rows = few_digits(folder, seed) if options.name == "mnist" else few_photos(options.photos, seed)
         write_table(table, rows)
-    base = {"epochs": setting.epochs, "seed": seed}
+    base = TrainConfig(epochs=setting.epochs, seed=seed)
     if (folder / "search" / SEARCH).exists():
         result = resume(folder / "search")
     else:
         config = SearchConfig(trials=setting.trials, workers=options.workers)
-        train = TrainConfig(**base, **POOR)
+        train = replace(base, **POOR)
         result = search(
             setting.model, str(table), folder / "search", config=config, train=train, image_size=setting.pixels
         )
-    defaults = defaults_accuracy(setting, table, TrainConfig(**base), folder / "defaults")
+    own = replace(base, augment=setting.augment)
+    defaults = defaults_accuracy(setting, table, own, folder / "defaults")
     console.log(f"seed {seed}: defaults {defaults:.4f}, search {result.best['test']['accuracy']:.4f}")
     return defaults, result.best["test"]["accuracy"], result.best["values"]
 
@@ -125,12 +131,12 @@ def few_photos(photos: Path, seed: int) -> list[tuple[str, str, str]]:
     """Rows (path, label, split) of the photos, a fifth of each training class for validation."""
     rows = []
     for label in ("ants", "bees"):
-        paths = sorted((photos / "train" / label).glob("*.jpg"))
+        paths = sorted((photos / "train" / label).iterdir())
         order = permutation(seed, 0, len(paths))
         rows += [
             (str(paths[i].resolve()), label, "val" if n < len(paths) // 5 else "train") for n, i in enumerate(order)
         ]
-        rows += [(str(path.resolve()), label, "test") for path in sorted((photos / "val" / label).glob("*.jpg"))]
+        rows += [(str(path.resolve()), label, "test") for path in sorted((photos / "val" / label).iterdir())]
     return rows
 
 
@@ -151,8 +157,8 @@ def page(name: str, found: list[tuple[float, float, dict]]) -> str:
     differences = [100 * (searched - own) for own, searched, _ in found]
     return f"""# What a search brings where there are few images: {name}
 
-Made by `python recipes/search_small_data.py {name}`, which says on which images, on {MACHINE}: {setting.trials} trials of
-{setting.epochs} epochs of `{setting.model}`, from a poor start. Test accuracy in %.
+Made by `python recipes/search_small_data.py {name}`, which says on which images, on {MACHINE}:
+{setting.trials} trials of {setting.epochs} epochs of `{setting.model}`, from a poor start. Test accuracy in %.
 
 {markdown_table([("seed", "kzoo's defaults", "search", "difference, points", "what was found"), *rows])}
 

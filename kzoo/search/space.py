@@ -94,8 +94,11 @@ def _multiples(low: float, high: float, start: float, of: float) -> dict:
 def _policies(facts: Facts, settled: TrainConfig) -> dict:
     """The policies that suit such images; a folder can hold anything, so the validation images are to tell."""
     recommended = augment.recommended(facts.dataset)
-    small = facts.image_shape[0] * facts.image_shape[1] <= 64 * 64
-    others = {"none": ["cifar" if small else "photos"], "imagenet": ["photos"]}.get(recommended, [])
+    height, width, channels = facts.image_shape
+    if recommended == "none":
+        others = ["digits" if channels == 1 else "cifar" if height * width <= 64 * 64 else "photos"]
+    else:
+        others = ["photos"] if recommended == "imagenet" else []
     start = list(settled.augment)
     values = [["none"], *([name] for name in [*others, recommended, "trivial"] if name != "none")]
     return {"values": values, "start": start or ["none"]}

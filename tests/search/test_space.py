@@ -54,7 +54,7 @@ def test_relative_numbers_are_multiples_of_what_kzoo_takes_with_the_other_choice
 def test_the_strength_of_augmentation_scales_factors_alone():
     space = check({"augment": {"values": [["photos"], ["trivial"]]}, "augment_strength": {"min": 0.5, "max": 2}})
     strong = place({"augment": ["photos"], "augment_strength": 2}, space, TrainConfig(), "any", PHOTOS).config
-    affine, colors = (item["config"] for item in strong.augment)
+    affine, colors = (dict(item)["config"] for item in strong.augment)
     assert affine["rotation_factor"] == pytest.approx(20 / 360)
     assert (affine["horizontal_flip"], affine["fill_mode"]) == (True, "reflect")
     assert colors["hue_factor"] == pytest.approx(0.04)
