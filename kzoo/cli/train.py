@@ -26,6 +26,7 @@ def command(
     *,
     resume: str | None = None,
     from_search: str | None = None,
+    all_data: bool = False,
     run_dir: str | None = None,
     overwrite: bool = False,
     config: Annotated[TrainConfig, Parameter(name="*", consume_multiple=True)] = TrainConfig(),  # noqa: B008 - frozen
@@ -45,6 +46,7 @@ def command(
         resume: A run directory to continue to its end, with the configuration it has; --strategy and --devices may
             be others.
         from_search: A search directory: train as its best trial was, with the seed and whatever other flags say.
+        all_data: Train on the validation images too; the model of the last epoch is then the best.
         run_dir: Folder for everything the run writes [default: runs/MODEL-DATASET-TIME].
         overwrite: Delete the run that is in run_dir.
         channels: Channels of the images, 1 or 3 [default: the data's].
@@ -57,6 +59,7 @@ def command(
             any(value is not None for value in others)
             or overwrite
             or auxiliary_heads
+            or all_data
             or replace(config, strategy="auto", devices=None) != TrainConfig()
             or data != DataOptions()
         ):
@@ -80,6 +83,8 @@ def command(
             check_name(model)
             arguments = {"dropout": dropout, "auxiliary_heads": auxiliary_heads}
             record = _record(model, arguments, dataset, config, data, parse_image_size(image_size), channels)
+        if all_data:
+            record["data"]["all_data"] = True
         resolved, reasons = resolve(config, probe())
         name, load = record["model"]["name"], record["data"]["load"]
         directory = Path(run_dir or _default_run_dir(name, dataset or Path(load["name"]).name)).expanduser()
@@ -151,9 +156,9 @@ def _run(directory: Path) -> dict:
 
     record = runs.read_config(directory)
     # Bad data is found before TensorFlow is started (but for TFDS, which is read by it).
-    train_data, validation_data = load_splits(["train", "validation"], **record["data"]["load"])
+    train_data, *validation = load_splits(runs.splits_of(record), **record["data"]["load"])
     console.log(
-        f"{len(train_data):,} training and {len(validation_data):,} validation images of "
+        f"{len(train_data):,} training and {sum(map(len, validation)):,} validation images of "
         f"{by(train_data.image_shape)}, {len(train_data.class_names)} classes"
     )
 
@@ -168,7 +173,7 @@ def _run(directory: Path) -> dict:
             **record["model"]["arguments"],
         )
 
-    return run(directory, build, train_data, validation_data).metrics
+    return run(directory, build, train_data, validation[0] if validation else None).metrics
 
 
 def _print_result(directory: Path, metrics: dict) -> None:

@@ -76,8 +76,10 @@ def search(
     folder = Path(search_dir).expanduser()
     with _helper() as helper:
         store.check_free(folder)
+        settings, facts = _settle(helper, model, dataset, config, train, space, data)
+        store.make(folder)
         with runs.lock(folder, "searching here"):
-            settings, facts = _settle(helper, model, dataset, config, train, space, data)
+            store.check_free(folder)
             state = store.State(settings, asdict(facts), origin=runs.origin())
             store.write(folder, state)
             console.log(f"search directory {folder}")

@@ -88,10 +88,10 @@ def run_dir(folder: Path, trial: dict) -> Path:
 def check_free(folder: Path) -> None:
     """Raise RunError unless a search can begin in a folder."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        occupied = [path.name for path in folder.iterdir() if path.name != ".lock" and not is_temporary(path)]
+        inside = list(folder.iterdir()) if folder.exists() else []
     except OSError as error:
-        raise RunError(f"Cannot write the search directory. Received: {str(folder)!r}: {error}.") from error
+        raise _cannot_write(folder, error) from error
+    occupied = [path.name for path in inside if path.name != ".lock" and not is_temporary(path)]
     if SEARCH in occupied:
         raise RunError(
             f"There is a search here already. Received: {str(folder)!r}. Continue it with kzoo search --resume "
@@ -99,6 +99,22 @@ def check_free(folder: Path) -> None:
         )
     if occupied:
         raise RunError(f"The folder is not empty and holds no search. Received: {str(folder)!r}. Name another folder.")
+
+
+def make(folder: Path) -> None:
+    """Make the folder of a search.
+
+    Raises:
+        RunError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _cannot_write(folder: Path, error: OSError) -> RunError:
+    return RunError(f"Cannot write the search directory. Received: {str(folder)!r}: {error}.")
 
 
 def read(folder: str | Path) -> State:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import is_temporary, write_bytes, write_json, write_text
 from kzoo.train.config import TrainConfig, from_dict, to_dict
@@ -171,6 +172,11 @@ def read_config(run_dir: str | Path) -> dict:
         raise InvalidArgument(f"Not a run directory: it has no config.json. Received: {str(run_dir)!r}.") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(f"The run's config.json is damaged. Received: {str(path)!r}: {error}.") from error
+
+
+def splits_of(record: dict) -> list[str]:
+    """The splits that a run of the command line trains on and, if there are two, validates on."""
+    return [TRAIN_AND_VALIDATION] if record["data"].get("all_data") else ["train", "validation"]
 
 
 def read_json(path: Path) -> dict:

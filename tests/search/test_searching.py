@@ -103,3 +103,14 @@ def test_every_algorithm(algorithm, devices, precision, tmp_path):
     assert result.best["test"]["accuracy"] > 0.8
     record = runs.read_config(tmp_path / "run" / "trials" / "0004")
     assert (record["train"].precision, record["train"].strategy) == (precision, devices["strategy"])
+
+
+def test_train_from_search_on_all_data(finished, tmp_path, capfd):
+    """On 1,618 images instead of 1,439; the test split stays what it was."""
+    path = tmp_path / "all"
+    assert run_kzoo(["train", "--from-search", str(finished.search_dir), "--all-data", "--run-dir", str(path)]) == 0
+    assert "1,618 training and 0 validation images" in capfd.readouterr().err
+    assert run_kzoo(["evaluate", str(path), "--json"]) == 0
+    figures = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (figures["split"], figures["images"]) == ("test", 179)
+    assert figures["accuracy"] > 0.9

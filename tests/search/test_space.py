@@ -8,6 +8,7 @@ from kzoo import augment
 from kzoo.errors import InvalidArgument
 from kzoo.search.space import Facts, check, default_space, place, read, starts
 from kzoo.train import TrainConfig
+from kzoo.train.config import to_dict
 
 DIGITS = Facts("digits", 1439, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
 PHOTOS = Facts("/data/photos", 50_000, (224, 224, 3), 5, 0.0, {"resnet50": 25_000_000})
@@ -54,7 +55,7 @@ def test_relative_numbers_are_multiples_of_what_kzoo_takes_with_the_other_choice
 def test_the_strength_of_augmentation_scales_factors_alone():
     space = check({"augment": {"values": [["photos"], ["trivial"]]}, "augment_strength": {"min": 0.5, "max": 2}})
     strong = place({"augment": ["photos"], "augment_strength": 2}, space, TrainConfig(), "any", PHOTOS).config
-    affine, colors = (dict(item)["config"] for item in strong.augment)
+    affine, colors = (item["config"] for item in to_dict(strong)["augment"])
     assert affine["rotation_factor"] == pytest.approx(20 / 360)
     assert (affine["horizontal_flip"], affine["fill_mode"]) == (True, "reflect")
     assert colors["hue_factor"] == pytest.approx(0.04)
