@@ -15,12 +15,12 @@ from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import atomic_path
 from kzoo.hardware import probe, usable_only
 from kzoo.models.registry import check_name
-from kzoo.search import ranking, store
+from kzoo.search import loop, ranking, store
 from kzoo.search import space as spaces
 from kzoo.search.config import SearchConfig
 from kzoo.search.helper import Helper
-from kzoo.search.loop import Search
 from kzoo.search.processes import Child, share_of_gpus
+from kzoo.search.trials import Trials
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
@@ -181,8 +181,7 @@ def _settle(helper, model, dataset, config, train, space, data) -> tuple[store.S
 
 def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> SearchResult:
     """Search to the end, then say what was found."""
-    running = Search(folder, state, helper, workers)
-    running.run()
+    loop.run(Trials(folder, state, helper), workers)
     if not ranking.completed(state.trials):
         reasons = [trial["reason"] for trial in state.trials] or ["no trial was begun"]
         raise RunError(f"No trial of the search completed. Received: {reasons[-1]} See {folder / store.TRIALS}.")
