@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import atomic_path
 from kzoo.hardware import probe, usable_only
 from kzoo.models.registry import check_name
-from kzoo.search import loop, ranking, store
+from kzoo.search import cluster, loop, ranking, store
 from kzoo.search import space as spaces
 from kzoo.search.config import SearchConfig
 from kzoo.search.helper import Helper
@@ -24,6 +25,9 @@ from kzoo.search.trials import Trials
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
+
+# What a chief gets to score the best model, when all trials are done.
+SECONDS_TO_FINISH = 600
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def search(
     """Search for the hyperparameters that train a model best, by the accuracy on the validation split.
 
     Each trial is a run of `kzoo.train` in a process and a run directory of its own. A trial that crashes, diverges, or
-    takes more than it may, is a row in the table with its reason.
+    takes more than it may, is a row in the table with its reason. On several machines that share a folder, the same
+    call is a chief or a worker by keras-tuner's environment variables (`kzoo.search.cluster`).
 
     Args:
         model: A name of `kzoo.list_models()`.
@@ -74,6 +79,8 @@ def search(
     check_name(model)
     space = None if space is None else spaces.check(space)
     folder = Path(search_dir).expanduser()
+    if (worker := cluster.worker_name()) is not None:
+        return _work(folder, worker)
     with _helper() as helper:
         store.check_free(folder)
         settings, facts = _settle(helper, model, dataset, config, train, space, data)
@@ -99,6 +106,8 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
         TrainingInterrupted: Ctrl-C.
     """
     folder = Path(search_dir).expanduser()
+    if (worker := cluster.worker_name()) is not None:
+        return _work(folder, worker)
     store.read(folder)
     with _helper() as helper, runs.lock(folder, "searching here"):
         state = store.read(folder)
@@ -181,7 +190,11 @@ def _settle(helper, model, dataset, config, train, space, data) -> tuple[store.S
 
 def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> SearchResult:
     """Search to the end, then say what was found."""
-    loop.run(Trials(folder, state, helper), workers)
+    trials = Trials(folder, state, helper)
+    if cluster.role() is not None:
+        cluster.lead(trials)
+    else:
+        loop.run(trials, workers)
     if not ranking.completed(state.trials):
         reasons = [trial["reason"] for trial in state.trials] or ["no trial was begun"]
         raise RunError(f"No trial of the search completed. Received: {reasons[-1]} See {folder / store.TRIALS}.")
@@ -195,6 +208,21 @@ def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> Sear
     helper.ask("plot", folder=str(folder), best=best)
     state.result = best
     store.write(folder, state)
+    return _result(folder, state)
+
+
+def _work(folder: Path, name: str) -> SearchResult:
+    """Run trials for a chief on another machine, then wait for what it makes of them."""
+    done = cluster.work(folder, name)
+    console.log(f"worker {name} has run {done} trials")
+    deadline = time.monotonic() + SECONDS_TO_FINISH
+    while (state := store.read(folder)).result is None:
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"The chief has not finished the search. Received: no result after {SECONDS_TO_FINISH} s in "
+                f"{str(folder)!r}. Start it again: kzoo search --resume {folder}"
+            )
+        time.sleep(1)
     return _result(folder, state)
 
 
