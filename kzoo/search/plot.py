@@ -20,26 +20,31 @@ def write_plot(folder: str | Path, best: dict[str, Any]) -> None:
     rows = -(-panels // columns)
     figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
     first, second, *others = figure.subplots(rows, columns, squeeze=False).flat
-    done = ranking.completed(state.trials)
-    _draw_progress(first, state.trials, best)
+    done = _with_floor(ranking.completed(state.trials))
+    failed = [trial["number"] for trial in state.trials if trial["status"] == "failed"]
+    _draw_progress(first, done, failed, best)
     _draw_cost(second, done, set(best["pareto"]))
     for name, axes in zip(space, others, strict=False):
         _draw_hyperparameter(axes, name, space[name], done, best)
     for axes in others[len(space) :]:
         axes.axis("off")
     title = f"{state.settings.model}, {Path(state.settings.load['name']).name}: {state.settings.search['algorithm']}"
-    figure.suptitle(f"{title} search, best trial {best['trial']}")
+    figure.suptitle(f"{title} search, best trial {best['trial']}; the worst quarter is at the bottom")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)
     write_bytes(folder / store.PLOT, picture.getvalue())
 
 
-def _draw_progress(axes, trials: list[dict], best: dict) -> None:
+def _with_floor(done: list[dict]) -> list[dict]:
+    """The trials, the worst quarter as good as the best of it: it would press the others together."""
+    floor = sorted(trial["accuracy"] for trial in done)[(len(done) - 1) // 4]
+    return [{**trial, "accuracy": max(trial["accuracy"], floor)} for trial in done]
+
+
+def _draw_progress(axes, done: list[dict], failed: list[int], best: dict) -> None:
     """Scores in the order of the trials, and the best so far; those that failed at the bottom."""
-    done = ranking.completed(trials)
     tried = [trial for trial in done if trial["repeats"] is None]
     again = [trial for trial in done if trial["repeats"] is not None]
-    failed = [trial["number"] for trial in trials if trial["status"] == "failed"]
     so_far = [max(t["accuracy"] for t in tried[: i + 1]) for i in range(len(tried))]
     axes.plot([t["number"] for t in tried], [t["accuracy"] for t in tried], "o", ms=4, label="trials")
     axes.step([t["number"] for t in tried], so_far, where="post", label="best so far")
