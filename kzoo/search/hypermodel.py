@@ -15,7 +15,8 @@ from kzoo.search.space import Facts, Trial, check, default_space, dropout_of, pl
 from kzoo.train.config import TrainConfig
 from kzoo.train.inputs import as_data
 from kzoo.train.loop import fit
-from kzoo.train.precision import dtype_policy, resolve
+from kzoo.train.precision import dtype_policy, parse_devices, resolve
+from kzoo.train.strategy import create_strategy
 
 
 class ImageClassifier(keras_tuner.HyperModel):
@@ -51,7 +52,10 @@ class ImageClassifier(keras_tuner.HyperModel):
         space: dict | None = None,
     ):
         super().__init__()
-        self.train, _ = resolve(train or TrainConfig(), probe())
+        hardware = probe()
+        self.train, _ = resolve(train or TrainConfig(), hardware)
+        # Logical devices can only be made before TensorFlow runs anything, as it does to build a model.
+        create_strategy(self.train, *parse_devices(self.train.devices, hardware))
         data = as_data(train_data, None)
         if not isinstance(data, Dataset):
             raise InvalidArgument(
