@@ -9,7 +9,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["augment", "data", "layers", "models", "train", "transfer", "weights"],
+    submodules=["augment", "data", "layers", "models", "search", "train", "transfer", "weights"],
     submod_attrs={
         "models.description": ["describe"],
         "models.endpoints": ["feature_extractor"],
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from kzoo import data as data
     from kzoo import layers as layers
     from kzoo import models as models
+    from kzoo import search as search
     from kzoo import train as train
     from kzoo import transfer as transfer
     from kzoo import weights as weights

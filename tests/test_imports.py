@@ -17,6 +17,9 @@ HEAVY = "{'tensorflow', 'keras', 'sklearn', 'matplotlib', 'PIL', 'tensorflow_dat
         "from kzoo.cli import run; run(['list'])",
         "from kzoo.cli import run; run(['weights', 'list'])",
         "from kzoo.cli import run; run(['train', '--help'])",
+        "from kzoo.cli import run; run(['search', '--help'])",
+        "import kzoo.search; kzoo.search.SearchConfig()",
+        "from kzoo.search import searching",
         "from kzoo.cli import run; run(['train', 'mnist_net', 'no_such_dataset', '--run-dir', 'run'])",
     ],
 )

@@ -11,7 +11,7 @@ from kzoo.cli import app
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(
-    r"^(?:\$ )?(kzoo (?:train|evaluate|predict|augment|bench|doctor|list|info)\b[^`\n]*)", README, re.MULTILINE
+    r"^(?:\$ )?(kzoo (?:train|search|evaluate|predict|augment|bench|doctor|list|info)\b[^`\n]*)", README, re.MULTILINE
 )
 
 
@@ -32,5 +32,5 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_parses(command):
-    arguments = shlex.split(command.split("#")[0])[1:]
+    arguments = shlex.split(command.split("#")[0].split(" > ")[0])[1:]
     app.parse_args(arguments, exit_on_error=False, print_error=False)

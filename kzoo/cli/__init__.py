@@ -25,6 +25,7 @@ for _name, _function, _help in (
     ("info", "models:info_command", "Show what a model is: parameters, multiply-adds, depth, stages."),
     ("train", "train:command", "Train a model on a dataset, or resume a run."),
     ("finetune", "finetune:command", "Fine-tune a pretrained model on a dataset of your own, or resume a run."),
+    ("search", "search:command", "Search for the hyperparameters that train a model best."),
     ("evaluate", "evaluate:command", "Score a trained model on labelled images."),
     ("predict", "predict:command", "Classify images with a trained model."),
     ("weights", "weights:app", "List, fetch, verify and add pretrained weights."),

@@ -25,6 +25,8 @@ def command(
     /,
     *,
     resume: str | None = None,
+    from_search: str | None = None,
+    all_data: bool = False,
     run_dir: str | None = None,
     overwrite: bool = False,
     config: Annotated[TrainConfig, Parameter(name="*", consume_multiple=True)] = TrainConfig(),  # noqa: B008 - frozen
@@ -43,6 +45,8 @@ def command(
             file with the columns path,label.
         resume: A run directory to continue to its end, with the configuration it has; --strategy and --devices may
             be others.
+        from_search: A search directory: train as its best trial was, with the seed and whatever other flags say.
+        all_data: Train on the validation images too; the model of the last epoch is then the best.
         run_dir: Folder for everything the run writes [default: runs/MODEL-DATASET-TIME].
         overwrite: Delete the run that is in run_dir.
         channels: Channels of the images, 1 or 3 [default: the data's].
@@ -50,11 +54,12 @@ def command(
         auxiliary_heads: Train with the auxiliary classifiers that the model has (Inception v1); they are not saved.
     """
     if resume is not None:
-        others = [model, dataset, run_dir, image_size, channels, dropout]
+        others = [model, dataset, from_search, run_dir, image_size, channels, dropout]
         if (
             any(value is not None for value in others)
             or overwrite
             or auxiliary_heads
+            or all_data
             or replace(config, strategy="auto", devices=None) != TrainConfig()
             or data != DataOptions()
         ):
@@ -64,16 +69,25 @@ def command(
             )
         directory = Path(resume).expanduser()
         metrics = _resume(directory, config)
-    elif model is None or dataset is None:
-        raise InvalidArgument(
-            "kzoo train takes a MODEL and a DATASET, or --resume RUN. Try: kzoo train mnist_net digits"
-        )
     else:
-        check_name(model)
-        arguments = {"dropout": dropout, "auxiliary_heads": auxiliary_heads}
-        record = _record(model, arguments, dataset, config, data, parse_image_size(image_size), channels)
+        if from_search is not None:
+            others = [model, dataset, image_size, channels, dropout]
+            if any(value is not None for value in others) or auxiliary_heads or data != DataOptions():
+                raise InvalidArgument("--from-search has its own model and data. Received: others. Leave them out.")
+            config, record = _from_search(from_search, config)
+        elif model is None or dataset is None:
+            raise InvalidArgument(
+                "kzoo train takes a MODEL and a DATASET, or --resume RUN. Try: kzoo train mnist_net digits"
+            )
+        else:
+            check_name(model)
+            arguments = {"dropout": dropout, "auxiliary_heads": auxiliary_heads}
+            record = _record(model, arguments, dataset, config, data, parse_image_size(image_size), channels)
+        if all_data:
+            record["data"]["all_data"] = True
         resolved, reasons = resolve(config, probe())
-        directory = Path(run_dir or default_run_dir(model, dataset)).expanduser()
+        name, load = record["model"]["name"], record["data"]["load"]
+        directory = Path(run_dir or default_run_dir(name, dataset or Path(load["name"]).name)).expanduser()
         with runs.new(directory, resolved, overwrite=overwrite, **record):
             console.log(f"run directory {directory}")
             for reason in reasons:
@@ -102,6 +116,16 @@ def _record(model, arguments, dataset, config, data, size, channels) -> dict:
             }
         },
     }
+
+
+def _from_search(folder: str, config: TrainConfig) -> tuple[TrainConfig, dict]:
+    """The configuration of a search's best trial, but for what flags say, and the rest of its config.json."""
+    from kzoo.search.searching import best_run
+
+    best = best_run(folder)
+    said = {name: value for name, value in vars(config).items() if value != getattr(TrainConfig, name)}
+    record = {"requested": best["requested"], "model": best["model"], "data": {"load": best["data"]["load"]}}
+    return replace(best["train"], **{"seed": config.seed, **said}), record
 
 
 def default_run_dir(model: str, dataset: str) -> str:
@@ -137,9 +161,9 @@ def _run(directory: Path) -> dict:
 
     record = runs.read_config(directory)
     # Bad data is found before TensorFlow is started (but for TFDS, which is read by it).
-    train_data, validation_data = load_splits(["train", "validation"], **record["data"]["load"])
+    train_data, *validation = load_splits(runs.splits_of(record), **record["data"]["load"])
     console.log(
-        f"{len(train_data):,} training and {len(validation_data):,} validation images of "
+        f"{len(train_data):,} training and {sum(map(len, validation)):,} validation images of "
         f"{by(train_data.image_shape)}, {len(train_data.class_names)} classes"
     )
 
@@ -154,7 +178,7 @@ def _run(directory: Path) -> dict:
             **record["model"]["arguments"],
         )
 
-    return run(directory, build, train_data, validation_data).metrics
+    return run(directory, build, train_data, validation[0] if validation else None).metrics
 
 
 def print_result(directory: Path, metrics: dict) -> None:

@@ -279,6 +279,35 @@ class Dataset:
             return without_autotuner(batches.with_options(options))
 
 
+def joined(parts: Sequence[Dataset]) -> Dataset:
+    """The images of several splits of one dataset, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *map(len, parts)])
+
+    def fetch(positions: np.ndarray) -> np.ndarray:
+        images = np.empty((len(positions), *parts[0].image_shape), parts[0].dtype)
+        for part, start, end in zip(parts, starts, starts[1:], strict=False):
+            inside = (start <= positions) & (positions < end)
+            if inside.any():
+                images[inside] = part._fetch(positions[inside] - start)
+        return images
+
+    def where(position: int) -> str:
+        index = int(np.searchsorted(starts, position, side="right")) - 1
+        return parts[index]._where(position - int(starts[index]))
+
+    return dataclasses.replace(
+        parts[0],
+        split="+".join(part.split for part in parts),
+        labels=read_only(np.concatenate([part.labels for part in parts])),
+        skipped=sum((part.skipped for part in parts), ()),
+        _fetch=fetch,
+        _where=where,
+        _pixels=None,
+    )
+
+
 def augmented(augment: Callable[[Any, Any], Any] | None, images: Any, labels: Any, seeds: Any) -> tuple[Any, Any]:
     """A batch of (images, labels) after `augment`, which is as for `Dataset.batches`."""
     if augment is None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from kzoo.data import digits, folders, tfds_records
 from kzoo.data.catalog import Catalog, build
-from kzoo.data.dataset import Dataset
+from kzoo.data.dataset import Dataset, joined
 from kzoo.data.images import INTERPOLATIONS, Scaling
-from kzoo.data.splits import SPLITS, canonical_split
+from kzoo.data.splits import SPLITS, TRAIN_AND_VALIDATION, canonical_split
 from kzoo.errors import DataError, InvalidArgument, unknown
 
 _TFDS_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
@@ -38,9 +38,9 @@ def load(
     Args:
         name: "digits"; a folder (`root/label/*` or `root/{train,val,test}/label/*`); a CSV file with the columns
             path,label and optionally split; or a dataset of TFDS: "mnist", "name/config", "name:version".
-        split: "train", "validation" (or "val"), "test", or "all" for every image. Digits, and folders and CSV files
-            without splits, are split 80/10/10, stratified and fixed by the data alone; where only validation is
-            missing it is a tenth of train.
+        split: "train", "validation" (or "val"), "test", "train+validation", or "all" for every image. Digits, and
+            folders and CSV files without splits, are split 80/10/10, stratified and fixed by the data alone; where only
+            validation is missing it is a tenth of train.
         image_size: The height and width, or (height, width): images are scaled to cover it and cropped at the centre.
             None keeps the images' own size, which must be one for all.
         channels: 1 or 3; None takes 1 if every image is greyscale and 3 otherwise.
@@ -102,12 +102,13 @@ def load_splits(
     if on_bad_image not in ("stop", "skip"):
         raise unknown("value of on_bad_image", on_bad_image, ("stop", "skip"))
     scaling = Scaling(crop_fraction, interpolation)
-    datasets, catalog = [], None
-    for split in splits:
+    found, catalog = {}, None
+    for part in [part for split in splits for part in _parts(split)]:
         # A catalog of TFDS holds the splits that the one it was made for is cut from; any other holds all.
-        if catalog is None or split == "all" or SPLITS.index(split) not in catalog.parts:
-            catalog = _find(name, split, data_dir, download)
-        datasets.append(build(catalog, split, size, channels, scaling, skip_bad=on_bad_image == "skip"))
+        if catalog is None or part == "all" or SPLITS.index(part) not in catalog.parts:
+            catalog = _find(name, part, data_dir, download)
+        found[part] = build(catalog, part, size, channels, scaling, skip_bad=on_bad_image == "skip")
+    datasets = [joined([found[part] for part in _parts(split)]) for split in splits]
     arguments = {
         **absolute(name, data_dir),
         "image_size": None if size is None else list(size),
@@ -149,6 +150,11 @@ def fingerprint(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] |
         DataError: There is no such dataset.
     """
     return _find(name, "all", data_dir, download=False).fingerprint
+
+
+def _parts(split: str) -> list[str]:
+    """The splits that one is made of."""
+    return list(SPLITS[:2]) if split == TRAIN_AND_VALIDATION else [split]
 
 
 def _find(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[str] | None, download: bool) -> Catalog:

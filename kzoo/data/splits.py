@@ -21,16 +21,20 @@ SPLIT_OF_NAME = {
 }
 
 
+# Both at once, for the last training of a configuration that was chosen on the validation split.
+TRAIN_AND_VALIDATION = "train+validation"
+
+
 def canonical_split(split: object) -> str:
-    """Check the name of a split: train, validation (or val), test or all.
+    """Check the name of a split: train, validation (or val), test, train+validation or all.
 
     >>> canonical_split("val")
     'validation'
     """
     if split == "val":
         return "validation"
-    if split not in (*SPLITS, "all"):
-        raise unknown("split", split, (*SPLITS, "all"))
+    if split not in (*SPLITS, TRAIN_AND_VALIDATION, "all"):
+        raise unknown("split", split, (*SPLITS, TRAIN_AND_VALIDATION, "all"))
     return str(split)
 
 

@@ -186,8 +186,8 @@ def load_data(record: dict) -> tuple[data.Dataset, data.Dataset | None]:
     """
     described = record.get("data") or {}
     if "train" not in described and "load" in described:  # stopped before its data was loaded
-        train, validation = load_splits(["train", "validation"], **described["load"])
-        return train, validation
+        train, *validation = load_splits(runs.splits_of(record), **described["load"])
+        return train, validation[0] if validation else None
     wanted = [described[part] for part in ("train", "validation") if described.get(part)]
     if not wanted or any(one["load"] is None for one in wanted):
         raise InvalidArgument("This run was not given its data by name. Pass train_data and validation_data again.")

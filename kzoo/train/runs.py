@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import is_temporary, locked, write_bytes, write_json, write_text
 from kzoo.train.config import TrainConfig, from_dict, to_dict
@@ -58,7 +59,7 @@ def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **
         _check_free(run_dir, overwrite)
         try:
             _put_aside(run_dir)
-            write_json(run_dir / CONFIG, {**_origin(), **record, "train": to_dict(config)})
+            create(run_dir, config, **record)
             yield run_dir
         finally:
             if not any((part / CHECKPOINT).exists() for part in (run_dir, run_dir / HEAD)):
@@ -74,8 +75,13 @@ def new_head(run_dir: Path, config: TrainConfig, **record) -> Path:
     folder = run_dir / HEAD
     if not (folder / CONFIG).exists():
         folder.mkdir(exist_ok=True)
-        write_json(folder / CONFIG, {**_origin(), **record, "train": to_dict(config)})
+        create(folder, config, **record)
     return folder
+
+
+def create(run_dir: Path, config: TrainConfig, **record) -> None:
+    """Write the config.json of a run; `kzoo train --resume` starts it."""
+    write_json(run_dir / CONFIG, {**origin(), **record, "train": to_dict(config)})
 
 
 def _put_aside(run_dir: Path) -> None:
@@ -146,7 +152,7 @@ def _delete_run(run_dir: Path) -> None:
 
 
 @contextmanager
-def lock(run_dir: Path) -> Iterator[None]:
+def lock(run_dir: Path, doing: str = "training this run") -> Iterator[None]:
     """Keep other processes from writing to a run. The system lets go of the lock when a process dies.
 
     Raises:
@@ -156,7 +162,7 @@ def lock(run_dir: Path) -> Iterator[None]:
         with locked(run_dir / _LOCK, wait=False):
             yield
     except BlockingIOError:
-        raise RunError(f"Another process is training this run. Received: {str(run_dir)!r}.") from None
+        raise RunError(f"Another process is {doing}. Received: {str(run_dir)!r}.") from None
 
 
 def read_config(run_dir: str | Path) -> dict:
@@ -174,6 +180,11 @@ def read_config(run_dir: str | Path) -> dict:
         raise InvalidArgument(f"Not a run directory: it has no config.json. Received: {str(run_dir)!r}.") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(f"The run's config.json is damaged. Received: {str(path)!r}: {error}.") from error
+
+
+def splits_of(record: dict) -> list[str]:
+    """The splits that a run of the command line trains on and, if there are two, validates on."""
+    return [TRAIN_AND_VALIDATION] if record["data"].get("all_data") else ["train", "validation"]
 
 
 def read_json(path: Path) -> dict:
@@ -201,6 +212,12 @@ def write_history(run_dir: Path, rows: list[dict]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(run_dir / HISTORY, text.getvalue())
+
+
+def read_column(run_dir: Path, name: str) -> list[float]:
+    """A column of history.csv."""
+    with open(run_dir / HISTORY, newline="") as file:
+        return [float(row[name]) for row in csv.DictReader(file)]
 
 
 def write_events(run_dir: Path, row: dict, wall_time: float) -> None:
@@ -246,7 +263,7 @@ def write_curves(run_dir: Path, rows: list[dict]) -> None:
     write_bytes(run_dir / CURVES, picture.getvalue())
 
 
-def _origin() -> dict:
+def origin() -> dict:
     """What the result of a run depends on besides its configuration."""
     return {
         "versions": _versions(),

@@ -90,3 +90,16 @@ def test_wrong_name(name):
 def test_wrong_split():
     with pytest.raises(InvalidArgument, match=r"Unknown split. Received: 'eval'"):
         load("digits", "eval")
+
+
+def test_training_and_validation_images_together():
+    """Each of them once, in order, and none of the test images."""
+    both = load("digits", "train+validation", image_size=8)
+    train, validation = load("digits", "train", image_size=8), load("digits", "val", image_size=8)
+    assert (both.split, len(both), both.fingerprint) == ("train+validation", 1618, train.fingerprint)
+    np.testing.assert_array_equal(both.images, np.concatenate([train.images, validation.images]))
+    np.testing.assert_array_equal(both.labels, np.concatenate([train.labels, validation.labels]))
+    assert both.where(1438) == train.where(1438)
+    assert both.where(1439) == validation.where(0)
+    mixed = np.array([1617, 0, 1439, 5])
+    np.testing.assert_array_equal(both._fetch(mixed), both.images[mixed])

@@ -1,0 +1,132 @@
+"""`kzoo search`."""
+
+from dataclasses import replace
+from datetime import datetime
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
+from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.errors import InvalidArgument
+from kzoo.search.config import SearchConfig
+from kzoo.train.config import TrainConfig
+
+
+def command(
+    model: str | None = None,
+    dataset: str | None = None,
+    /,
+    *,
+    resume: str | None = None,
+    run_dir: str | None = None,
+    space: str | None = None,
+    print_space: bool = False,
+    search: Annotated[SearchConfig, Parameter(name="*")] = SearchConfig(),  # noqa: B008 - frozen
+    config: Annotated[TrainConfig, Parameter(name="*", consume_multiple=True)] = TrainConfig(),  # noqa: B008 - frozen
+    data: DataOptions = DataOptions(),  # noqa: B008 - frozen
+    image_size: ImageSize = None,
+    channels: int | None = None,
+    json: Json = False,
+) -> None:
+    """Search for the hyperparameters that train a model best on a dataset, or resume a search.
+
+    The flags of `kzoo train` say where the search starts, and what every trial has where the space says nothing.
+
+    Args:
+        model: A name of `kzoo list`.
+        dataset: What `kzoo train` takes.
+        resume: A search directory to continue to its end; --workers may be another number.
+        run_dir: Folder for the search: table, plot, best model, a run directory per trial [default:
+            runs/search-MODEL-DATASET-TIME].
+        space: A JSON file with the search space [default: what --print-space shows].
+        print_space: Print the search space as JSON, and end.
+        channels: Channels of the images, 1 or 3 [default: the data's].
+    """
+    from kzoo.search import searching
+
+    if resume is not None:
+        others = [model, dataset, run_dir, space, image_size, channels]
+        if (
+            any(value is not None for value in others)
+            or print_space
+            or replace(search, workers=1) != SearchConfig()
+            or (config, data) != (TrainConfig(), DataOptions())
+        ):
+            raise InvalidArgument("--resume takes the search directory, and --workers where it changes.")
+        result = searching.resume(resume, workers=None if search.workers == 1 else search.workers)
+        _print_result(result, json)
+        return
+    if model is None or dataset is None:
+        raise InvalidArgument(
+            "kzoo search takes a MODEL and a DATASET, or --resume RUN. Try: kzoo search mnist_net digits --trials 5"
+        )
+    size = parse_image_size(image_size)
+    load = {
+        "image_size": None if size is None else list(size),
+        "channels": channels,
+        "data_dir": data.data_dir,
+        "download": data.download,
+        "on_bad_image": data.on_bad_image,
+    }
+    chosen = None if space is None else searching.spaces.read(space)
+    if print_space:
+        print(dumps(chosen or searching.space_for(model, dataset, train=config, **load), indent=2))
+        return
+    folder = Path(run_dir or _default_run_dir(model, dataset))
+    _print_result(searching.search(model, dataset, folder, config=search, train=config, space=chosen, **load), json)
+
+
+def _default_run_dir(model: str, dataset: str) -> str:
+    name = Path(dataset).name if Path(dataset).exists() else dataset.replace("/", "-").replace(":", "-")
+    return f"runs/search-{model}-{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _print_result(result, json: bool) -> None:
+    best = result.best
+    if json:
+        print_json({"run_dir": str(result.search_dir), "best": best, "trials": result.trials})
+        return
+    from kzoo.search.store import shown
+
+    names = list(best["values"])
+    rows = [
+        (
+            trial["number"],
+            _note(trial, best),
+            percent(trial["accuracy"]),
+            "-" if trial["images_per_second"] is None else f"{trial['images_per_second']:,.0f}",
+            "-" if trial["parameters"] is None else f"{trial['parameters']:,}",
+            trial["epochs"],
+            trial["seconds"],
+            *(shown(trial["values"].get(name)) for name in names),
+        )
+        for trial in result.trials
+    ]
+    columns = ("trial", "", "validation accuracy", "images/s", "parameters", "epochs", "seconds", *names)
+    print_table(columns, rows)
+    several = f", mean of {len(best['accuracies'])} seeds" if len(best["accuracies"]) > 1 else ""
+    print_table(
+        ("result", "value"),
+        [
+            ("best trial", best["trial"]),
+            ("validation accuracy", percent(best["accuracy"]) + several),
+            ("the same, loaded again", "yes" if best["verified"] else "NO"),
+            ("test accuracy", percent(best["test"] and best["test"]["accuracy"])),
+            ("best model", result.model_path),
+            ("train it again", f"kzoo train --from-search {result.search_dir}"),
+        ],
+    )
+
+
+def _note(trial: dict, best: dict) -> str:
+    """What a row of the table has to say besides its numbers."""
+    notes = [
+        ("best", trial["number"] == best["trial"]),
+        (f"repeats {trial['repeats']}", trial["repeats"] is not None),
+        ("Pareto", trial["number"] in best["pareto"]),
+        (trial["reason"], trial["status"] == "failed"),
+    ]
+    return ", ".join(text for text, holds in notes if holds)

@@ -1,0 +1,124 @@
+"""The helper of a search: a process that imports keras-tuner, TensorFlow and matplotlib, so that the search need not.
+
+It answers a line of JSON on its standard input by one on its standard output, and ends when the input does. It keeps
+nothing between two questions: killed, it is started again and asked again.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from kzoo import errors
+from kzoo.errors import KzooError
+
+
+class Helper:
+    """The search's side of it; starts the process at the first question."""
+
+    def __init__(self):
+        self._process: subprocess.Popen | None = None
+
+    def ask(self, question: str, **arguments: Any) -> Any:
+        """What `ANSWERS[question]` gives for these arguments, as plain data; its errors are raised here."""
+        for _ in range(2):
+            answer = self._exchange(json.dumps([question, arguments]))
+            if answer is not None:
+                break
+            self.close()
+        else:
+            raise KzooError(f"The helper process of the search ended at the question {question!r}, twice.")
+        if "error" in answer:
+            raise getattr(errors, answer["error"])(answer["message"])
+        return answer["answer"]
+
+    def _exchange(self, line: str) -> dict | None:
+        """One question; None if the process is gone."""
+        if self._process is None or self._process.poll() is not None:
+            command = [sys.executable, "-m", "kzoo.search.helper"]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they were asked for
+        try:
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            return None
+        return json.loads(answer) if answer else None
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def inspect(models: list[str], load: dict[str, Any]) -> dict:
+    """What a search has to know of its data and its models: `Facts` as plain data.
+
+    Raises:
+        KzooError: Whatever would make every trial fail: data that cannot be read, a model that does not take it.
+    """
+    from kzoo.data.loading import load_splits
+    from kzoo.models import create_model
+    from kzoo.models.registry import defaults
+    from kzoo.search.space import dropout_of
+
+    sizes = {tuple(load["image_size"] or defaults(model)[0][:2]) for model in models}
+    shapes = {}
+    for size in sizes:
+        train, _ = load_splits(["train", "validation"], **{**load, "image_size": list(size)})
+        shapes[size] = train.image_shape
+    parameters, rates = {}, []
+    for name in models:
+        shape = shapes[tuple(load["image_size"] or defaults(name)[0][:2])]
+        model = create_model(name, input_shape=shape, classes=len(train.class_names))
+        parameters[name] = model.count_params()
+        rates.append(dropout_of(model))
+    return {
+        "dataset": train.name,
+        "images": len(train),
+        "image_shape": shape,
+        "classes": len(train.class_names),
+        "dropout": rates[0],
+        "parameters": parameters,
+    }
+
+
+def _propose(**arguments: Any) -> dict:
+    from kzoo import backend  # noqa: F401 - starts TensorFlow without its chatter, before keras-tuner does
+    from kzoo.search.oracle import propose
+
+    return propose(**arguments)
+
+
+def _plot(**arguments: Any) -> None:
+    from kzoo.search.plot import write_plot
+
+    write_plot(**arguments)
+
+
+ANSWERS = {"inspect": inspect, "propose": _propose, "plot": _plot}
+
+
+def _serve() -> None:
+    # What libraries print must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        question, arguments = json.loads(line)
+        try:
+            answer = {"answer": ANSWERS[question](**arguments)}
+        except KzooError as error:
+            kind = type(error).__name__
+            answer = {"error": kind if hasattr(errors, kind) else "KzooError", "message": str(error)}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

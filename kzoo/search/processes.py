@@ -1,0 +1,165 @@
+"""Processes of trials: started, watched, and ended where they take more time or memory than they may."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from kzoo import console
+from kzoo.text import megabytes
+
+# How often a process is looked at.
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class Child:
+    """A command of kzoo in a process of its own, with a log.
+
+    It is in a session of its own, so that Ctrl-C reaches the search alone.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        cores: Sequence[int] = (),
+        gpus: Sequence[int] | None = None,
+        time_limit: float | None = None,
+        memory_limit: int | None = None,
+    ):
+        self.log = log
+        self.verdict = ""  # why it was ended, if it was
+        self._time_limit, self._memory_limit = time_limit, memory_limit
+        self.started = time.monotonic()
+        self._log_begins_at = log.stat().st_size if log.exists() else 0
+        command = [sys.executable, "-m", "kzoo.search.child", ",".join(map(str, cores)) or "-", *arguments]
+        with open(log, "ab") as file:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,  # by its end the process knows of ours
+                stdout=subprocess.PIPE,
+                stderr=file,
+                env={**os.environ, **_visible(gpus)},
+                start_new_session=True,
+            )
+        _be_first_to_go(self._process.pid)
+        self._output = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._reader.start()
+        self._watcher.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        self._output = self._process.stdout.read()
+
+    def _watch(self) -> None:
+        """In a thread, so that limits hold whatever the search is waiting for."""
+        while self.running:
+            used = _memory(self._process.pid)
+            if self._memory_limit is not None and used > self._memory_limit:
+                self.kill(f"memory: {megabytes(used)}, more than the limit of {megabytes(self._memory_limit)}")
+            elif self._time_limit is not None and time.monotonic() - self.started > self._time_limit:
+                self.kill(f"time: more than {console.duration(self._time_limit)}")
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def kill(self, verdict: str) -> None:
+        """End it at once."""
+        if self.running:
+            self.verdict = verdict
+            self._process.kill()
+
+    def interrupt(self) -> None:
+        """Ask it to save its state and end."""
+        if self.running:
+            self._process.send_signal(signal.SIGINT)
+
+    def finish(self, timeout: float | None = None) -> int:
+        """Wait for its end; returns its exit status, negative for a signal."""
+        status = self._process.wait(timeout)
+        self._reader.join()
+        self._watcher.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        return status
+
+    def last_line(self) -> str:
+        """The last line of its standard output."""
+        return (self._output.decode(errors="replace").strip().splitlines() or [""])[-1]
+
+    def reason(self, status: int) -> str:
+        """Why it failed, in a line."""
+        if self.verdict:
+            return self.verdict
+        if status == -signal.SIGKILL:
+            return "killed: by the system for lack of memory, or by someone"
+        if status < 0:
+            return f"crashed: {signal.Signals(-status).name}"
+        with open(self.log, "rb") as file:
+            file.seek(self._log_begins_at)
+            lines = file.read().decode(errors="replace").strip().splitlines() or [f"exit status {status}"]
+        own = [line.removeprefix("kzoo: ") for line in lines if line.startswith("kzoo: ")]
+        return own[-1] if own else f"crashed: {lines[-1]}"
+
+
+def _visible(gpus: Sequence[int] | None) -> dict[str, str]:
+    """Environment variables by which a process uses these GPUs; None leaves it all."""
+    if gpus is None:
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else None
+    chosen = [names[gpu] if names else str(gpu) for gpu in gpus]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(chosen), "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+
+
+def _memory(pid: int) -> int:
+    """What a process and its children have in memory, in bytes; 0 if it is gone."""
+    total = 0
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            total += one.memory_info().rss
+    return total
+
+
+def _be_first_to_go(pid: int) -> None:
+    """Have Linux choose a trial, not the search, when memory is short."""
+    with suppress(OSError):  # another system, or the process is gone
+        Path(f"/proc/{pid}/oom_score_adj").write_text("800")
+
+
+def share_of_cores(worker: int, workers: int) -> list[int]:
+    """The cores of one of several workers: all of them if it is alone; where there are more workers, they share.
+
+    >>> share_of_cores(0, 1)
+    []
+    """
+    if workers == 1 or not hasattr(os, "sched_getaffinity"):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[worker::workers] or [cores[worker % len(cores)]]
+
+
+def share_of_gpus(worker: int, workers: int, gpus: int) -> list[int] | None:
+    """The GPUs of one of several workers; None where all may use them all, since it is alone or there are none.
+
+    >>> share_of_gpus(1, 2, 4), share_of_gpus(2, 3, 1), share_of_gpus(0, 1, 4)
+    ([1, 3], [0], None)
+    """
+    if workers == 1 or not gpus:
+        return None
+    return list(range(gpus))[worker::workers] or [worker % gpus]

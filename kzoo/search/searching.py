@@ -1,0 +1,272 @@
+"""`search` and `resume`: from a model and a dataset to the best configuration, and what can be said of it."""
+
+import importlib.util
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kzoo import console
+from kzoo.data.loading import absolute
+from kzoo.errors import InvalidArgument, RunError
+from kzoo.files import atomic_path
+from kzoo.hardware import probe, usable_only
+from kzoo.models.registry import check_name
+from kzoo.search import cluster, loop, ranking, store
+from kzoo.search import space as spaces
+from kzoo.search.config import SearchConfig
+from kzoo.search.helper import Helper
+from kzoo.search.processes import Child, share_of_gpus
+from kzoo.search.trials import Trials
+from kzoo.train import runs
+from kzoo.train.config import TrainConfig
+from kzoo.train.precision import resolve
+
+# What a chief gets to score the best model, when all trials are done.
+SECONDS_TO_FINISH = 600
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search gives back."""
+
+    best: dict[str, Any]
+    """The best configuration: values, accuracy (on the validation split, mean over seeds), accuracies, epochs, trial
+    and run (numbers), test (figures of the test split, which no trial has seen, or None), verified."""
+    trials: list[dict[str, Any]]
+    """A row per trial, as in search.json."""
+    model_path: Path
+    """The best model, a `.keras` file."""
+    search_dir: Path
+
+
+def search(
+    model: str,
+    dataset: str,
+    search_dir: str | Path,
+    *,
+    config: SearchConfig | None = None,
+    train: TrainConfig | None = None,
+    space: dict | None = None,
+    **data: Any,
+) -> SearchResult:
+    """Search for the hyperparameters that train a model best, by the accuracy on the validation split.
+
+    Each trial is a run of `kzoo.train` in a process and a run directory of its own. A trial that crashes, diverges, or
+    takes more than it may, is a row in the table with its reason. On several machines that share a folder, the same
+    call is a chief or a worker by keras-tuner's environment variables (`kzoo.search.cluster`).
+
+    Args:
+        model: A name of `kzoo.list_models()`.
+        dataset: A name or a path, as `kzoo.data.load` takes it.
+        search_dir: An empty or new folder.
+        config: How to search.
+        train: What every trial has where the space says nothing, and what the first trial starts from.
+        space: What to search, as `space_for` gives it; by default that.
+        **data: image_size, channels, data_dir, download and on_bad_image of `kzoo.data.load`.
+
+    Raises:
+        InvalidArgument: Arguments that do not fit together, or keras-tuner is not installed.
+        DataError: There is no such dataset, or it cannot be used.
+        RunError: `search_dir` is occupied, or no trial completed.
+        TrainingInterrupted: Ctrl-C; `resume` goes on.
+    """
+    config, train = config or SearchConfig(), train or TrainConfig()
+    check_name(model)
+    space = None if space is None else spaces.check(space)
+    folder = Path(search_dir).expanduser()
+    if (worker := cluster.worker_name()) is not None:
+        return _work(folder, worker)
+    with _helper() as helper:
+        store.check_free(folder)
+        settings, facts = _settle(helper, model, dataset, config, train, space, data)
+        store.make(folder)
+        with runs.lock(folder, "searching here"):
+            store.check_free(folder)
+            state = store.State(settings, asdict(facts), origin=runs.origin())
+            store.write(folder, state)
+            console.log(f"search directory {folder}")
+            return _run(folder, state, helper, config.workers)
+
+
+def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResult:
+    """Continue a search to its end: what was finished is kept, what was in progress goes on from its checkpoint.
+
+    Args:
+        search_dir: A folder of `search`. A finished search is not done again.
+        workers: Another number of them.
+
+    Raises:
+        InvalidArgument: Not a search directory.
+        RunError: Another process is at it, a file is damaged, or no trial completed.
+        TrainingInterrupted: Ctrl-C.
+    """
+    folder = Path(search_dir).expanduser()
+    if (worker := cluster.worker_name()) is not None:
+        return _work(folder, worker)
+    store.read(folder)
+    with _helper() as helper, runs.lock(folder, "searching here"):
+        state = store.read(folder)
+        if state.result is not None:
+            console.log(f"this search is finished: {len(state.trials)} trials in {folder}")
+            return _result(folder, state)
+        for change in runs.differing_versions(state.origin):
+            console.warn(f"not the versions this search began with: {change}")
+        done = sum(trial["status"] != "running" for trial in state.trials)
+        console.log(f"resuming {folder} after {done} trials")
+        return _run(folder, state, helper, workers or SearchConfig(**state.settings.search).workers)
+
+
+def space_for(model: str, dataset: str, *, train: TrainConfig | None = None, **data: Any) -> dict:
+    """The default search space for a model and a dataset: plain data, to look at, to edit and to give to `search`.
+
+    Args:
+        model: A name of `kzoo.list_models()`.
+        dataset: A name or a path.
+        train: Where the search is to start.
+        **data: As in `search`.
+    """
+    check_name(model)
+    with _helper() as helper:
+        settings, _ = _settle(helper, model, dataset, SearchConfig(), train or TrainConfig(), None, data)
+    return settings.space
+
+
+@contextmanager
+def _helper() -> Iterator[Helper]:
+    if importlib.util.find_spec("keras_tuner") is None or importlib.util.find_spec("psutil") is None:
+        raise InvalidArgument(
+            "A search needs keras-tuner and psutil. Received: neither or one. pip install 'kzoo[search]'"
+        )
+    helper = Helper()
+    try:
+        yield helper
+    finally:
+        helper.close()
+
+
+def _settle(helper, model, dataset, config, train, space, data) -> tuple[store.Settings, spaces.Facts]:
+    """Put a value in every place that was left open, for this data and this machine."""
+    load = {
+        **absolute(dataset, data.pop("data_dir", None)),
+        "image_size": None,
+        "channels": None,
+        "download": False,
+        "on_bad_image": "stop",
+    }
+    for name in data:
+        if name not in load:
+            raise InvalidArgument(f"No such argument of a search. Received: {name!r}. Valid: {', '.join(load)}.")
+    load |= data
+    if isinstance(load["image_size"], int):
+        load["image_size"] = [load["image_size"]] * 2
+    models = space["model"]["values"] if space and "model" in space else [model]
+    hardware = probe()
+    gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
+    resolved, reasons = resolve(train, hardware if gpus is None else usable_only(hardware, len(gpus)))
+    for reason in reasons:
+        console.log(reason)
+    answer = helper.ask("inspect", models=models, load=load)
+    facts = spaces.Facts(**{**answer, "image_shape": tuple(answer["image_shape"])})
+    space = space or spaces.default_space(facts, resolved)
+    # What cannot be trained in the first trial cannot be trained at all.
+    spaces.place(spaces.starts(space), space, resolved, model, facts)
+    if config.algorithm == "hyperband" and "epochs" in space:
+        raise InvalidArgument("hyperband chooses the epochs itself. Received: a space with 'epochs'. Take it out.")
+    settings = store.Settings(
+        model=model,
+        load=load,
+        search=asdict(config),
+        train=runs.to_dict(resolved),
+        requested={"precision": train.precision, "strategy": train.strategy},
+        space=space,
+    )
+    return settings, facts
+
+
+def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> SearchResult:
+    """Search to the end, then say what was found."""
+    trials = Trials(folder, state, helper)
+    if cluster.role() is not None:
+        cluster.lead(trials)
+    else:
+        loop.run(trials, workers)
+    if not ranking.completed(state.trials):
+        reasons = [trial["reason"] for trial in state.trials] or ["no trial was begun"]
+        raise RunError(f"No trial of the search completed. Received: {reasons[-1]} See {folder / store.TRIALS}.")
+    best = ranking.winner(state.trials)
+    run_dir = store.run_dir(folder, state.trials[best["run"]])
+    with atomic_path(folder / store.BEST) as temporary:
+        shutil.copyfile(run_dir / runs.BEST, temporary)
+    best["verified"] = _verified(folder, run_dir, state.trials[best["run"]])
+    best["test"] = _evaluate(folder, run_dir, "test")
+    best["pareto"] = sorted(ranking.pareto(state.trials))
+    helper.ask("plot", folder=str(folder), best=best)
+    state.result = best
+    store.write(folder, state)
+    return _result(folder, state)
+
+
+def _work(folder: Path, name: str) -> SearchResult:
+    """Run trials for a chief on another machine, then wait for what it makes of them."""
+    done = cluster.work(folder, name)
+    console.log(f"worker {name} has run {done} trials")
+    deadline = time.monotonic() + SECONDS_TO_FINISH
+    while (state := store.read(folder)).result is None:
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"The chief has not finished the search. Received: no result after {SECONDS_TO_FINISH} s in "
+                f"{str(folder)!r}. Start it again: kzoo search --resume {folder}"
+            )
+        time.sleep(1)
+    return _result(folder, state)
+
+
+def _result(folder: Path, state: store.State) -> SearchResult:
+    assert state.result is not None  # noqa: S101 - the search is finished
+    return SearchResult(state.result, state.trials, folder / store.BEST, folder)
+
+
+def _verified(folder: Path, run_dir: Path, trial: dict) -> bool:
+    """Whether the best model, loaded in a fresh process, has the score that its trial reported."""
+    figures = _evaluate(folder, run_dir, "validation")
+    # The same images in the same precision: rounding may differ by the number of cores, so that a tie tips over.
+    same = figures is not None and abs(figures["accuracy"] - trial["accuracy"]) * figures["images"] < 1.5
+    if not same:
+        found = "nothing" if figures is None else figures["accuracy"]
+        console.warn(f"loaded again, the best model scores {found}, not {trial['accuracy']}: {run_dir}")
+    return same
+
+
+def _evaluate(folder: Path, run_dir: Path, split: str) -> dict | None:
+    """Figures of a run's best model by `kzoo evaluate`, in a fresh process; None, and a line why, if it fails."""
+    child = Child(["evaluate", str(run_dir), "--split", split, "--json"], run_dir / store.LOG)
+    try:
+        status = child.finish()
+    except KeyboardInterrupt:
+        child.kill("Ctrl-C")
+        raise
+    if status != 0:
+        console.log(f"no {split} figures: {child.reason(status)}")
+        return None
+    return json.loads(child.last_line())
+
+
+def best_run(search_dir: str | Path) -> dict:
+    """What config.json of the best run of a finished search has, with `train` as a TrainConfig.
+
+    Raises:
+        InvalidArgument: Not a search directory.
+        RunError: The search is not finished.
+    """
+    folder = Path(search_dir).expanduser()
+    state = store.read(folder)
+    if state.result is None:
+        raise RunError(
+            f"This search is not finished. Received: {str(search_dir)!r}. Finish it: kzoo search --resume {search_dir}"
+        )
+    return runs.read_config(store.run_dir(folder, state.trials[state.result["run"]]))

@@ -1,0 +1,283 @@
+"""The search space: plain data, from the names of hyperparameters to what they can be.
+
+    {"optimizer": {"values": ["adamw", "sgd"], "start": "adamw"},
+     "learning_rate": {"min": 0.1, "max": 10, "scale": "log", "relative": true, "start": 1}}
+
+A name is a field of `TrainConfig`, or one of `OTHERS`. With "relative" a number is a multiple of what kzoo would take
+by itself with the trial's other choices. The first trial of every search is made of the starts.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from kzoo import augment
+from kzoo.errors import InvalidArgument, KzooError, unknown
+from kzoo.models.registry import check_name
+from kzoo.train.config import TrainConfig, settle_for_data
+
+# Besides the fields of TrainConfig: arguments of create_model, and what is made of the augmentation.
+# Transfer (the stage to unfreeze from, layer-wise rates) has its place here.
+OTHERS = {
+    "model": "a model of kzoo list",
+    "dropout": "the rate before the classifier",
+    "augment_strength": "a factor of how much the policies digits and photos do",
+}
+# What is the machine's or the search's own affair.
+NOT_SEARCHED = ("seed", "precision", "strategy", "devices", "steps_per_execution", "checkpoint_seconds")
+RELATIVE = ("learning_rate", "weight_decay")
+_KEYS = ("values", "min", "max", "scale", "relative", "start")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a search knows of its data and of its model before the first trial."""
+
+    dataset: str
+    images: int
+    """In the training split."""
+    image_shape: tuple[int, int, int]
+    classes: int
+    dropout: float
+    """The model's own rate before its classifier."""
+    parameters: dict[str, int]
+    """Of each model that the space names."""
+
+
+def dropout_of(model: Any) -> float:
+    """The rate of a model's dropout; 0 if it has none."""
+    return next((layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"), 0.0)
+
+
+def default_space(facts: Facts, config: TrainConfig) -> dict:
+    """The hyperparameters that are worth searching for a model and a dataset, from `config` as the start.
+
+    >>> facts = Facts("digits", 1439, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
+    >>> space = default_space(facts, TrainConfig(optimizer="sgd"))
+    >>> list(space)[4:]
+    ['label_smoothing', 'augment', 'augment_strength', 'dropout']
+    >>> space["optimizer"], space["batch_size"]
+    ({'values': ['adamw', 'sgd'], 'start': 'sgd'}, {'values': [16, 32, 64], 'start': 32})
+    """
+    settled = settle_for_data(config, facts.dataset, facts.images, facts.image_shape)
+    own = settle_for_data(
+        replace(config, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()),
+        facts.dataset,
+        facts.images,
+        facts.image_shape,
+    )
+    few = facts.images < 10_000
+    batch = own.batch_size or 32
+    space = {
+        "optimizer": {"values": ["adamw", "sgd"], "start": config.optimizer},
+        "learning_rate": _multiples(0.1, 10, settled.peak_learning_rate, own.peak_learning_rate),
+        "weight_decay": _multiples(0.1, 30 if few else 10, settled.decay, own.decay),
+        "batch_size": {"values": [batch // 2, batch, batch * 2], "start": batch},
+        "label_smoothing": {"min": 0, "max": 0.2 if few else 0.1, "scale": "linear", "start": config.label_smoothing},
+        "augment": _policies(facts, settled),
+    }
+    if any(strengthened(item, 2) != [item] for policy in space["augment"]["values"] for item in policy):
+        space["augment_strength"] = {"min": 0.5, "max": 2, "scale": "log", "start": 1}
+    if few or facts.dropout > 0:
+        space["dropout"] = {"min": 0, "max": 0.6, "scale": "linear", "start": facts.dropout}
+    return {name: _with_start(entry) for name, entry in space.items()}
+
+
+def _multiples(low: float, high: float, start: float, of: float) -> dict:
+    """A range of multiples of kzoo's own choice."""
+    factor = start / of if of and start else 1.0
+    return {"min": low, "max": high, "scale": "log", "relative": True, "start": factor}
+
+
+def _policies(facts: Facts, settled: TrainConfig) -> dict:
+    """The policies that suit such images; a folder can hold anything, so the validation images are to tell."""
+    recommended = augment.recommended(facts.dataset)
+    height, width, channels = facts.image_shape
+    if recommended == "none":
+        others = ["digits" if channels == 1 else "cifar" if height * width <= 64 * 64 else "photos"]
+    else:
+        others = ["photos"] if recommended == "imagenet" else []
+    start = list(settled.augment)
+    values = [["none"], *([name] for name in [*others, recommended, "trivial"] if name != "none")]
+    return {"values": values, "start": start or ["none"]}
+
+
+def _with_start(entry: dict) -> dict:
+    """The entry, wide enough for its start."""
+    if "values" in entry:
+        return entry if entry["start"] in entry["values"] else {**entry, "values": [*entry["values"], entry["start"]]}
+    return {**entry, "min": min(entry["min"], entry["start"]), "max": max(entry["max"], entry["start"])}
+
+
+def check(space: Any) -> dict:
+    """The space as it was meant: starts put in, checked as far as that goes without data.
+
+    Raises:
+        InvalidArgument: No such hyperparameter, or one that cannot be read.
+
+    >>> check({"momentum": {"min": 0.8, "max": 0.99}})
+    {'momentum': {'min': 0.8, 'max': 0.99, 'scale': 'linear', 'start': 0.9}}
+    """
+    if not isinstance(space, Mapping) or not space:
+        raise InvalidArgument(f"A search space must be an object of hyperparameters. Received: {space!r:.200}.")
+    return {name: _checked(name, entry) for name, entry in space.items()}
+
+
+def _checked(name: str, entry: Any) -> dict:
+    searchable = [field.name for field in fields(TrainConfig) if field.name not in NOT_SEARCHED]
+    if name not in searchable and name not in OTHERS:
+        raise unknown("hyperparameter", name, [*searchable, *OTHERS])
+    if not isinstance(entry, Mapping):
+        raise _bad(name, entry)
+    for key in entry:
+        if key not in _KEYS:
+            raise unknown(f"key of the hyperparameter {name!r}", key, _KEYS)
+    if ("values" in entry) == ("min" in entry and "max" in entry):
+        raise _bad(name, entry)
+    if entry.get("relative", False) and name not in RELATIVE:
+        raise InvalidArgument(f"Only {' and '.join(RELATIVE)} can be relative. Received: {name!r}.")
+    checked = _checked_values(name, entry) if "values" in entry else _checked_range(name, entry)
+    for value in (*checked.get("values", ()), checked["start"], *(checked.get(key) for key in ("min", "max"))):
+        if value is not None:
+            _check_value(name, value, entry)
+    return checked
+
+
+def _checked_values(name: str, entry: Mapping) -> dict:
+    values = entry["values"]
+    if not isinstance(values, list) or not values or len({json.dumps(value) for value in values}) < len(values):
+        raise _bad(name, entry)
+    own = getattr(TrainConfig, name, None)
+    start = entry.get("start", own if own in values else values[0])
+    if start not in values:
+        raise InvalidArgument(f"The start of {name!r} must be one of its values. Received: {start!r}. Valid: {values}.")
+    return {**entry, "values": values, "start": start}
+
+
+def _checked_range(name: str, entry: Mapping) -> dict:
+    low, high, scale = entry["min"], entry["max"], entry.get("scale", "linear")
+    if scale not in ("linear", "log"):
+        raise unknown(f"scale of the hyperparameter {name!r}", scale, ("linear", "log"))
+    own = 1 if entry.get("relative") or name == "augment_strength" else getattr(TrainConfig, name, None)
+    if not all(map(_is_number, (low, high))) or not low < high or (scale == "log" and low <= 0):
+        raise _bad(name, entry)
+    middle = math.sqrt(low * high) if scale == "log" else (low + high) / 2
+    start = entry.get("start", own if _is_number(own) and low <= own <= high else middle)
+    if is_whole(name):
+        start = round(start)
+    if not _is_number(start) or not low <= start <= high:
+        raise InvalidArgument(f"The start of {name!r} must be from {low} to {high}. Received: {start!r}.")
+    return {**entry, "scale": scale, "start": start}
+
+
+def _check_value(name: str, value: Any, entry: Mapping) -> None:
+    """Raise InvalidArgument unless a trial can have this value."""
+    if name == "model":
+        check_name(value)
+    elif name in OTHERS or entry.get("relative"):
+        highest = 1 if name == "dropout" else 1e4
+        if not _is_number(value) or not 0 <= value < highest:
+            raise InvalidArgument(f"{name} must be a number from 0 up to {highest:g}. Received: {value!r}.")
+    else:
+        TrainConfig(**{name: value, **({"epochs": 10**6} if name == "warmup_epochs" else {})})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(name: str) -> bool:
+    """Whether a hyperparameter takes whole numbers."""
+    types = {field.name: field.type for field in fields(TrainConfig)}
+    return types.get(name) in (int, int | None)
+
+
+def _bad(name: str, entry: Any) -> InvalidArgument:
+    return InvalidArgument(
+        f"The hyperparameter {name!r} must have either values (a list) or min < max (above 0 with scale log). "
+        f"Received: {entry!r}. See kzoo search --print-space."
+    )
+
+
+def starts(space: dict) -> dict:
+    """The values of the first trial."""
+    return {name: entry["start"] for name, entry in space.items()}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial trains: values put in their places."""
+
+    config: TrainConfig
+    model: str
+    arguments: dict
+    """Of create_model."""
+
+
+def place(values: Mapping[str, Any], space: dict, config: TrainConfig, model: str, facts: Facts) -> Trial:
+    """Put the values of a trial into the configuration and the arguments of the model.
+
+    Args:
+        values: A value for each name of the space.
+        space: What `check` gives.
+        config: What every trial has where the space says nothing.
+        model: Likewise.
+        facts: Of the data.
+
+    Raises:
+        InvalidArgument: Values that do not fit together.
+
+    >>> facts = Facts("digits", 1439, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
+    >>> space = check({"optimizer": {"values": ["sgd"]}, "learning_rate": {"min": 1, "max": 9, "relative": True}})
+    >>> trial = place({"optimizer": "sgd", "learning_rate": 2}, space, TrainConfig(), "mnist_net", facts)
+    >>> trial.config.optimizer, trial.config.learning_rate, trial.config.batch_size
+    ('sgd', 0.025, 32)
+    """
+    relative = {name for name in values if space[name].get("relative")}
+    absolute = {name: value for name, value in values.items() if name not in OTHERS and name not in relative}
+    config = replace(config, **absolute, **dict.fromkeys(relative))
+    config = settle_for_data(config, facts.dataset, facts.images, facts.image_shape)
+    own = {"learning_rate": config.peak_learning_rate, "weight_decay": config.decay}
+    config = replace(config, **{name: own[name] * values[name] for name in relative})
+    strength = values.get("augment_strength", 1)
+    if strength != 1:
+        config = replace(config, augment=[part for item in config.augment for part in strengthened(item, strength)])
+    arguments = {"dropout": values.get("dropout"), "auxiliary_heads": False}
+    return Trial(config, values.get("model", model), arguments)
+
+
+def strengthened(policy: Any, strength: float) -> list:
+    """What a policy does, `strength` times as much; those without factors (crops, trivial) stay as they are.
+
+    >>> strengthened("digits", 2)[0]["config"]["translation_factor"]
+    0.14
+    """
+    steps = augment.POLICIES.get(policy, ()) if isinstance(policy, str) else ()
+    if not steps or any(not any(key.endswith("_factor") for key in arguments) for _, arguments in steps):
+        return [policy]
+    return [
+        {
+            "registered_name": f"kzoo>{kind}",
+            "config": {key: value * strength if key.endswith("_factor") else value for key, value in arguments.items()},
+        }
+        for kind, arguments in steps
+    ]
+
+
+def read(path: Any) -> dict:
+    """A space from a JSON file, as --print-space gives it.
+
+    Raises:
+        InvalidArgument: No such file, no JSON, or no space.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"Cannot read the search space. Received: {str(path)!r}: {error}.") from error
+    try:
+        return check(content)
+    except KzooError as error:
+        raise InvalidArgument(f"{error} In {str(path)!r}.") from error

@@ -1,0 +1,116 @@
+"""Searches that train: what is found is true of the model when it is loaded again, and of images no trial has seen."""
+
+import json
+import math
+
+import pytest
+
+import kzoo
+from kzoo.cli import run as run_kzoo
+from kzoo.errors import RunError
+from kzoo.search import SearchConfig, resume, search
+from kzoo.train import TrainConfig, evaluate, runs
+
+GOOD_AND_BAD = {"learning_rate": {"values": [0.05, 1e4]}}
+# SGD at a rate of 10,000 multiplies the weights by -499 in each step.
+TRAIN = TrainConfig(optimizer="sgd", weight_decay=0.05, epochs=1, precision="float32", seed=3)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search") / "run"
+    config = SearchConfig(algorithm="grid", trials=5, workers=2, seeds=1)
+    return search("mnist_net", "digits", folder, config=config, train=TRAIN, space=GOOD_AND_BAD)
+
+
+def test_a_trial_that_diverges_ends_alone(finished):
+    good, bad = finished.trials
+    assert (good["status"], good["reason"]) == ("completed", "")
+    assert bad["status"] == "failed"
+    assert " became nan at step " in bad["reason"]
+    assert bad["accuracy"] is None
+
+
+def test_each_trial_is_a_run_of_its_own(finished):
+    for trial, rate in zip(finished.trials, (0.05, 1e4), strict=True):
+        record = runs.read_config(finished.search_dir / "trials" / f"{trial['number']:04d}")
+        assert record["train"].learning_rate == rate
+        assert (record["train"].precision, record["train"].epochs) == ("float32", 1)
+        assert record["train"].seed == trial["seed"] == 3 + trial["number"]
+
+
+def test_the_score_is_that_of_the_model_loaded_again(finished):
+    model = kzoo.load_model(finished.model_path)
+    splits = {name: kzoo.data.load("digits", name, image_size=28) for name in ("validation", "test")}
+    figures = {name: evaluate(model, data) for name, data in splits.items()}
+    assert finished.best["verified"] is True
+    # The same images and weights in float32; other cores may sum in another order.
+    assert finished.best["accuracy"] == pytest.approx(figures["validation"]["accuracy"], abs=1e-9)
+    assert finished.best["test"]["accuracy"] == pytest.approx(figures["test"]["accuracy"], abs=1e-9)
+    assert finished.trials[0]["loss"] == pytest.approx(figures["validation"]["loss"], rel=1e-4)
+    assert finished.best["accuracy"] > 0.5  # one epoch gets beyond; a wrong label order gives 0.1
+    assert finished.trials[0]["parameters"] == model.count_params()
+    assert math.isfinite(finished.trials[0]["images_per_second"])
+
+
+def test_a_finished_search_is_not_done_again(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.search_dir.rglob("*") if path.is_file()}
+    assert resume(finished.search_dir) == finished
+    now = {path: path.stat().st_mtime_ns for path in finished.search_dir.rglob("*") if path.is_file()}
+    assert {path for path in now if now[path] != before.get(path)} <= {finished.search_dir / ".lock"}
+    with pytest.raises(RunError, match="There is a search here already"):
+        search("mnist_net", "digits", finished.search_dir)
+
+
+def test_train_from_search(finished, tmp_path, capfd):
+    path = tmp_path / "again"
+    arguments = ["--run-dir", str(path), "--seed", "8", "--json"]
+    assert run_kzoo(["train", "--from-search", str(finished.search_dir), *arguments]) == 0
+    assert json.loads(capfd.readouterr().out.splitlines()[-1])["accuracy"] > 0.5
+    found, best = runs.read_config(path), runs.read_config(finished.search_dir / "trials" / "0000")
+    assert runs.to_dict(found["train"]) == {**runs.to_dict(best["train"]), "seed": 8}
+    assert found["model"] == best["model"]
+    assert run_kzoo(["train", "mnist_net", "digits", "--from-search", str(finished.search_dir)]) == 2
+    assert "--from-search has its own model and data" in capfd.readouterr().err
+
+
+def test_the_table_of_the_command_line(finished, capfd):
+    assert run_kzoo(["search", "--resume", str(finished.search_dir)]) == 0
+    lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
+    assert lines[0] == [
+        "trial", "", "validation accuracy", "images/s", "parameters", "epochs", "seconds", "learning_rate",
+    ]  # fmt: skip
+    assert lines[1][:3] == ["0", "best, Pareto", f"{100 * finished.best['accuracy']:.2f} %"]
+    assert lines[2][:2] == ["1", finished.trials[1]["reason"]]
+    assert ["the same, loaded again", "yes"] in lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["bayesian", "hyperband", "random", "grid"])
+@pytest.mark.parametrize("devices", [{"strategy": "one"}, {"strategy": "mirrored", "devices": "cpu:2"}], ids=["1", "2"])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_every_algorithm(algorithm, devices, precision, tmp_path):
+    """With each strategy and precision, the best model loaded again in a fresh process."""
+    train = TrainConfig(epochs=3, batch_size=64, precision=precision, **devices)
+    space = {
+        "learning_rate": {"min": 0.3, "max": 3, "scale": "log", "relative": True},
+        "dropout": {"min": 0, "max": 0.5},
+    }
+    config = SearchConfig(algorithm=algorithm, trials=5, top=1, seeds=2)
+    result = search("mnist_net", "digits", tmp_path / "run", config=config, train=train, space=space)
+    assert [trial["status"] for trial in result.trials] == ["completed"] * 6
+    assert result.best["verified"] is True
+    assert result.best["test"]["accuracy"] > 0.8
+    record = runs.read_config(tmp_path / "run" / "trials" / "0004")
+    assert (record["train"].precision, record["train"].strategy) == (precision, devices["strategy"])
+
+
+def test_train_from_search_on_all_data(finished, tmp_path, capfd):
+    """On 1,618 images instead of 1,439; the test split stays what it was."""
+    path = tmp_path / "all"
+    assert run_kzoo(["train", "--from-search", str(finished.search_dir), "--all-data", "--run-dir", str(path)]) == 0
+    assert "1,618 training and 0 validation images" in capfd.readouterr().err
+    assert run_kzoo(["evaluate", str(path), "--json"]) == 0
+    figures = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (figures["split"], figures["images"]) == ("test", 179)
+    assert figures["accuracy"] > 0.9

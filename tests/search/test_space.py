@@ -1,0 +1,115 @@
+"""The space is checked before anything is trained, starts where it was told to, and its values land in their places."""
+
+import json
+
+import pytest
+
+from kzoo import augment
+from kzoo.errors import InvalidArgument
+from kzoo.search.space import Facts, check, default_space, place, read, starts
+from kzoo.train import TrainConfig
+from kzoo.train.config import to_dict
+
+DIGITS = Facts("digits", 1439, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
+PHOTOS = Facts("/data/photos", 50_000, (224, 224, 3), 5, 0.0, {"resnet50": 25_000_000})
+
+
+@pytest.mark.parametrize("facts", [DIGITS, PHOTOS], ids=["digits", "photos"])
+def test_the_first_trial_of_the_default_space_is_kzoos_default(facts):
+    space = check(json.loads(json.dumps(default_space(facts, TrainConfig()))))
+    trial = place(starts(space), space, TrainConfig(), "any", facts)
+    own = place({}, {}, TrainConfig(), "any", facts)
+    assert trial.config == own.config
+    assert trial.arguments["dropout"] in (None, facts.dropout)
+
+
+def test_a_poor_configuration_is_where_the_search_starts():
+    poor = TrainConfig(optimizer="adam", learning_rate=3e-7, label_smoothing=0.4, augment=("trivial", "digits"))
+    space = check(default_space(DIGITS, poor))
+    trial = place(starts(space), space, poor, "mnist_net", DIGITS)
+    assert trial.config.optimizer == "adam"
+    assert trial.config.learning_rate == pytest.approx(3e-7, rel=1e-9)
+    assert (trial.config.label_smoothing, trial.config.augment) == (0.4, ("trivial", "digits"))
+    # And it can be left: kzoo's own rate is in the range.
+    assert space["learning_rate"]["min"] < 1e-3
+    assert space["learning_rate"]["max"] == 10
+
+
+def test_relative_numbers_are_multiples_of_what_kzoo_takes_with_the_other_choices():
+    space = check(
+        {
+            "optimizer": {"values": ["adamw", "sgd"]},
+            "batch_size": {"values": [32, 128]},
+            "learning_rate": {"min": 0.1, "max": 10, "relative": True},
+            "weight_decay": {"min": 0.1, "max": 10, "relative": True},
+        }
+    )
+    values = {"optimizer": "sgd", "batch_size": 128, "learning_rate": 3, "weight_decay": 2}
+    config = place(values, space, TrainConfig(), "mnist_net", DIGITS).config
+    assert config.learning_rate == pytest.approx(3 * 0.1 * 128 / 256)
+    assert config.weight_decay == pytest.approx(2 * 5e-4)
+    config = place({**values, "optimizer": "adamw"}, space, TrainConfig(), "mnist_net", DIGITS).config
+    assert config.learning_rate == pytest.approx(3 * 0.003 * (128 / 256) ** 0.5)
+
+
+def test_the_strength_of_augmentation_scales_factors_alone():
+    space = check({"augment": {"values": [["photos"], ["trivial"]]}, "augment_strength": {"min": 0.5, "max": 2}})
+    strong = place({"augment": ["photos"], "augment_strength": 2}, space, TrainConfig(), "any", PHOTOS).config
+    affine, colors = (item["config"] for item in to_dict(strong)["augment"])
+    assert affine["rotation_factor"] == pytest.approx(20 / 360)
+    assert (affine["horizontal_flip"], affine["fill_mode"]) == (True, "reflect")
+    assert colors["hue_factor"] == pytest.approx(0.04)
+    made = augment.policy(strong.augment)
+    assert made is not None
+    assert [type(layer).__name__ for layer in made._layers((32, 32))] == ["RandomAffine", "RandomColorJitter"]
+    same = place({"augment": ["trivial"], "augment_strength": 2}, space, TrainConfig(), "any", PHOTOS).config
+    assert same.augment == ("trivial",)
+
+
+def test_a_model_can_be_searched_for():
+    space = check({"model": {"values": ["mnist_net", "resnet20_cifar"]}, "dropout": {"min": 0, "max": 0.5}})
+    trial = place({"model": "resnet20_cifar", "dropout": 0.1}, space, TrainConfig(), "mnist_net", DIGITS)
+    assert (trial.model, trial.arguments["dropout"]) == ("resnet20_cifar", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("space", "line"),
+    [
+        ({}, "must be an object of hyperparameters"),
+        ([], "must be an object of hyperparameters"),
+        ({"learning_rat": {"values": [1]}}, "Did you mean 'learning_rate'?"),
+        ({"seed": {"values": [1, 2]}}, "Unknown hyperparameter. Received: 'seed'"),
+        ({"momentum": [0.1, 0.2]}, "must have either values"),
+        ({"momentum": {"min": 0.1}}, "must have either values"),
+        ({"momentum": {"values": [0.1], "min": 0, "max": 0.1}}, "must have either values"),
+        ({"momentum": {"values": []}}, "must have either values"),
+        ({"momentum": {"values": [0.1, 0.1]}}, "must have either values"),
+        ({"momentum": {"min": 0.9, "max": 0.1}}, "must have either values"),
+        ({"momentum": {"min": 0, "max": 0.5, "scale": "log"}}, "must have either values"),
+        ({"momentum": {"min": 0.1, "max": 0.5, "scale": "cubic"}}, "Unknown scale"),
+        ({"momentum": {"min": 0.1, "max": 0.5, "step": 1}}, "Unknown key of the hyperparameter 'momentum'"),
+        ({"momentum": {"min": 0.1, "max": 0.5, "start": 0.7}}, "must be from 0.1 to 0.5. Received: 0.7"),
+        ({"momentum": {"values": [0.1, 0.5], "start": 0.7}}, "must be one of its values. Received: 0.7"),
+        ({"momentum": {"min": 0.1, "max": 1.5}}, "momentum must be a number from 0"),
+        ({"momentum": {"min": 0.1, "max": 0.5, "relative": True}}, "Only learning_rate and weight_decay"),
+        ({"optimizer": {"values": ["adm"]}}, "Unknown optimizer. Received: 'adm'"),
+        ({"dropout": {"min": 0, "max": 1}}, "dropout must be a number from 0 up to 1"),
+        ({"model": {"values": ["mnist_nett"]}}, "Did you mean 'mnist_net'?"),
+        ({"augment": {"values": [["digit"]]}}, "Unknown augmentation policy"),
+        ({"batch_size": {"values": [0.5, 1]}}, "batch_size must be a whole number"),
+    ],
+)
+def test_a_space_that_cannot_be_searched(space, line, tmp_path):
+    path = tmp_path / "space.json"
+    path.write_text(json.dumps(space))
+    with pytest.raises(InvalidArgument, match=r"space\.json") as caught:
+        read(path)
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_json(tmp_path):
+    path = tmp_path / "space.json"
+    path.write_text("{")
+    with pytest.raises(InvalidArgument, match="Cannot read the search space"):
+        read(path)
