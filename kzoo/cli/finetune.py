@@ -10,14 +10,14 @@ from kzoo import console
 from kzoo.cli import _model
 from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.cli._search import from_search as best_of_search
 from kzoo.cli.train import default_run_dir
 from kzoo.errors import InvalidArgument
 from kzoo.text import by
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig
-from kzoo.transfer.config import TransferConfig
-from kzoo.transfer.loading import images_for
-from kzoo.weights.registry import list_weights
+from kzoo.transfer.config import TransferConfig, to_dict
+from kzoo.transfer.loading import images_for, portable
 
 
 def command(
@@ -28,6 +28,8 @@ def command(
     weights: _model.Weights = None,
     like: _model.Like = None,
     resume: str | None = None,
+    from_search: str | None = None,
+    all_data: bool = False,
     run_dir: str | None = None,
     overwrite: bool = False,
     transfer: Annotated[TransferConfig, Parameter(name="*")] = TransferConfig(),  # noqa: B008 - frozen
@@ -48,16 +50,19 @@ def command(
         dataset: As for kzoo train.
         resume: A run directory to continue to its end, with the configuration it has; --strategy and --devices may
             be others.
+        from_search: A search directory: fine-tune as its best trial did, with the seed and whatever other flags say.
+        all_data: Train on the validation images too; the model of the last epoch is then the best.
         run_dir: Folder for everything the run writes [default: runs/MODEL-DATASET-TIME].
         overwrite: Delete the run that is in run_dir.
         channels: Channels of the images, 1 or 3 [default: the model's].
         dropout: Dropout rate before the classifier [default: the model's].
     """
     if resume is not None:
-        others = [model, dataset, weights, like, run_dir, image_size, channels, dropout]
+        others = [model, dataset, weights, like, from_search, run_dir, image_size, channels, dropout]
         if (
             any(value is not None for value in others)
             or overwrite
+            or all_data
             or replace(config, strategy="auto", devices=None) != TrainConfig()
             or transfer != TransferConfig()
             or data != DataOptions()
@@ -68,21 +73,30 @@ def command(
             )
         directory = Path(resume).expanduser()
         metrics = _resume(directory, config)
-    elif model is None or dataset is None:
-        raise InvalidArgument(
-            "kzoo finetune takes a MODEL and a DATASET, or --resume RUN. Try: kzoo finetune inception_v1 PHOTOS "
-            "--weights imagenet"
-        )
     else:
-        chosen = _model.find(model, weights, like)  # before anything else is looked at
-        size = parse_image_size(image_size)
-        directory = Path(run_dir or default_run_dir(Path(model).name, dataset)).expanduser()
-        record = {
-            "model": _source(model, weights, like, dropout),
-            "data": {"load": _load_arguments(model, chosen, dataset, data, size, channels)},
-            "transfer": transfer,
-        }
-        metrics = _begin(directory, config, overwrite, record)
+        if from_search is not None:
+            others = [model, dataset, weights, like, image_size, channels, dropout]
+            if any(value is not None for value in others) or data != DataOptions():
+                raise InvalidArgument("--from-search has its own model and data. Received: others. Leave them out.")
+            (config, transfer), record = best_of_search(from_search, "finetune", config, transfer)
+        elif model is None or dataset is None:
+            raise InvalidArgument(
+                "kzoo finetune takes a MODEL and a DATASET, or --resume RUN. Try: kzoo finetune inception_v1 PHOTOS "
+                "--weights imagenet"
+            )
+        else:
+            chosen = _model.find(model, weights, like)  # before anything else is looked at
+            size = parse_image_size(image_size)
+            record = {
+                "requested": {"precision": config.precision, "strategy": config.strategy},
+                "model": _source(model, weights, like, dropout),
+                "data": {"load": _load_arguments(model, chosen, dataset, data, size, channels)},
+            }
+        if all_data:
+            record["data"]["all_data"] = True
+        name, load = Path(record["model"].get("name") or model or "").name, record["data"]["load"]
+        directory = Path(run_dir or default_run_dir(name, dataset or Path(load["name"]).name)).expanduser()
+        metrics = _begin(directory, config, overwrite, {**record, "transfer": to_dict(transfer)})
     if json:
         print_json({"run_dir": str(directory), "accuracy": metrics.get("validation", {}).get("accuracy"), **metrics})
     else:
@@ -95,11 +109,7 @@ def _source(model: str, weights: str | None, like: str | None, dropout: float | 
         if dropout is not None:
             raise InvalidArgument("--dropout is for a model of kzoo list. Received: it, with a model file.")
         return {"path": str(Path(model).expanduser().resolve())}
-    path = Path(weights).expanduser()
-    # As for create_model, a tag is the tag, even beside a folder of that name.
-    is_path = weights not in ("imagenet", *(record.tag for record in list_weights(model))) and path.exists()
-    arguments = {"dropout": dropout}
-    return {"name": model, "weights": str(path.resolve()) if is_path else weights, "like": like, "arguments": arguments}
+    return {"name": model, "weights": portable(model, weights), "like": like, "arguments": {"dropout": dropout}}
 
 
 def _load_arguments(model: str, chosen, dataset: str, data: DataOptions, size, channels: int | None) -> dict:
@@ -134,11 +144,8 @@ def _images_for_file(path: str) -> dict:
 def _begin(directory: Path, config: TrainConfig, overwrite: bool, record: dict) -> dict:
     from kzoo.hardware import probe
     from kzoo.train.precision import resolve
-    from kzoo.transfer.config import to_dict
 
-    record["requested"] = {"precision": config.precision, "strategy": config.strategy}
     resolved, reasons = resolve(config, probe())
-    record["transfer"] = to_dict(record["transfer"])
     with runs.new(directory, resolved, overwrite=overwrite, **record):
         console.log(f"run directory {directory}")
         for reason in reasons:
@@ -170,9 +177,9 @@ def _run(directory: Path) -> dict:
     from kzoo.data.loading import load_splits
 
     record = runs.read_config(directory)
-    train_data, validation_data = load_splits(["train", "validation"], **record["data"]["load"])
+    train_data, *validation = load_splits(runs.splits_of(record), **record["data"]["load"])
     console.log(
-        f"{len(train_data):,} training and {len(validation_data):,} validation images of "
+        f"{len(train_data):,} training and {sum(map(len, validation)):,} validation images of "
         f"{by(train_data.image_shape)}, {len(train_data.class_names)} classes"
     )
 
@@ -188,7 +195,7 @@ def _run(directory: Path) -> dict:
         chosen = resolve(source["name"], source["weights"], source["like"])
         return finetuning.pretrained(chosen, **source["arguments"])(shape)
 
-    return finetuning.run(directory, make, train_data, validation_data).metrics
+    return finetuning.run(directory, make, train_data, validation[0] if validation else None).metrics
 
 
 def _print_result(directory: Path, metrics: dict) -> None:

@@ -8,11 +8,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from kzoo.cli import _model
 from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.search.config import SearchConfig
 from kzoo.train.config import TrainConfig
+from kzoo.transfer.config import TransferConfig
 
 
 def command(
@@ -20,11 +22,14 @@ def command(
     dataset: str | None = None,
     /,
     *,
+    weights: _model.Weights = None,
+    like: _model.Like = None,
     resume: str | None = None,
     run_dir: str | None = None,
     space: str | None = None,
     print_space: bool = False,
     search: Annotated[SearchConfig, Parameter(name="*")] = SearchConfig(),  # noqa: B008 - frozen
+    transfer: Annotated[TransferConfig, Parameter(name="*")] = TransferConfig(),  # noqa: B008 - frozen
     config: Annotated[TrainConfig, Parameter(name="*", consume_multiple=True)] = TrainConfig(),  # noqa: B008 - frozen
     data: DataOptions = DataOptions(),  # noqa: B008 - frozen
     image_size: ImageSize = None,
@@ -33,7 +38,8 @@ def command(
 ) -> None:
     """Search for the hyperparameters that train a model best on a dataset, or resume a search.
 
-    The flags of `kzoo train` say where the search starts, and what every trial has where the space says nothing.
+    With --weights, trials fine-tune them. The flags of `kzoo train` and `kzoo finetune` say where the search starts,
+    and what every trial has where the space says nothing.
 
     Args:
         model: A name of `kzoo list`.
@@ -48,12 +54,12 @@ def command(
     from kzoo.search import searching
 
     if resume is not None:
-        others = [model, dataset, run_dir, space, image_size, channels]
+        others = [model, dataset, weights, like, run_dir, space, image_size, channels]
         if (
             any(value is not None for value in others)
             or print_space
             or replace(search, workers=1) != SearchConfig()
-            or (config, data) != (TrainConfig(), DataOptions())
+            or (transfer, config, data) != (TransferConfig(), TrainConfig(), DataOptions())
         ):
             raise InvalidArgument("--resume takes the search directory, and --workers where it changes.")
         result = searching.resume(resume, workers=None if search.workers == 1 else search.workers)
@@ -63,9 +69,9 @@ def command(
         raise InvalidArgument(
             "kzoo search takes a MODEL and a DATASET, or --resume RUN. Try: kzoo search mnist_net digits --trials 5"
         )
-    size = parse_image_size(image_size)
+    start = {"weights": weights, "like": like, "train": config, "transfer": transfer}
     load = {
-        "image_size": None if size is None else list(size),
+        "image_size": parse_image_size(image_size),
         "channels": channels,
         "data_dir": data.data_dir,
         "download": data.download,
@@ -73,10 +79,10 @@ def command(
     }
     chosen = None if space is None else searching.spaces.read(space)
     if print_space:
-        print(dumps(chosen or searching.space_for(model, dataset, train=config, **load), indent=2))
+        print(dumps(chosen or searching.space_for(model, dataset, **start, **load), indent=2))
         return
     folder = Path(run_dir or _default_run_dir(model, dataset))
-    _print_result(searching.search(model, dataset, folder, config=search, train=config, space=chosen, **load), json)
+    _print_result(searching.search(model, dataset, folder, config=search, space=chosen, **start, **load), json)
 
 
 def _default_run_dir(model: str, dataset: str) -> str:
@@ -116,7 +122,7 @@ def _print_result(result, json: bool) -> None:
             ("the same, loaded again", "yes" if best["verified"] else "NO"),
             ("test accuracy", percent(best["test"] and best["test"]["accuracy"])),
             ("best model", result.model_path),
-            ("train it again", f"kzoo train --from-search {result.search_dir}"),
+            ("train it again", f"kzoo {result.command} --from-search {result.search_dir}"),
         ],
     )
 

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from kzoo import console
 from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.cli._search import from_search as best_of_search
 from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.models.registry import check_name, defaults
@@ -74,7 +75,7 @@ def command(
             others = [model, dataset, image_size, channels, dropout]
             if any(value is not None for value in others) or auxiliary_heads or data != DataOptions():
                 raise InvalidArgument("--from-search has its own model and data. Received: others. Leave them out.")
-            config, record = _from_search(from_search, config)
+            (config,), record = best_of_search(from_search, "train", config)
         elif model is None or dataset is None:
             raise InvalidArgument(
                 "kzoo train takes a MODEL and a DATASET, or --resume RUN. Try: kzoo train mnist_net digits"
@@ -116,16 +117,6 @@ def _record(model, arguments, dataset, config, data, size, channels) -> dict:
             }
         },
     }
-
-
-def _from_search(folder: str, config: TrainConfig) -> tuple[TrainConfig, dict]:
-    """The configuration of a search's best trial, but for what flags say, and the rest of its config.json."""
-    from kzoo.search.searching import best_run
-
-    best = best_run(folder)
-    said = {name: value for name, value in vars(config).items() if value != getattr(TrainConfig, name)}
-    record = {"requested": best["requested"], "model": best["model"], "data": {"load": best["data"]["load"]}}
-    return replace(best["train"], **{"seed": config.seed, **said}), record
 
 
 def default_run_dir(model: str, dataset: str) -> str:

@@ -58,7 +58,7 @@ class Helper:
             self._process = None
 
 
-def inspect(models: list[str], load: dict[str, Any]) -> dict:
+def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] | None = None) -> dict:
     """What a search has to know of its data and its models: `Facts` as plain data.
 
     Raises:
@@ -69,6 +69,8 @@ def inspect(models: list[str], load: dict[str, Any]) -> dict:
     from kzoo.models.registry import defaults
     from kzoo.search.space import dropout_of
 
+    if pretrained is not None:
+        return _inspect_pretrained(*models, load, **pretrained)
     sizes = {tuple(load["image_size"] or defaults(model)[0][:2]) for model in models}
     shapes = {}
     for size in sizes:
@@ -87,6 +89,33 @@ def inspect(models: list[str], load: dict[str, Any]) -> dict:
         "classes": len(train.class_names),
         "dropout": rates[0],
         "parameters": parameters,
+    }
+
+
+def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: str | None) -> dict:
+    """Likewise, of a model whose pretrained weights are fine-tuned."""
+    from kzoo.backend import keras
+    from kzoo.data.loading import load_splits
+    from kzoo.search.space import dropout_of
+    from kzoo.transfer import add_head
+    from kzoo.transfer.finetuning import pretrained
+    from kzoo.transfer.freezing import leaves
+    from kzoo.transfer.layerwise import lowest_of_last_size, stage_outputs
+    from kzoo.weights.resolve import resolve
+
+    train, _ = load_splits(["train", "validation"], **load)
+    chosen = resolve(name, weights, like)
+    model = add_head(pretrained(chosen)(train.image_shape), len(train.class_names))
+    return {
+        "dataset": train.name,
+        "images": len(train),
+        "image_shape": train.image_shape,
+        "classes": len(train.class_names),
+        "dropout": dropout_of(model) if chosen.record.include_top else None,
+        "parameters": {name: model.count_params()},
+        "stages": list(stage_outputs(model)),
+        "unfreeze": lowest_of_last_size(model),
+        "batch_norms": any(isinstance(leaf, keras.layers.BatchNormalization) for leaf in leaves(model)),
     }
 
 

@@ -69,8 +69,9 @@ def start(run_dir: Path, config, worker: int = 0, workers: int = 1, gpus: int = 
     """
     _wait_until_free(run_dir)
     limit = config.trial_memory_limit
+    command = "finetune" if "transfer" in runs.read_config(run_dir) else "train"
     return Child(
-        ["train", "--resume", str(run_dir)],
+        [command, "--resume", str(run_dir)],
         run_dir / store.LOG,
         cores=share_of_cores(worker, workers),
         gpus=share_of_gpus(worker, workers, gpus),

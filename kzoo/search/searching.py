@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kzoo import console
 from kzoo.data.loading import absolute
@@ -25,6 +25,9 @@ from kzoo.search.trials import Trials
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
+from kzoo.transfer.config import TransferConfig, to_dict
+from kzoo.transfer.loading import images_for, portable
+from kzoo.weights.resolve import resolve as resolve_weights
 
 # What a chief gets to score the best model, when all trials are done.
 SECONDS_TO_FINISH = 600
@@ -42,6 +45,8 @@ class SearchResult:
     model_path: Path
     """The best model, a `.keras` file."""
     search_dir: Path
+    command: Literal["train", "finetune"]
+    """Of kzoo, that trained it."""
 
 
 def search(
@@ -50,40 +55,47 @@ def search(
     search_dir: str | Path,
     *,
     config: SearchConfig | None = None,
+    weights: str | None = None,
+    like: str | None = None,
     train: TrainConfig | None = None,
+    transfer: TransferConfig | None = None,
     space: dict | None = None,
     **data: Any,
 ) -> SearchResult:
     """Search for the hyperparameters that train a model best, by the accuracy on the validation split.
 
-    Each trial is a run of `kzoo.train` in a process and a run directory of its own. A trial that crashes, diverges, or
-    takes more than it may, is a row in the table with its reason. On several machines that share a folder, the same
-    call is a chief or a worker by keras-tuner's environment variables (`kzoo.search.cluster`).
+    Each trial is a run of `kzoo.train`, or with `weights` of `kzoo.transfer`, in a process and a folder of its own. One
+    that crashes, diverges, or takes more than it may, is a row in the table with its reason. On several machines that
+    share a folder, the same call is a chief or a worker by keras-tuner's environment variables (`kzoo.search.cluster`).
 
     Args:
         model: A name of `kzoo.list_models()`.
         dataset: A name or a path, as `kzoo.data.load` takes it.
         search_dir: An empty or new folder.
         config: How to search.
+        weights: Pretrained weights to fine-tune in each trial: a tag, a file or a folder.
+        like: For weights in a file: the tag whose preprocessing and class names they take.
         train: What every trial has where the space says nothing, and what the first trial starts from.
+        transfer: Likewise.
         space: What to search, as `space_for` gives it; by default that.
         **data: image_size, channels, data_dir, download and on_bad_image of `kzoo.data.load`.
 
     Raises:
         InvalidArgument: Arguments that do not fit together, or keras-tuner is not installed.
         DataError: There is no such dataset, or it cannot be used.
+        WeightsError: Weights that are not on this machine.
         RunError: `search_dir` is occupied, or no trial completed.
         TrainingInterrupted: Ctrl-C; `resume` goes on.
     """
-    config, train = config or SearchConfig(), train or TrainConfig()
-    check_name(model)
+    config = config or SearchConfig()
+    start = _start(model, weights, like, train, transfer)
     space = None if space is None else spaces.check(space)
     folder = Path(search_dir).expanduser()
     if (worker := cluster.worker_name()) is not None:
         return _work(folder, worker)
     with _helper() as helper:
         store.check_free(folder)
-        settings, facts = _settle(helper, model, dataset, config, train, space, data)
+        settings, facts = _settle(helper, start, dataset, config, space, data)
         store.make(folder)
         with runs.lock(folder, "searching here"):
             store.check_free(folder)
@@ -121,19 +133,54 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
         return _run(folder, state, helper, workers or SearchConfig(**state.settings.search).workers)
 
 
-def space_for(model: str, dataset: str, *, train: TrainConfig | None = None, **data: Any) -> dict:
+def space_for(
+    model: str,
+    dataset: str,
+    *,
+    weights: str | None = None,
+    like: str | None = None,
+    train: TrainConfig | None = None,
+    transfer: TransferConfig | None = None,
+    **data: Any,
+) -> dict:
     """The default search space for a model and a dataset: plain data, to look at, to edit and to give to `search`.
 
     Args:
         model: A name of `kzoo.list_models()`.
         dataset: A name or a path.
+        weights: As in `search`.
+        like: Likewise.
         train: Where the search is to start.
+        transfer: Likewise.
         **data: As in `search`.
     """
-    check_name(model)
+    start = _start(model, weights, like, train, transfer)
     with _helper() as helper:
-        settings, _ = _settle(helper, model, dataset, SearchConfig(), train or TrainConfig(), None, data)
+        settings, _ = _settle(helper, start, dataset, SearchConfig(), None, data)
     return settings.space
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What every trial has where the space says nothing."""
+
+    model: str
+    pretrained: dict[str, str | None] | None
+    images: dict[str, Any]
+    """How images are loaded for the pretrained weights."""
+    train: TrainConfig
+    transfer: TransferConfig
+
+
+def _start(model, weights, like, train, transfer) -> _Start:
+    """Look at a model and its weights, which must be on this machine."""
+    check_name(model)
+    if weights is None and (like is not None or transfer not in (None, TransferConfig())):
+        given = like if like is not None else transfer
+        raise InvalidArgument(f"To fine-tune in a search, pass weights (--weights). Received: {given!r} without.")
+    pretrained = None if weights is None else {"weights": portable(model, weights), "like": like}
+    images = {} if weights is None else images_for(model, resolve_weights(model, weights, like))
+    return _Start(model, pretrained, images, train or TrainConfig(), transfer or TransferConfig())
 
 
 @contextmanager
@@ -149,43 +196,48 @@ def _helper() -> Iterator[Helper]:
         helper.close()
 
 
-def _settle(helper, model, dataset, config, train, space, data) -> tuple[store.Settings, spaces.Facts]:
+def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[store.Settings, spaces.Facts]:
     """Put a value in every place that was left open, for this data and this machine."""
-    load = {
-        **absolute(dataset, data.pop("data_dir", None)),
-        "image_size": None,
-        "channels": None,
-        "download": False,
-        "on_bad_image": "stop",
-    }
-    for name in data:
-        if name not in load:
-            raise InvalidArgument(f"No such argument of a search. Received: {name!r}. Valid: {', '.join(load)}.")
-    load |= data
-    if isinstance(load["image_size"], int):
-        load["image_size"] = [load["image_size"]] * 2
-    models = space["model"]["values"] if space and "model" in space else [model]
+    load = _load_arguments(start, dataset, data)
+    models = space["model"]["values"] if space and "model" in space else [start.model]
     hardware = probe()
     gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
-    resolved, reasons = resolve(train, hardware if gpus is None else usable_only(hardware, len(gpus)))
+    train, reasons = resolve(start.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
     for reason in reasons:
         console.log(reason)
-    answer = helper.ask("inspect", models=models, load=load)
-    facts = spaces.Facts(**{**answer, "image_shape": tuple(answer["image_shape"])})
-    space = space or spaces.default_space(facts, resolved)
+    facts = spaces.Facts(**helper.ask("inspect", models=models, load=load, pretrained=start.pretrained))
+    space = space or spaces.default_space(facts, train, start.transfer)
+    spaces.check_suits(space, facts)
     # What cannot be trained in the first trial cannot be trained at all.
-    spaces.place(spaces.starts(space), space, resolved, model, facts)
+    spaces.place(spaces.starts(space), space, train, start.model, facts, start.transfer)
     if config.algorithm == "hyperband" and "epochs" in space:
         raise InvalidArgument("hyperband chooses the epochs itself. Received: a space with 'epochs'. Take it out.")
     settings = store.Settings(
-        model=model,
+        model=start.model,
         load=load,
         search=asdict(config),
-        train=runs.to_dict(resolved),
-        requested={"precision": train.precision, "strategy": train.strategy},
+        train=runs.to_dict(train),
+        requested={"precision": start.train.precision, "strategy": start.train.strategy},
         space=space,
+        transfer=to_dict(start.transfer),
+        pretrained=start.pretrained,
     )
     return settings, facts
+
+
+def _load_arguments(start: _Start, dataset, data: dict) -> dict:
+    """How every trial loads its data: arguments of `kzoo.data.load`, as plain data."""
+    own = {"image_size": None, "channels": None, "download": False, "on_bad_image": "stop"}
+    for name in data:
+        if name not in (*own, "data_dir"):
+            valid = ", ".join((*own, "data_dir"))
+            raise InvalidArgument(f"No such argument of a search. Received: {name!r}. Valid: {valid}.")
+    given = {name: value for name, value in data.items() if value is not None}
+    load = {**own, **absolute(dataset, given.pop("data_dir", None)), **start.images, **given}
+    if "image_size" in given and start.images:
+        load["crop_fraction"] = 1.0
+    size = load["image_size"]
+    return {**load, "image_size": [size] * 2 if isinstance(size, int) else None if size is None else list(size)}
 
 
 def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> SearchResult:
@@ -228,7 +280,8 @@ def _work(folder: Path, name: str) -> SearchResult:
 
 def _result(folder: Path, state: store.State) -> SearchResult:
     assert state.result is not None  # noqa: S101 - the search is finished
-    return SearchResult(state.result, state.trials, folder / store.BEST, folder)
+    command = "train" if state.settings.pretrained is None else "finetune"
+    return SearchResult(state.result, state.trials, folder / store.BEST, folder, command)
 
 
 def _verified(folder: Path, run_dir: Path, trial: dict) -> bool:

@@ -3,8 +3,9 @@
     {"optimizer": {"values": ["adamw", "sgd"], "start": "adamw"},
      "learning_rate": {"min": 0.1, "max": 10, "scale": "log", "relative": true, "start": 1}}
 
-A name is a field of `TrainConfig`, or one of `OTHERS`. With "relative" a number is a multiple of what kzoo would take
-by itself with the trial's other choices. The first trial of every search is made of the starts.
+A name is a field of `TrainConfig`, one of `OTHERS`, or, where pretrained weights are fine-tuned, a field of
+`TransferConfig`. With "relative" a number is a multiple of what kzoo would take by itself with the trial's other
+choices. The first trial of every search is made of the starts.
 """
 
 import json
@@ -17,14 +18,15 @@ from kzoo import augment
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.models.registry import check_name
 from kzoo.train.config import TrainConfig, settle_for_data
+from kzoo.transfer.config import TransferConfig, settle_fine_tuning
 
-# Besides the fields of TrainConfig: arguments of create_model, and what is made of the augmentation.
-# Transfer (the stage to unfreeze from, layer-wise rates) has its place here.
+# Besides the fields of the configurations: arguments of create_model, and what is made of the augmentation.
 OTHERS = {
     "model": "a model of kzoo list",
     "dropout": "the rate before the classifier",
     "augment_strength": "a factor of how much the policies digits and photos do",
 }
+TRANSFER = tuple(field.name for field in fields(TransferConfig))
 # What is the machine's or the search's own affair.
 NOT_SEARCHED = ("seed", "precision", "strategy", "devices", "steps_per_execution", "checkpoint_seconds")
 RELATIVE = ("learning_rate", "weight_decay")
@@ -40,10 +42,27 @@ class Facts:
     """In the training split."""
     image_shape: tuple[int, int, int]
     classes: int
-    dropout: float
-    """The model's own rate before its classifier."""
+    dropout: float | None
+    """The model's own rate before its classifier; None where that cannot be chosen."""
     parameters: dict[str, int]
     """Of each model that the space names."""
+    stages: tuple[str, ...] | None = None
+    """Of pretrained weights that are fine-tuned: what can be unfrozen, from the lowest to the highest."""
+    unfreeze: str | None = None
+    """Of these, what fine-tuning takes by itself."""
+    batch_norms: bool = False
+    """Whether there are batch normalizations to unfreeze."""
+
+    def __post_init__(self):
+        """Take lists, which come from JSON, for tuples."""
+        for name in ("image_shape", "stages"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether trials fine-tune pretrained weights."""
+        return self.stages is not None
 
 
 def dropout_of(model: Any) -> float:
@@ -51,8 +70,8 @@ def dropout_of(model: Any) -> float:
     return next((layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"), 0.0)
 
 
-def default_space(facts: Facts, config: TrainConfig) -> dict:
-    """The hyperparameters that are worth searching for a model and a dataset, from `config` as the start.
+def default_space(facts: Facts, config: TrainConfig, transfer: TransferConfig = TransferConfig()) -> dict:  # noqa: B008
+    """The hyperparameters that are worth searching for a model and a dataset, from the configurations as the start.
 
     >>> facts = Facts("digits", 1439, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
     >>> space = default_space(facts, TrainConfig(optimizer="sgd"))
@@ -61,13 +80,8 @@ def default_space(facts: Facts, config: TrainConfig) -> dict:
     >>> space["optimizer"], space["batch_size"]
     ({'values': ['adamw', 'sgd'], 'start': 'sgd'}, {'values': [16, 32, 64], 'start': 32})
     """
-    settled = settle_for_data(config, facts.dataset, facts.images, facts.image_shape)
-    own = settle_for_data(
-        replace(config, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()),
-        facts.dataset,
-        facts.images,
-        facts.image_shape,
-    )
+    settled = _settled(config, facts)
+    own = _settled(replace(config, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()), facts)
     few = facts.images < 10_000
     batch = own.batch_size or 32
     space = {
@@ -80,9 +94,30 @@ def default_space(facts: Facts, config: TrainConfig) -> dict:
     }
     if any(strengthened(item, 2) != [item] for policy in space["augment"]["values"] for item in policy):
         space["augment_strength"] = {"min": 0.5, "max": 2, "scale": "log", "start": 1}
-    if few or facts.dropout > 0:
+    if facts.dropout is not None and (few or facts.dropout > 0):
         space["dropout"] = {"min": 0, "max": 0.6, "scale": "linear", "start": facts.dropout}
+    if facts.fine_tunes:
+        space |= _of_transfer(facts, transfer)
     return {name: _with_start(entry) for name, entry in space.items()}
+
+
+def _settled(config: TrainConfig, facts: Facts) -> TrainConfig:
+    """The configuration with a value in every place, as a run of it has."""
+    data = facts.dataset, facts.images, facts.image_shape
+    return settle_for_data(settle_fine_tuning(config, *data) if facts.fine_tunes else config, *data)
+
+
+def _of_transfer(facts: Facts, transfer: TransferConfig) -> dict:
+    """How far down to fine-tune, and how much less the lower stages than the upper ones."""
+    space: dict[str, dict] = {"layer_decay": {"min": 0.2, "max": 1, "scale": "linear", "start": transfer.layer_decay}}
+    stages, start = list(facts.stages or ()), transfer.unfreeze or facts.unfreeze
+    if stages:
+        # From the last stage alone to all of them, in equal steps.
+        some = [stages[round(i * (len(stages) - 1) / 3)] for i in range(4)]
+        space["unfreeze"] = {"values": [one for one in stages if one in (*some, start)], "start": start}
+    if facts.batch_norms:
+        space["batch_norm"] = {"values": ["frozen", "affine", "train"], "start": transfer.batch_norm}
+    return space
 
 
 def _multiples(low: float, high: float, start: float, of: float) -> dict:
@@ -127,8 +162,8 @@ def check(space: Any) -> dict:
 
 def _checked(name: str, entry: Any) -> dict:
     searchable = [field.name for field in fields(TrainConfig) if field.name not in NOT_SEARCHED]
-    if name not in searchable and name not in OTHERS:
-        raise unknown("hyperparameter", name, [*searchable, *OTHERS])
+    if name not in searchable and name not in OTHERS and name not in TRANSFER:
+        raise unknown("hyperparameter", name, [*searchable, *OTHERS, *TRANSFER])
     if not isinstance(entry, Mapping):
         raise _bad(name, entry)
     for key in entry:
@@ -149,7 +184,7 @@ def _checked_values(name: str, entry: Mapping) -> dict:
     values = entry["values"]
     if not isinstance(values, list) or not values or len({json.dumps(value) for value in values}) < len(values):
         raise _bad(name, entry)
-    own = getattr(TrainConfig, name, None)
+    own = getattr(TransferConfig if name in TRANSFER else TrainConfig, name, None)
     start = entry.get("start", own if own in values else values[0])
     if start not in values:
         raise InvalidArgument(f"The start of {name!r} must be one of its values. Received: {start!r}. Valid: {values}.")
@@ -160,7 +195,9 @@ def _checked_range(name: str, entry: Mapping) -> dict:
     low, high, scale = entry["min"], entry["max"], entry.get("scale", "linear")
     if scale not in ("linear", "log"):
         raise unknown(f"scale of the hyperparameter {name!r}", scale, ("linear", "log"))
-    own = 1 if entry.get("relative") or name == "augment_strength" else getattr(TrainConfig, name, None)
+    own = getattr(TransferConfig if name in TRANSFER else TrainConfig, name, None)
+    if entry.get("relative") or name == "augment_strength":
+        own = 1
     if not all(map(_is_number, (low, high))) or not low < high or (scale == "log" and low <= 0):
         raise _bad(name, entry)
     middle = math.sqrt(low * high) if scale == "log" else (low + high) / 2
@@ -180,6 +217,8 @@ def _check_value(name: str, value: Any, entry: Mapping) -> None:
         highest = 1 if name == "dropout" else 1e4
         if not _is_number(value) or not 0 <= value < highest:
             raise InvalidArgument(f"{name} must be a number from 0 up to {highest:g}. Received: {value!r}.")
+    elif name in TRANSFER:
+        TransferConfig(**{name: value})
     else:
         TrainConfig(**{name: value, **({"epochs": 10**6} if name == "warmup_epochs" else {})})
 
@@ -190,7 +229,7 @@ def _is_number(value: Any) -> bool:
 
 def is_whole(name: str) -> bool:
     """Whether a hyperparameter takes whole numbers."""
-    types = {field.name: field.type for field in fields(TrainConfig)}
+    types = {field.name: field.type for field in (*fields(TrainConfig), *fields(TransferConfig))}
     return types.get(name) in (int, int | None)
 
 
@@ -214,10 +253,18 @@ class Trial:
     model: str
     arguments: dict
     """Of create_model."""
+    transfer: TransferConfig
 
 
-def place(values: Mapping[str, Any], space: dict, config: TrainConfig, model: str, facts: Facts) -> Trial:
-    """Put the values of a trial into the configuration and the arguments of the model.
+def place(
+    values: Mapping[str, Any],
+    space: dict,
+    config: TrainConfig,
+    model: str,
+    facts: Facts,
+    transfer: TransferConfig = TransferConfig(),  # noqa: B008 - frozen
+) -> Trial:
+    """Put the values of a trial into the configurations and the arguments of the model.
 
     Args:
         values: A value for each name of the space.
@@ -225,6 +272,7 @@ def place(values: Mapping[str, Any], space: dict, config: TrainConfig, model: st
         config: What every trial has where the space says nothing.
         model: Likewise.
         facts: Of the data.
+        transfer: As `config`.
 
     Raises:
         InvalidArgument: Values that do not fit together.
@@ -236,16 +284,36 @@ def place(values: Mapping[str, Any], space: dict, config: TrainConfig, model: st
     ('sgd', 0.025, 32)
     """
     relative = {name for name in values if space[name].get("relative")}
-    absolute = {name: value for name, value in values.items() if name not in OTHERS and name not in relative}
-    config = replace(config, **absolute, **dict.fromkeys(relative))
-    config = settle_for_data(config, facts.dataset, facts.images, facts.image_shape)
+    others = {*OTHERS, *TRANSFER, *relative}
+    absolute = {name: value for name, value in values.items() if name not in others}
+    config = _settled(replace(config, **absolute, **dict.fromkeys(relative)), facts)
     own = {"learning_rate": config.peak_learning_rate, "weight_decay": config.decay}
     config = replace(config, **{name: own[name] * values[name] for name in relative})
     strength = values.get("augment_strength", 1)
     if strength != 1:
         config = replace(config, augment=[part for item in config.augment for part in strengthened(item, strength)])
-    arguments = {"dropout": values.get("dropout"), "auxiliary_heads": False}
-    return Trial(config, values.get("model", model), arguments)
+    arguments = {"dropout": values.get("dropout"), **({} if facts.fine_tunes else {"auxiliary_heads": False})}
+    transfer = replace(transfer, **{name: value for name, value in values.items() if name in TRANSFER})
+    return Trial(config, values.get("model", model), arguments, transfer)
+
+
+def check_suits(space: dict, facts: Facts) -> None:
+    """Raise InvalidArgument for hyperparameters that no trial of this search has."""
+    wrong = ("model",) if facts.fine_tunes else TRANSFER
+    if facts.dropout is None:
+        wrong = (*wrong, "dropout")
+    for name in space:
+        if name in wrong:
+            why = (
+                "the weights are those of one model" if facts.fine_tunes else "it is for pretrained weights (--weights)"
+            )
+            why = "these weights have no classifier" if name == "dropout" else why
+            raise InvalidArgument(
+                f"{name} cannot be searched here: {why}. Received: a space with {name!r}. Take it out."
+            )
+    for stage in space.get("unfreeze", {}).get("values", ()):
+        if stage is not None and stage not in (facts.stages or ()):
+            raise unknown("stage to unfreeze", stage, facts.stages or ())
 
 
 def strengthened(policy: Any, strength: float) -> list:

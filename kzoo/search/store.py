@@ -37,6 +37,10 @@ class Settings:
     requested: dict[str, Any]
     """The precision and the strategy as they were asked for."""
     space: dict[str, dict]
+    transfer: dict[str, Any]
+    """As `train`: a `TransferConfig` as plain data."""
+    pretrained: dict[str, Any] | None = None
+    """The weights that trials fine-tune: `weights` and `like`; None to train from scratch."""
 
     def image_size(self, model: str) -> list[int]:
         """(height, width) of the images for a model."""

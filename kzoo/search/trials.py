@@ -11,6 +11,7 @@ from kzoo.search.helper import Helper
 from kzoo.search.space import Facts, place
 from kzoo.train import runs
 from kzoo.train.config import from_dict
+from kzoo.transfer.config import TransferConfig, to_dict
 
 
 class Trials:
@@ -20,7 +21,8 @@ class Trials:
         self.folder, self.state, self.helper = folder, state, helper
         self.config = SearchConfig(**state.settings.search)
         self.train = from_dict(state.settings.train)
-        self.facts = Facts(**{**state.facts, "image_shape": tuple(state.facts["image_shape"])})
+        self.transfer = TransferConfig(**state.settings.transfer)
+        self.facts = Facts(**state.facts)
         self.began = time.monotonic() - state.seconds
         # What a process that was killed has left in progress.
         self.pending = [trial for trial in state.trials if trial["status"] == "running"]
@@ -108,16 +110,18 @@ class Trials:
         if (run_dir / runs.CONFIG).exists():
             return
         settings = self.state.settings
-        placed = place(trial["values"], settings.space, self.train, settings.model, self.facts)
+        placed = place(trial["values"], settings.space, self.train, settings.model, self.facts, self.transfer)
         config = from_dict({**runs.to_dict(placed.config), "epochs": trial["epochs"], "seed": trial["seed"]})
+        record = {
+            "requested": settings.requested,
+            "model": {"name": placed.model, "arguments": placed.arguments},
+            "data": {"load": {**settings.load, "image_size": settings.image_size(placed.model)}},
+        }
+        if settings.pretrained is not None:
+            record["model"] |= settings.pretrained
+            record["transfer"] = to_dict(placed.transfer)
         run_dir.mkdir(parents=True, exist_ok=True)
-        runs.create(
-            run_dir,
-            config,
-            requested=settings.requested,
-            model={"name": placed.model, "arguments": placed.arguments},
-            data={"load": {**settings.load, "image_size": settings.image_size(placed.model)}},
-        )
+        runs.create(run_dir, config, **record)
 
     def complete(self, trial: dict, seconds: float) -> None:
         """Take the figures of a trial from its run, whose process has ended well."""

@@ -40,29 +40,31 @@ def lowest_of_last_size(model) -> str | None:
     >>> lowest_of_last_size(kzoo.create_model("inception_v1")), lowest_of_last_size(kzoo.create_model("resnet18"))
     ('inception_5a', 'conv5')
     """
-    inner = _with_most_stages(model)
-    tensors = _graph.tensors_by_layer(inner)
-    known = {stage: tensors[layer] for stage, layer in stages(inner).items() if layer in tensors}
+    known = stage_outputs(model)
     if not known:
         return None
-    images = inner.inputs[0]
+    images = _with_most_stages(model).inputs[0]
     # A model that takes any size has maps of unknown size, which differ all the same.
     shapes = keras.Model(images, list(known.values())).compute_output_shape((1, *(n or ANY for n in images.shape[1:])))
     sizes = [shape[1:3] for shape in shapes]
     return list(known)[sizes.index(sizes[-1])]
 
 
+def stage_outputs(model) -> dict:
+    """The output of each stage of a model that is known by its paper's name, from the lowest to the highest."""
+    inner = _with_most_stages(model)
+    tensors = _graph.tensors_by_layer(inner)
+    return {stage: tensors[layer] for stage, layer in stages(inner).items() if layer in tensors}
+
+
 def _levels(model) -> dict[int, int]:
     """How far from the input each leaf is, in stages."""
     all_leaves = leaves(model)
     inner = _with_most_stages(model)
-    tensors = _graph.tensors_by_layer(inner)
     levels, level = {}, 0
-    for layer in stages(inner).values():
-        if layer not in tensors:
-            continue
+    for output in stage_outputs(model).values():
         level += 1
-        for one in keras.Model(inner.inputs, tensors[layer]).layers:
+        for one in keras.Model(inner.inputs, output).layers:
             for leaf in one._flatten_layers():
                 levels.setdefault(id(leaf), level)
     below = _before(model, inner)

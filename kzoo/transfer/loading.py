@@ -1,8 +1,10 @@
 """How images are loaded for pretrained weights that are fine-tuned. Needs neither Keras nor TensorFlow."""
 
+from pathlib import Path
 from typing import Any
 
 from kzoo.models.registry import takes_any_size
+from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import Chosen, resolve
 
 
@@ -32,3 +34,11 @@ def images_for(model: str, weights: Any) -> dict:
         "crop_fraction": fraction,
         "interpolation": record.preprocessing.interpolation,
     }
+
+
+def portable(model: str, weights: str) -> str:
+    """A tag, or the path of a file or folder of weights in a form that means the same from any folder."""
+    path = Path(weights).expanduser()
+    # As for create_model, a tag is the tag, even beside a folder of that name.
+    is_path = weights not in ("imagenet", *(record.tag for record in list_weights(model))) and path.exists()
+    return str(path.resolve()) if is_path else weights

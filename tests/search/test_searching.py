@@ -10,6 +10,7 @@ from kzoo.cli import run as run_kzoo
 from kzoo.errors import RunError
 from kzoo.search import SearchConfig, resume, search
 from kzoo.train import TrainConfig, evaluate, runs
+from kzoo.transfer import TransferConfig
 
 GOOD_AND_BAD = {"learning_rate": {"values": [0.05, 1e4]}}
 # SGD at a rate of 10,000 multiplies the weights by -499 in each step.
@@ -114,3 +115,42 @@ def test_train_from_search_on_all_data(finished, tmp_path, capfd):
     figures = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert (figures["split"], figures["images"]) == ("test", 179)
     assert figures["accuracy"] > 0.9
+
+
+def test_pretrained_weights_are_fine_tuned(tmp_path, capfd):
+    """Each trial is a run of kzoo finetune; what is found can be fine-tuned again, on all images."""
+    space = {"unfreeze": {"values": ["conv2", "conv1"]}, "layer_decay": {"values": [0.3]}}
+    folder = tmp_path / "search"
+    result = search(
+        "mnist_net", "digits", folder, weights="mnist", space=space, train=TrainConfig(epochs=1),
+        transfer=TransferConfig(head_epochs=2, views=1), config=SearchConfig(algorithm="grid", trials=2, seeds=1),
+    )  # fmt: skip
+    assert [(trial["status"], trial["values"]["unfreeze"]) for trial in result.trials] == [
+        ("completed", "conv2"), ("completed", "conv1"),
+    ]  # fmt: skip
+    assert result.best["verified"] is True
+    # 0.93 on the weights as they are; the head alone gets as far in two epochs.
+    assert min(trial["accuracy"] for trial in result.trials) > 0.9
+    best = runs.read_config(folder / "trials" / f"{result.best['run']:04d}")
+    assert best["transfer"]["unfreeze"] == result.best["values"]["unfreeze"]
+    assert (best["transfer"]["head_epochs"], best["transfer"]["layer_decay"]) == (2, 0.3)
+    assert best["model"]["weights"] == "mnist"
+    assert (folder / "trials" / "0000" / "head" / "metrics.json").exists()
+
+    assert run_kzoo(["train", "--from-search", str(folder)]) == 2
+    assert "This is a search of kzoo finetune." in capfd.readouterr().err
+    again = tmp_path / "again"
+    command = ["finetune", "--from-search", str(folder), "--all-data", "--views", "2", "--run-dir", str(again)]
+    assert run_kzoo(command) == 0
+    assert "1,618 training and 0 validation images" in capfd.readouterr().err
+    record = runs.read_config(again)
+    assert record["transfer"] == {**best["transfer"], "views": 2}
+    assert run_kzoo(["evaluate", str(again), "--json"]) == 0
+    figures = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (figures["split"], figures["images"]) == ("test", 179)
+    assert figures["accuracy"] > 0.9
+
+
+def test_flags_of_fine_tuning_without_weights(capsys):
+    assert run_kzoo(["search", "mnist_net", "digits", "--layer-decay", "0.3"]) == 2
+    assert "To fine-tune in a search, pass weights (--weights)." in capsys.readouterr().err

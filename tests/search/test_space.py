@@ -1,25 +1,33 @@
 """The space is checked before anything is trained, starts where it was told to, and its values land in their places."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from kzoo import augment
 from kzoo.errors import InvalidArgument
-from kzoo.search.space import Facts, check, default_space, place, read, starts
+from kzoo.search.space import Facts, check, check_suits, default_space, place, read, starts
 from kzoo.train import TrainConfig
 from kzoo.train.config import to_dict
+from kzoo.transfer import TransferConfig
 
 DIGITS = Facts("digits", 1439, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
+PRETRAINED = Facts(
+    "/data/photos", 220, (256, 256, 3), 2, 0.4, {"inception_v1": 6_000_000},
+    stages=("conv1", "conv2", "inception_3a", "inception_4a", "inception_4e", "inception_5a", "inception_5b"),
+    unfreeze="inception_5a", batch_norms=True,
+)  # fmt: skip
 PHOTOS = Facts("/data/photos", 50_000, (224, 224, 3), 5, 0.0, {"resnet50": 25_000_000})
 
 
-@pytest.mark.parametrize("facts", [DIGITS, PHOTOS], ids=["digits", "photos"])
+@pytest.mark.parametrize("facts", [DIGITS, PHOTOS, PRETRAINED], ids=["digits", "photos", "pretrained"])
 def test_the_first_trial_of_the_default_space_is_kzoos_default(facts):
     space = check(json.loads(json.dumps(default_space(facts, TrainConfig()))))
     trial = place(starts(space), space, TrainConfig(), "any", facts)
     own = place({}, {}, TrainConfig(), "any", facts)
     assert trial.config == own.config
+    assert replace(trial.transfer, unfreeze=None) == own.transfer
     assert trial.arguments["dropout"] in (None, facts.dropout)
 
 
@@ -33,6 +41,38 @@ def test_a_poor_configuration_is_where_the_search_starts():
     # And it can be left: kzoo's own rate is in the range.
     assert space["learning_rate"]["min"] < 1e-3
     assert space["learning_rate"]["max"] == 10
+
+
+def test_how_far_down_to_fine_tune_is_searched():
+    space = default_space(PRETRAINED, TrainConfig(), TransferConfig(layer_decay=0.1))
+    assert space["unfreeze"] == {
+        "values": ["conv1", "inception_3a", "inception_4e", "inception_5a", "inception_5b"],
+        "start": "inception_5a",
+    }
+    assert (space["layer_decay"]["min"], space["layer_decay"]["start"]) == (0.1, 0.1)
+    assert space["batch_norm"]["values"] == ["frozen", "affine", "train"]
+    assert space["augment"]["start"] == ["photos"]
+    values = {**starts(check(space)), "unfreeze": "conv1", "layer_decay": 0.7, "batch_norm": "affine"}
+    trial = place(values, space, TrainConfig(), "inception_v1", PRETRAINED, TransferConfig(views=2))
+    assert trial.transfer == TransferConfig(unfreeze="conv1", layer_decay=0.7, batch_norm="affine", views=2)
+    assert trial.arguments == {"dropout": 0.4}
+    # 0.3 times the rate for training from scratch with batches of 32.
+    assert trial.config.learning_rate == pytest.approx(0.3 * 0.003 * (32 / 256) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("space", "facts", "line"),
+    [
+        ({"layer_decay": {"min": 0.1, "max": 1}}, DIGITS, "layer_decay cannot be searched here: it is for pretrained"),
+        ({"model": {"values": ["vgg16"]}}, PRETRAINED, "model cannot be searched here: the weights are those of one"),
+        ({"unfreeze": {"values": ["inception_5c"]}}, PRETRAINED, "Did you mean 'inception_5b'?"),
+        ({"dropout": {"min": 0, "max": 0.5}}, replace(PRETRAINED, dropout=None), "these weights have no classifier"),
+    ],
+)
+def test_a_space_that_does_not_suit_what_is_searched(space, facts, line):
+    with pytest.raises(InvalidArgument) as caught:
+        check_suits(check(space), facts)
+    assert line in str(caught.value)
 
 
 def test_relative_numbers_are_multiples_of_what_kzoo_takes_with_the_other_choices():
