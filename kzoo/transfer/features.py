@@ -34,15 +34,26 @@ LARGEST_SHARE = 0.5
 BATCH_SIZE = 32
 
 
+class Frozen:
+    """A model whose output is the same in all epochs, compiled once for all images."""
+
+    def __init__(self, model):
+        self.dtype = np.dtype(getattr(ml_dtypes, model.output.dtype, model.output.dtype))
+        self.shape = tuple(model.output.shape[1:])
+        self.compute = compiled(lambda batch: model(batch, training=False))
+
+
 class Views:
     """What a model makes of each view of some images, `[N, ...]`: from disk, or computed when first asked for."""
 
-    def __init__(self, source: Dataset, model, key: str, *, policy: Any, count: int, seed: int, folder: Path):
+    def __init__(
+        self, source: Dataset, frozen: "Frozen", key: str, *, policy: Any, count: int, seed: int, folder: Path
+    ):
         """Say what to compute.
 
         Args:
             source: Images, or features.
-            model: What makes features of its batches.
+            frozen: What makes features of its batches.
             key: Of `key_of`.
             policy: What `kzoo.augment.policy` gives, for images.
             count: How many views there are of each image.
@@ -51,9 +62,8 @@ class Views:
         """
         self.source, self.policy, self.count, self.seed = source, policy, count, seed
         self.place = folder / key
-        self.dtype = np.dtype(getattr(ml_dtypes, model.output.dtype, model.output.dtype))
-        self.shape = (len(source), *model.output.shape[1:])
-        self._compute = compiled(lambda batch: model(batch, training=False))
+        self.dtype, self.shape = frozen.dtype, (len(source), *frozen.shape)
+        self._compute = frozen.compute
         self._found: dict[int, np.ndarray] = {}
 
     @property

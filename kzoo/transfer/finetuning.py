@@ -31,7 +31,7 @@ from kzoo.train.trainer import State, Trainer
 from kzoo.transfer.checks import check_overlap, warn_of_imbalance
 from kzoo.transfer.config import TransferConfig, head_config, settle_fine_tuning, to_dict
 from kzoo.transfer.cutting import find_cut, split
-from kzoo.transfer.features import Features, Views, cache_folder, digests, features, key_of, weights_digest
+from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.surgery import add_head
@@ -205,20 +205,20 @@ class _Job:
         train, validation = self.train, self.validation
         for number, cut in enumerate(cuts):
             below, _ = split(frozen, cut)
-            model = split(below, cuts[number - 1])[1] if number else below
+            upper = Frozen(split(below, cuts[number - 1])[1] if number else below)
             via = cuts[:number]
-            train = self._at(train, below, model, self.train_digests, self.config.augment, views, via, epochs_per_view)
+            train = self._at(train, below, upper, self.train_digests, self.config.augment, views, via, epochs_per_view)
             if validation is not None:
-                validation = self._at(validation, below, model, self.validation_digests, ("none",), 1, via)
+                validation = self._at(validation, below, upper, self.validation_digests, ("none",), 1, via)
             if train is None or (validation is None and self.validation is not None):
                 return None
         return train, validation
 
-    def _at(self, source, below, model, pixels, policy, views, via, epochs_per_view=0) -> Features | None:
+    def _at(self, source, below, upper, pixels, policy, views, via, epochs_per_view=0) -> Features | None:
         seed = self.config.seed
         key = key_of(below, pixels, policy, views, seed, *via)
         given: Any = {"policy": augment.policy(policy), "count": views, "seed": seed, "folder": self.folder}
-        return features(Views(source, model, key, **given), epochs_per_view=epochs_per_view)
+        return features(Views(source, upper, key, **given), epochs_per_view=epochs_per_view)
 
 
 def _train_head(job: _Job, make) -> None:
