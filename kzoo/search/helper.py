@@ -70,11 +70,11 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
     from kzoo.search.space import dropout_of
 
     if pretrained is not None:
-        return _inspect_pretrained(*models, load, **pretrained)
+        return _inspect_pretrained(models[0], load, **pretrained)
     sizes = {tuple(load["image_size"] or defaults(model)[0][:2]) for model in models}
     shapes = {}
     for size in sizes:
-        train, _ = load_splits(["train", "validation"], **{**load, "image_size": list(size)})
+        train, validation = load_splits(["train", "validation"], **{**load, "image_size": list(size)})
         shapes[size] = train.image_shape
     parameters, rates = {}, []
     for name in models:
@@ -85,6 +85,7 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
     return {
         "dataset": train.name,
         "images": len(train),
+        "validation_images": len(validation),
         "image_shape": shape,
         "classes": len(train.class_names),
         "dropout": rates[0],
@@ -103,12 +104,13 @@ def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: 
     from kzoo.transfer.layerwise import lowest_of_last_size, stage_outputs
     from kzoo.weights.resolve import resolve
 
-    train, _ = load_splits(["train", "validation"], **load)
+    train, validation = load_splits(["train", "validation"], **load)
     chosen = resolve(name, weights, like)
     model = add_head(pretrained(chosen)(train.image_shape), len(train.class_names))
     return {
         "dataset": train.name,
         "images": len(train),
+        "validation_images": len(validation),
         "image_shape": train.image_shape,
         "classes": len(train.class_names),
         "dropout": dropout_of(model) if chosen.record.include_top else None,

@@ -56,15 +56,17 @@ class ImageClassifier(keras_tuner.HyperModel):
         self.train, _ = resolve(train or TrainConfig(), hardware)
         # Logical devices can only be made before TensorFlow runs anything, as it does to build a model.
         create_strategy(self.train, *parse_devices(self.train.devices, hardware))
-        data = as_data(train_data, None)
-        if not isinstance(data, Dataset):
+        data, validation = as_data(train_data, None), as_data(validation_data, None)
+        if not isinstance(data, Dataset) or not isinstance(validation, Dataset):
             raise InvalidArgument(
-                f"ImageClassifier takes a Dataset of kzoo or arrays. Received: {type(train_data).__name__}."
+                "ImageClassifier takes Datasets of kzoo or arrays. "
+                f"Received: {type(train_data).__name__}, {type(validation_data).__name__}."
             )
-        self.model, self.data = model, (data, validation_data)
+        self.model, self.data = model, (data, validation)
         shape, classes = data.image_shape, len(data.class_names)
         made = create_model(model, input_shape=shape, classes=classes)
-        self.facts = Facts(data.name, len(data), shape, classes, dropout_of(made), {model: made.count_params()})
+        parameters = {model: made.count_params()}
+        self.facts = Facts(data.name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
         self.space = default_space(self.facts, self.train) if space is None else check(space)
 
     def build(self, hp: keras_tuner.HyperParameters) -> Any:

@@ -250,7 +250,7 @@ def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> Sear
     if not ranking.completed(state.trials):
         reasons = [trial["reason"] for trial in state.trials] or ["no trial was begun"]
         raise RunError(f"No trial of the search completed. Received: {reasons[-1]} See {folder / store.TRIALS}.")
-    best = ranking.winner(state.trials)
+    best = ranking.winner(state.trials, trials.facts.validation_images)
     run_dir = store.run_dir(folder, state.trials[best["run"]])
     with atomic_path(folder / store.BEST) as temporary:
         shutil.copyfile(run_dir / runs.BEST, temporary)

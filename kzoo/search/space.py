@@ -40,6 +40,7 @@ class Facts:
     dataset: str
     images: int
     """In the training split."""
+    validation_images: int
     image_shape: tuple[int, int, int]
     classes: int
     dropout: float | None
@@ -73,7 +74,7 @@ def dropout_of(model: Any) -> float:
 def default_space(facts: Facts, config: TrainConfig, transfer: TransferConfig = TransferConfig()) -> dict:  # noqa: B008
     """The hyperparameters that are worth searching for a model and a dataset, from the configurations as the start.
 
-    >>> facts = Facts("digits", 1439, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
+    >>> facts = Facts("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
     >>> space = default_space(facts, TrainConfig(optimizer="sgd"))
     >>> list(space)[4:]
     ['label_smoothing', 'augment', 'augment_strength', 'dropout']
@@ -277,7 +278,7 @@ def place(
     Raises:
         InvalidArgument: Values that do not fit together.
 
-    >>> facts = Facts("digits", 1439, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
+    >>> facts = Facts("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
     >>> space = check({"optimizer": {"values": ["sgd"]}, "learning_rate": {"min": 1, "max": 9, "relative": True}})
     >>> trial = place({"optimizer": "sgd", "learning_rate": 2}, space, TrainConfig(), "mnist_net", facts)
     >>> trial.config.optimizer, trial.config.learning_rate, trial.config.batch_size

@@ -50,7 +50,7 @@ class Trials:
             return new
         if running or not self.state.exhausted or self._is_late(0):
             return None
-        again = ranking.next_repeat(self.state.trials, self.config.top, self.config.seeds)
+        again = ranking.next_repeat(self.state.trials, self.config.top, self.config.seeds, self.facts.validation_images)
         if again is None:
             return None
         return self._add(again["values"], again["epochs"], {}, repeats=again["number"])
@@ -153,6 +153,7 @@ class Trials:
         store.write_table(self.folder, self.state)
         values = ", ".join(f"{name} {store.shown(value)}" for name, value in trial["values"].items())
         again = f" (trial {trial['repeats']} again)" if trial["repeats"] is not None else ""
-        best = max(ranking.completed(self.state.trials), key=ranking.quality, default=None)
+        done = ranking.completed(self.state.trials)
+        best = next(iter(ranking.best_first(done, self.facts.validation_images)), None)
         so_far = "" if best is None else f"  best {100 * best['accuracy']:.2f} % (trial {best['number']})"
         console.log(f"trial {trial['number']}{again}: {outcome}{so_far}  {values}")

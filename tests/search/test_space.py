@@ -12,13 +12,13 @@ from kzoo.train import TrainConfig
 from kzoo.train.config import to_dict
 from kzoo.transfer import TransferConfig
 
-DIGITS = Facts("digits", 1439, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
+DIGITS = Facts("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
 PRETRAINED = Facts(
-    "/data/photos", 220, (256, 256, 3), 2, 0.4, {"inception_v1": 6_000_000},
+    "/data/photos", 220, 24, (256, 256, 3), 2, 0.4, {"inception_v1": 6_000_000},
     stages=("conv1", "conv2", "inception_3a", "inception_4a", "inception_4e", "inception_5a", "inception_5b"),
     unfreeze="inception_5a", batch_norms=True,
 )  # fmt: skip
-PHOTOS = Facts("/data/photos", 50_000, (224, 224, 3), 5, 0.0, {"resnet50": 25_000_000})
+PHOTOS = Facts("/data/photos", 50_000, 5_000, (224, 224, 3), 5, 0.0, {"resnet50": 25_000_000})
 
 
 @pytest.mark.parametrize("facts", [DIGITS, PHOTOS, PRETRAINED], ids=["digits", "photos", "pretrained"])
