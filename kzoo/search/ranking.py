@@ -29,7 +29,8 @@ def best_first(rows: Sequence[dict], images: int) -> list[dict]:
     left, found = list(rows), []
     while left:
         highest = max(row["accuracy"] for row in left)
-        share = (highest * images + 1) / (images + 2)  # never certain, as Laplace estimates it
+        # Agresti & Coull, 1998: with two more of each kind, so that a share near 1 is not taken for certain.
+        share = (highest * images + 2) / (images + 4)
         lowest = highest - math.sqrt(share * (1 - share) / images)
         best = min((row for row in left if row["accuracy"] >= lowest), key=lambda row: (row["loss"], -row["accuracy"]))
         left.remove(best)

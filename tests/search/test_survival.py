@@ -66,7 +66,8 @@ def test_a_bad_trial_ends_alone_and_the_search_stays_small(tmp_path, scripted):
     assert reasons.pop(1) == "crashed: SIGABRT"
     assert reasons.pop(2) == "killed: by the system for lack of memory, or by someone"
     memory = re.fullmatch(r"memory: (\d+) MB, more than the limit of 400 MB", reasons.pop(3))
-    assert memory and int(memory[1]) > 400
+    assert memory
+    assert int(memory[1]) > 400
     assert reasons.pop(4) == "time: more than 3 s"
     assert reasons.pop(6) == "Something is wrong. Received: this."
     assert reasons.pop(7) == "crashed: ZeroDivisionError: a mistake"
