@@ -8,7 +8,8 @@ mnist: 10 images of each class to train on and 10 to validate on, drawn by the s
 photos: the ants and bees of PyTorch's tutorial (https://download.pytorch.org/tutorial/hymenoptera_data.zip); of its 244
 training photos a fifth is for validation, and its 153 `val` photos are the test.
 
-For each of five seeds, a search of a fixed number of trials starts from a deliberately poor configuration, and kzoo's
+For each of five seeds (0 is not among them: its test images were looked at when the ranking of trials was chosen), a
+search of a fixed number of trials starts from a deliberately poor configuration, and kzoo's
 defaults are trained with the same images and epochs. Both are tested on images that neither has seen. Stopped, it goes
 on where it was when it is called again. It writes docs/search_small_data_NAME.md.
 """
@@ -36,7 +37,7 @@ from kzoo.train import resume as resume_run
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("KZOO_TEST_DATA") or ROOT.parent / "shared" / "data")
 MACHINE = "2 cores of an AMD EPYC with AVX512-BF16"
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
