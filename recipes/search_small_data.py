@@ -16,6 +16,7 @@ on where it was when it is called again. It writes docs/search_small_data_NAME.m
 
 import argparse
 import csv
+import io
 import os
 import statistics
 from dataclasses import dataclass, replace
@@ -144,8 +145,9 @@ def few_photos(photos: Path, seed: int) -> list[tuple[str, str, str]]:
 def write_table(path: Path, rows: list[tuple[str, str, str]]) -> None:
     """Write the CSV file that kzoo reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        csv.writer(file).writerows([("path", "label", "split"), *rows])
+    text = io.StringIO()
+    csv.writer(text).writerows([("path", "label", "split"), *rows])
+    write_text(path, text.getvalue())
 
 
 def page(name: str, found: list[tuple[float, float, dict]]) -> str:

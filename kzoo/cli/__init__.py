@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Parameter
 
+from kzoo.cli._options import note
 from kzoo.errors import InvalidArgument, KzooError, TrainingInterrupted
 
 app = App(
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit status."""
+    note(arguments)
     try:
         status = app(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:

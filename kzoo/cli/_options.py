@@ -1,11 +1,24 @@
 """Flags that several commands share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from kzoo.errors import InvalidArgument
+
+_arguments: list[str] = []
+
+
+def note(arguments: Sequence[str]) -> None:
+    """Remember the arguments of the command that is run."""
+    _arguments[:] = arguments
+
+
+def was_given(name: str) -> bool:
+    """Whether a flag was given, be it with its default, which the parser does not tell."""
+    return any(argument.partition("=")[0].replace("_", "-") == f"--{name.replace('_', '-')}" for argument in _arguments)
 
 
 @Parameter(name="*")

@@ -1,37 +1,57 @@
 """What `kzoo train` and `kzoo finetune` take from a search: its best trial."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
+from kzoo import console
+from kzoo.cli._options import was_given
 from kzoo.errors import InvalidArgument
+from kzoo.train.config import TrainConfig
+from kzoo.transfer.config import TransferConfig, to_dict
 
 
-def from_search(folder: str, command: str, *given: Any) -> tuple[list, dict]:
-    """The configurations of a search's best trial, but for what flags say, and the rest of its config.json.
+def from_search(
+    folder: str, command: str, all_data: bool, config: TrainConfig, transfer: TransferConfig | None = None
+) -> tuple[TrainConfig, dict]:
+    """The training configuration of a search's best trial, but for what flags say, and the rest of its config.json.
 
     Args:
         folder: The search directory.
         command: "train" or "finetune".
-        *given: What flags say: a TrainConfig, for finetune also a TransferConfig.
+        all_data: Whether to train without validation data.
+        config: What flags say; the seed is its own in any case.
+        transfer: Likewise, for "finetune".
 
     Raises:
         InvalidArgument: Not a search directory, or one of the other command.
         RunError: The search is not finished.
     """
-    from kzoo.search.searching import best_run
-    from kzoo.transfer.config import TransferConfig
+    from kzoo.search.searching import best_of
 
-    best = best_run(folder)
-    own = "finetune" if "transfer" in best else "train"
-    if own != command:
-        raise InvalidArgument(f"This is a search of kzoo {own}. Received: {folder!r}. Use kzoo {own} --from-search.")
-    # Of what was left to kzoo, this machine may want another than the search's.
-    found = [replace(best["train"], **best["requested"]), TransferConfig(**best.get("transfer", {}))]
-    said = [
-        {name: value for name, value in vars(config).items() if value != getattr(type(config), name)}
-        for config in given
-    ]
-    said[0].setdefault("seed", given[0].seed)
-    configs = [replace(of_search, **changes) for of_search, changes in zip(found, said, strict=False)]
-    requested = {name: getattr(configs[0], name) for name in best["requested"]}
-    return configs, {"requested": requested, "model": best["model"], "data": {"load": best["data"]["load"]}}
+    best = best_of(folder, {"seed": config.seed, **_given(config)}, {} if transfer is None else _given(transfer))
+    settings, own = best.settings, best.trial.config
+    searched = "train" if settings.pretrained is None else "finetune"
+    if searched != command:
+        raise InvalidArgument(
+            f"This is a search of kzoo {searched}. Received: {folder!r}. Use kzoo {searched} --from-search."
+        )
+    if all_data and own.early_stopping is not None and not was_given("early_stopping"):
+        own = replace(own, early_stopping=None, epochs=max(1, best.epochs))
+        console.log(
+            f"without validation data no early stopping: {own.epochs} epochs, after which the best trial was best"
+        )
+    record: dict[str, Any] = {
+        "requested": {name: getattr(own, name) for name in settings.requested},
+        "model": {"name": best.trial.model, "arguments": best.trial.arguments, **(settings.pretrained or {})},
+        "data": {"load": {**settings.load, "image_size": settings.image_size(best.trial.model)}},
+    }
+    if all_data:
+        record["data"]["all_data"] = True
+    if settings.pretrained is not None:
+        record |= {"transfer": to_dict(best.trial.transfer), "kept": best.kept}
+    return own, record
+
+
+def _given(config: Any) -> dict[str, Any]:
+    """The values of a configuration that flags say, be they the defaults or not."""
+    return {field.name: getattr(config, field.name) for field in fields(config) if was_given(field.name)}

@@ -78,7 +78,7 @@ def command(
             others = [model, dataset, weights, like, image_size, channels, dropout]
             if any(value is not None for value in others) or data != DataOptions():
                 raise InvalidArgument("--from-search has its own model and data. Received: others. Leave them out.")
-            (config, transfer), record = best_of_search(from_search, "finetune", config, transfer)
+            config, record = best_of_search(from_search, "finetune", all_data, config, transfer)
         elif model is None or dataset is None:
             raise InvalidArgument(
                 "kzoo finetune takes a MODEL and a DATASET, or --resume RUN. Try: kzoo finetune inception_v1 PHOTOS "
@@ -91,12 +91,13 @@ def command(
                 "requested": {"precision": config.precision, "strategy": config.strategy},
                 "model": _source(model, weights, like, dropout),
                 "data": {"load": _load_arguments(model, chosen, dataset, data, size, channels)},
+                "transfer": to_dict(transfer),
             }
-        if all_data:
-            record["data"]["all_data"] = True
+            if all_data:
+                record["data"]["all_data"] = True
         name, load = Path(record["model"].get("name") or model or "").name, record["data"]["load"]
         directory = Path(run_dir or default_run_dir(name, dataset or Path(load["name"]).name)).expanduser()
-        metrics = _begin(directory, config, overwrite, {**record, "transfer": to_dict(transfer)})
+        metrics = _begin(directory, config, overwrite, record)
     if json:
         print_json({"run_dir": str(directory), "accuracy": metrics.get("validation", {}).get("accuracy"), **metrics})
     else:

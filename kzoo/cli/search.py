@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kzoo.cli import _model
-from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
+from kzoo.cli._options import DataOptions, ImageSize, parse_image_size, was_given
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.search.config import SearchConfig
@@ -62,7 +62,7 @@ def command(
             or (transfer, config, data) != (TransferConfig(), TrainConfig(), DataOptions())
         ):
             raise InvalidArgument("--resume takes the search directory, and --workers where it changes.")
-        result = searching.resume(resume, workers=None if search.workers == 1 else search.workers)
+        result = searching.resume(resume, workers=search.workers if was_given("workers") else None)
         _print_result(result, json)
         return
     if model is None or dataset is None:

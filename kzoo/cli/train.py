@@ -75,7 +75,7 @@ def command(
             others = [model, dataset, image_size, channels, dropout]
             if any(value is not None for value in others) or auxiliary_heads or data != DataOptions():
                 raise InvalidArgument("--from-search has its own model and data. Received: others. Leave them out.")
-            (config,), record = best_of_search(from_search, "train", config)
+            config, record = best_of_search(from_search, "train", all_data, config)
         elif model is None or dataset is None:
             raise InvalidArgument(
                 "kzoo train takes a MODEL and a DATASET, or --resume RUN. Try: kzoo train mnist_net digits"
@@ -84,8 +84,8 @@ def command(
             check_name(model)
             arguments = {"dropout": dropout, "auxiliary_heads": auxiliary_heads}
             record = _record(model, arguments, dataset, config, data, parse_image_size(image_size), channels)
-        if all_data:
-            record["data"]["all_data"] = True
+            if all_data:
+                record["data"]["all_data"] = True
         resolved, reasons = resolve(config, probe())
         name, load = record["model"]["name"], record["data"]["load"]
         directory = Path(run_dir or default_run_dir(name, dataset or Path(load["name"]).name)).expanduser()

@@ -9,7 +9,9 @@ says that its worker lives.
 import os
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,10 @@ VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_P
 # A worker says so often that it lives; who has not been heard of for so long is taken for dead.
 SECONDS_BETWEEN_CALLS = 3.0
 SECONDS_OF_SILENCE = 40.0
+# A chief that was started with its workers looks at all of the data before it listens.
+SECONDS_TO_START = 600.0
+# How long a chief still answers when all is done, so that every worker hears of it.
+SECONDS_TO_LEAVE = 3.0
 
 
 def role() -> str | None:
@@ -82,8 +88,6 @@ class Office:
                     raise
                 if trial is None:
                     self.over = self.over or not self.given
-                    if self.over:
-                        del self.heard[tuner_id]
                     return _message("", "STOPPED" if self.over else "IDLE")
                 console.log(f"trial {trial['number']} goes to {tuner_id}")
                 self.given[tuner_id] = Given(trial, now, now)
@@ -134,8 +138,9 @@ class Office:
                     self.trials.pending.append(one.trial)
 
 
-def lead(trials: Trials) -> None:
-    """Give trials to workers until there are no more.
+@contextmanager
+def leading(trials: Trials) -> Iterator[None]:
+    """Give trials to workers until there are no more; within the context workers hear that there are none.
 
     Raises:
         TrainingInterrupted: Ctrl-C; workers notice, and save their trials.
@@ -145,6 +150,11 @@ def lead(trials: Trials) -> None:
     from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
     office = Office(trials)
+    # With nothing left to do, as when only the end was missing, no worker need come.
+    if (first := trials.next(0, 1)) is None:
+        office.over = True
+    else:
+        trials.pending.insert(0, first)
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
     protos.get_service_grpc().add_OracleServicer_to_server(OracleServicer(office), server)
     try:
@@ -154,11 +164,13 @@ def lead(trials: Trials) -> None:
     server.start()
     console.log(f"chief at {_address()}, waiting for workers")
     try:
-        while not (office.over and not office.heard):
+        while not office.over:
             time.sleep(0.2)
             office.take_back()
             if office.error is not None:
                 raise office.error
+        yield
+        time.sleep(SECONDS_TO_LEAVE if office.heard else 0)
     except KeyboardInterrupt:
         raise TrainingInterrupted(f"Interrupted. Continue with: kzoo search --resume {trials.folder}") from None
     finally:
@@ -166,7 +178,7 @@ def lead(trials: Trials) -> None:
 
 
 def work(folder: Path, name: str) -> int:
-    """Run the trials that the chief gives, one at a time; returns how many.
+    """Run the trials that the chief gives, one at a time, until the search is finished; returns how many.
 
     Args:
         folder: The search directory, as this machine sees it.
@@ -180,9 +192,9 @@ def work(folder: Path, name: str) -> int:
     console.log(f"worker {name} of the chief at {_address()}")
     while True:
         trial = chief.call("CreateTrial", tuner_id=name)
-        if trial.status == "STOPPED":
+        if trial.status == "STOPPED" and store.read(folder).result is not None:
             return done
-        if trial.status == "IDLE":
+        if trial.status in ("IDLE", "STOPPED"):  # the chief waits for a trial, or scores the best model
             time.sleep(1)
             continue
         number = int(trial.trial_id.partition("@")[0])
@@ -228,7 +240,7 @@ class _Chief:
         import grpc
         from keras_tuner.src import protos
 
-        self._error = grpc.RpcError
+        self._error, self._patience = grpc.RpcError, SECONDS_TO_START
         self._service = protos.get_service()
         channel = grpc.insecure_channel(_address(), options=[("grpc.max_reconnect_backoff_ms", 1000)])
         self._stub = protos.get_service_grpc().OracleStub(channel)
@@ -238,15 +250,16 @@ class _Chief:
         from keras_tuner.engine.trial import Trial
 
         request = getattr(self._service, f"{what}Request")(**arguments)
-        deadline = time.monotonic() + SECONDS_OF_SILENCE
+        deadline = time.monotonic() + self._patience
         while True:
             try:
                 answer = getattr(self._stub, what)(request, timeout=10, wait_for_ready=True)
+                self._patience = SECONDS_OF_SILENCE
                 return Trial.from_proto(answer.trial) if what != "EndTrial" else None
             except self._error:
                 if time.monotonic() > deadline:
                     raise RunError(
-                        f"The chief has not answered for {SECONDS_OF_SILENCE:.0f} s. Received: nothing from "
+                        f"The chief has not answered for {self._patience:.0f} s. Received: nothing from "
                         f"{_address()}. Start it again with --resume, then this worker."
                     ) from None
                 time.sleep(1)

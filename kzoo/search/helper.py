@@ -99,12 +99,15 @@ def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: 
     from kzoo.data.loading import load_splits
     from kzoo.search.space import dropout_of
     from kzoo.transfer import add_head
+    from kzoo.transfer.checks import check_overlap
+    from kzoo.transfer.features import digests
     from kzoo.transfer.finetuning import pretrained
     from kzoo.transfer.freezing import leaves
     from kzoo.transfer.layerwise import lowest_of_last_size, stage_outputs
     from kzoo.weights.resolve import resolve
 
     train, validation = load_splits(["train", "validation"], **load)
+    check_overlap(train, digests(train), validation, digests(validation))
     chosen = resolve(name, weights, like)
     model = add_head(pretrained(chosen)(train.image_shape), len(train.class_names))
     return {
@@ -148,6 +151,8 @@ def _serve() -> None:
         except KzooError as error:
             kind = type(error).__name__
             answer = {"error": kind if hasattr(errors, kind) else "KzooError", "message": str(error)}
+        except Exception as error:  # one line, and the search goes on or ends as it does for others
+            answer = {"error": "KzooError", "message": f"{question} failed: {type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
 
 

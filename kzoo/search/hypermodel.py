@@ -11,7 +11,7 @@ from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.models import create_model
 from kzoo.search.oracle import declare, decode
-from kzoo.search.space import Facts, Trial, check, default_space, dropout_of, place
+from kzoo.search.space import Facts, Trial, check, check_suits, default_space, dropout_of, place
 from kzoo.train.config import TrainConfig
 from kzoo.train.inputs import as_data
 from kzoo.train.loop import fit
@@ -68,6 +68,7 @@ class ImageClassifier(keras_tuner.HyperModel):
         parameters = {model: made.count_params()}
         self.facts = Facts(data.name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
         self.space = default_space(self.facts, self.train) if space is None else check(space)
+        check_suits(self.space, self.facts)
 
     def build(self, hp: keras_tuner.HyperParameters) -> Any:
         """The model of a trial, under the trial's dtype policy, whatever policy is set."""
@@ -84,22 +85,23 @@ class ImageClassifier(keras_tuner.HyperModel):
             *args: Not used: the data is known.
             **kwargs: callbacks are called; epochs and initial_epoch are hyperband's.
         """
-        trial = self._trial(hp)
-        epochs = kwargs.get("epochs", trial.config.epochs) - kwargs.get("initial_epoch", 0)
+        epochs = kwargs.get("epochs", self._trial(hp).config.epochs) - kwargs.get("initial_epoch", 0)
+        trial = self._trial(hp, epochs)
 
         def again():
             fresh = self._make(trial)  # in the scope of the strategy
             fresh.set_weights(model.get_weights())
             return fresh
 
-        config = replace(trial.config, epochs=epochs)
-        result = fit(again, *self.data, config, callbacks=kwargs.get("callbacks", ()))
+        result = fit(again, *self.data, trial.config, callbacks=kwargs.get("callbacks", ()))
         best = result.metrics["best_epoch"] - 1
         return {name: result.history[name][best] for name in ("val_accuracy", "val_loss")}
 
-    def _trial(self, hp: keras_tuner.HyperParameters) -> Trial:
-        values = {name: declare(hp, name, entry) for name, entry in self.space.items()}
-        return place(decode(values, self.space), self.space, self.train, self.model, self.facts)
+    def _trial(self, hp: keras_tuner.HyperParameters, epochs: int | None = None) -> Trial:
+        values = decode({name: declare(hp, name, entry) for name, entry in self.space.items()}, self.space)
+        values |= {} if epochs is None or "epochs" not in values else {"epochs": epochs}
+        train = self.train if epochs is None else replace(self.train, epochs=epochs)
+        return place(values, self.space, train, self.model, self.facts)
 
     def _make(self, trial: Trial) -> Any:
         with dtype_policy(trial.config.precision):

@@ -5,6 +5,7 @@ search ends at once). Here an oracle is made for each question from the rows of 
 which goes back with the answer: whoever asks writes it down together with the trial, in one file.
 """
 
+import copy
 import functools
 import json
 import warnings
@@ -28,7 +29,14 @@ _STATUSES = {"completed": "COMPLETED", "failed": "FAILED", "running": "RUNNING"}
 
 
 def propose(
-    algorithm: str, space: dict, seed: int, epochs: int, number: int, rows: Sequence[dict], state: dict | None
+    algorithm: str,
+    space: dict,
+    seed: int,
+    epochs: int,
+    trials: int,
+    number: int,
+    rows: Sequence[dict],
+    state: dict | None,
 ) -> dict[str, Any]:
     """The next trial.
 
@@ -37,6 +45,7 @@ def propose(
         space: As `kzoo.search.space.check` gives it.
         seed: Of the draws. The answer depends on nothing but the arguments.
         epochs: Of a whole training, which hyperband gives to the best trials only.
+        trials: How many there can be in all; hyperband begins with a bracket that fits.
         number: Of the trial that is asked for.
         rows: The trials so far, in their order: number, values, status, accuracy, rung (what hyperband noted).
         state: What the last answer had; None at first.
@@ -44,7 +53,7 @@ def propose(
     Returns:
         status "run", "wait" (for a trial to end) or "stop"; with "run" also values, epochs and rung; state.
     """
-    oracle = _oracle(algorithm, space, seed, epochs)
+    oracle = _oracle(algorithm, space, seed, epochs, trials)
     _restore(oracle, algorithm, rows, state)
     # Threads would wait for each other at matrices as small as these, and take the cores from the trials.
     with threadpool_limits(1), warnings.catch_warnings():
@@ -123,10 +132,36 @@ class _Bayesian(_FromStart, keras_tuner.oracles.BayesianOptimizationOracle):
 
 
 class _Hyperband(_FromStart, keras_tuner.oracles.HyperbandOracle):
-    pass
+    """Li et al., 2018, algorithm 1, within a number of trials: without it, few would end before the first promotion."""
+
+    def __init__(self, trials: int, **options):
+        self._most = trials
+        super().__init__(**options)
+
+    def _get_num_brackets(self):
+        """As many as there are, but for those which are too large for the trials."""
+        brackets = super()._get_num_brackets()
+        while brackets > 1 and self._trials_of(brackets - 1) > self._most:
+            brackets -= 1
+        return brackets
+
+    def populate_space(self, trial_id):
+        """As keras-tuner's, but wait for promotions rather than spend their trials on the next bracket."""
+        before = copy.deepcopy((self._brackets, self._current_bracket, self._current_iteration))
+        owed = sum(self._trials_of(one["bracket_num"]) - sum(map(len, one["rounds"])) for one in self._brackets)
+        newest = self._brackets[-1] if self._brackets else None
+        answer = super().populate_space(trial_id)
+        is_new = bool(self._brackets) and self._brackets[-1] is not newest
+        if is_new and self.ongoing_trials and owed >= self._most - len(self.trials):
+            self._brackets, self._current_bracket, self._current_iteration = before
+            return {"status": "IDLE", "values": None}
+        return answer
+
+    def _trials_of(self, bracket: int) -> int:
+        return sum(self._get_size(bracket, number) for number in range(self._get_num_rounds(bracket)))
 
 
-def _oracle(algorithm: str, space: dict, seed: int, epochs: int) -> Any:
+def _oracle(algorithm: str, space: dict, seed: int, epochs: int, trials: int) -> Any:
     """An oracle that has seen nothing."""
     options: dict[str, Any] = {
         "max_trials": None,  # the search counts them itself
@@ -139,7 +174,7 @@ def _oracle(algorithm: str, space: dict, seed: int, epochs: int) -> Any:
     if algorithm == "hyperband":
         del options["max_trials"]
         # As many rounds as the budget lasts.
-        options |= {"max_epochs": epochs, "factor": HYPERBAND_FACTOR, "hyperband_iterations": None}
+        options |= {"trials": trials, "max_epochs": epochs, "factor": HYPERBAND_FACTOR, "hyperband_iterations": None}
     if algorithm == "bayesian":
         # keras-tuner begins with three for each dimension, which is as many as most searches have.
         options["num_initial_points"] = len(space) + 1
@@ -158,6 +193,7 @@ def _restore(oracle, algorithm: str, rows: Sequence[dict], state: dict | None) -
     if algorithm == "bayesian":
         # The one thing that it draws from besides; keras-tuner forgets it.
         oracle._random_state = np.random.RandomState((oracle.seed + len(rows)) % 2**32)
+    if algorithm in ("bayesian", "hyperband"):
         rows = _with_failures_as_worst(rows)
     for row in rows:
         hp = oracle.get_space()
@@ -176,7 +212,10 @@ def _restore(oracle, algorithm: str, rows: Sequence[dict], state: dict | None) -
 
 
 def _with_failures_as_worst(rows: Sequence[dict]) -> list[dict]:
-    """The rows, a failed trial as good as the worst one: keras-tuner leaves it out, and would go there again."""
+    """The rows, a failed trial as good as the worst one.
+
+    keras-tuner leaves it out, would go there again, and in a bracket of hyperband wait for it for ever.
+    """
     scores = [row["accuracy"] for row in rows if row["status"] == "completed"]
     worst = {"status": "completed", "accuracy": min(scores, default=0.0)}
     return [{**row, **worst} if row["status"] == "failed" else row for row in rows]

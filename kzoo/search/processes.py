@@ -127,12 +127,16 @@ def _visible(gpus: Sequence[int] | None) -> dict[str, str]:
 
 
 def _memory(pid: int) -> int:
-    """What a process and its children have in memory, in bytes; 0 if it is gone."""
+    """What a process and its children have in memory of their own, in bytes; 0 if it is gone.
+
+    Where the system tells them apart, without files that are read as memory: it can drop those at any moment.
+    """
     total = 0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         for one in (process, *process.children(recursive=True)):
-            total += one.memory_info().rss
+            memory = one.memory_info()
+            total += memory.rss - getattr(memory, "shared", 0)
     return total
 
 

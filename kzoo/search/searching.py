@@ -3,15 +3,14 @@
 import importlib.util
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import console
-from kzoo.data.loading import absolute
+from kzoo.data.loading import absolute, fingerprint
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import atomic_path
 from kzoo.hardware import probe, usable_only
@@ -23,14 +22,11 @@ from kzoo.search.helper import Helper
 from kzoo.search.processes import Child, share_of_gpus
 from kzoo.search.trials import Trials
 from kzoo.train import runs
-from kzoo.train.config import TrainConfig
+from kzoo.train.config import TrainConfig, from_dict
 from kzoo.train.precision import resolve
 from kzoo.transfer.config import TransferConfig, to_dict
 from kzoo.transfer.loading import images_for, portable
 from kzoo.weights.resolve import resolve as resolve_weights
-
-# What a chief gets to score the best model, when all trials are done.
-SECONDS_TO_FINISH = 600
 
 
 @dataclass(frozen=True)
@@ -126,6 +122,12 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
         if state.result is not None:
             console.log(f"this search is finished: {len(state.trials)} trials in {folder}")
             return _result(folder, state)
+        load = state.settings.load
+        if (found := fingerprint(load["name"], load["data_dir"])) != state.settings.fingerprint:
+            raise RunError(
+                f"The data of this search has changed. Received: {found[:12]}, began with "
+                f"{state.settings.fingerprint[:12]}. Restore {load['name']!r}, or begin a new search."
+            )
         for change in runs.differing_versions(state.origin):
             console.warn(f"not the versions this search began with: {change}")
         done = sum(trial["status"] != "running" for trial in state.trials)
@@ -178,8 +180,10 @@ def _start(model, weights, like, train, transfer) -> _Start:
     if weights is None and (like is not None or transfer not in (None, TransferConfig())):
         given = like if like is not None else transfer
         raise InvalidArgument(f"To fine-tune in a search, pass weights (--weights). Received: {given!r} without.")
-    pretrained = None if weights is None else {"weights": portable(model, weights), "like": like}
-    images = {} if weights is None else images_for(model, resolve_weights(model, weights, like))
+    pretrained, images = None, {}
+    if weights is not None:
+        images = images_for(model, resolve_weights(model, weights, like))
+        pretrained = {"weights": portable(model, weights), "like": like}
     return _Start(model, pretrained, images, train or TrainConfig(), transfer or TransferConfig())
 
 
@@ -199,7 +203,9 @@ def _helper() -> Iterator[Helper]:
 def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[store.Settings, spaces.Facts]:
     """Put a value in every place that was left open, for this data and this machine."""
     load = _load_arguments(start, dataset, data)
-    models = space["model"]["values"] if space and "model" in space else [start.model]
+    models = [start.model]
+    if space and "model" in space and start.pretrained is None:
+        models = space["model"]["values"]
     hardware = probe()
     gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
     train, reasons = resolve(start.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
@@ -219,6 +225,7 @@ def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[store.
         train=runs.to_dict(train),
         requested={"precision": start.train.precision, "strategy": start.train.strategy},
         space=space,
+        fingerprint=fingerprint(load["name"], load["data_dir"]),
         transfer=to_dict(start.transfer),
         pretrained=start.pretrained,
     )
@@ -244,9 +251,15 @@ def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> Sear
     """Search to the end, then say what was found."""
     trials = Trials(folder, state, helper)
     if cluster.role() is not None:
-        cluster.lead(trials)
-    else:
-        loop.run(trials, workers)
+        with cluster.leading(trials):
+            return _finish(trials)
+    loop.run(trials, workers)
+    return _finish(trials)
+
+
+def _finish(trials: Trials) -> SearchResult:
+    """Say what was found, and make sure of it."""
+    folder, state = trials.folder, trials.state
     if not ranking.completed(state.trials):
         reasons = [trial["reason"] for trial in state.trials] or ["no trial was begun"]
         raise RunError(f"No trial of the search completed. Received: {reasons[-1]} See {folder / store.TRIALS}.")
@@ -257,25 +270,17 @@ def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> Sear
     best["verified"] = _verified(folder, run_dir, state.trials[best["run"]])
     best["test"] = _evaluate(folder, run_dir, "test")
     best["pareto"] = sorted(ranking.pareto(state.trials))
-    helper.ask("plot", folder=str(folder), best=best)
+    trials.helper.ask("plot", folder=str(folder), best=best)
     state.result = best
     store.write(folder, state)
     return _result(folder, state)
 
 
 def _work(folder: Path, name: str) -> SearchResult:
-    """Run trials for a chief on another machine, then wait for what it makes of them."""
+    """Run trials for a chief on another machine."""
     done = cluster.work(folder, name)
     console.log(f"worker {name} has run {done} trials")
-    deadline = time.monotonic() + SECONDS_TO_FINISH
-    while (state := store.read(folder)).result is None:
-        if time.monotonic() > deadline:
-            raise RunError(
-                f"The chief has not finished the search. Received: no result after {SECONDS_TO_FINISH} s in "
-                f"{str(folder)!r}. Start it again: kzoo search --resume {folder}"
-            )
-        time.sleep(1)
-    return _result(folder, state)
+    return _result(folder, store.read(folder))
 
 
 def _result(folder: Path, state: store.State) -> SearchResult:
@@ -309,11 +314,28 @@ def _evaluate(folder: Path, run_dir: Path, split: str) -> dict | None:
     return json.loads(child.last_line())
 
 
-def best_run(search_dir: str | Path) -> dict:
-    """What config.json of the best run of a finished search has, with `train` as a TrainConfig.
+@dataclass(frozen=True)
+class Best:
+    """The best trial of a search, to be trained again."""
+
+    trial: spaces.Trial
+    settings: store.Settings
+    kept: str | None
+    """Of fine-tuning: "head" where the new classifier alone was the best model, else "fine_tuned"."""
+    epochs: int
+    """After which its best model was saved."""
+
+
+def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, Any]) -> Best:
+    """The best trial of a finished search, but for some values.
+
+    Args:
+        search_dir: A search directory.
+        train: Fields of `TrainConfig` that shall be these. What kzoo derives from them is derived anew.
+        transfer: Likewise, of `TransferConfig`.
 
     Raises:
-        InvalidArgument: Not a search directory.
+        InvalidArgument: Not a search directory, or values that do not fit together.
         RunError: The search is not finished.
     """
     folder = Path(search_dir).expanduser()
@@ -322,4 +344,14 @@ def best_run(search_dir: str | Path) -> dict:
         raise RunError(
             f"This search is not finished. Received: {str(search_dir)!r}. Finish it: kzoo search --resume {search_dir}"
         )
-    return runs.read_config(store.run_dir(folder, state.trials[state.result["run"]]))
+    best, settings = state.result, state.settings
+    given = {**train, **transfer}
+    values = {name: value for name, value in best["values"].items() if name not in given}
+    if "augment" in given:
+        values.pop("augment_strength", None)
+    # Of what was left to kzoo, this machine may want another than the search's.
+    base = replace(from_dict(settings.train), **{**settings.requested, "epochs": best["epochs"], **train})
+    base_transfer = replace(TransferConfig(**settings.transfer), **transfer)
+    trial = spaces.place(values, settings.space, base, settings.model, spaces.Facts(**state.facts), base_transfer)
+    metrics = runs.read_json(store.run_dir(folder, state.trials[best["run"]]) / runs.METRICS)
+    return Best(trial, settings, metrics.get("kept"), metrics["best_epoch"])

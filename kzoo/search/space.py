@@ -89,17 +89,19 @@ def default_space(facts: Facts, config: TrainConfig, transfer: TransferConfig = 
         "optimizer": {"values": ["adamw", "sgd"], "start": config.optimizer},
         "learning_rate": _multiples(0.1, 10, settled.peak_learning_rate, own.peak_learning_rate),
         "weight_decay": _multiples(0.1, 30 if few else 10, settled.decay, own.decay),
-        "batch_size": {"values": [batch // 2, batch, batch * 2], "start": batch},
+        "batch_size": {"values": sorted({max(1, batch // 2), batch, batch * 2}), "start": batch},
         "label_smoothing": {"min": 0, "max": 0.2 if few else 0.1, "scale": "linear", "start": config.label_smoothing},
         "augment": _policies(facts, settled),
     }
+    if not settled.decay or not own.decay:  # no multiple of nothing is something
+        del space["weight_decay"]
     if any(strengthened(item, 2) != [item] for policy in space["augment"]["values"] for item in policy):
         space["augment_strength"] = {"min": 0.5, "max": 2, "scale": "log", "start": 1}
     if facts.dropout is not None and (few or facts.dropout > 0):
         space["dropout"] = {"min": 0, "max": 0.6, "scale": "linear", "start": facts.dropout}
     if facts.fine_tunes:
         space |= _of_transfer(facts, transfer)
-    return {name: _with_start(entry) for name, entry in space.items()}
+    return check({name: _with_start(entry) for name, entry in space.items()})
 
 
 def _settled(config: TrainConfig, facts: Facts) -> TrainConfig:
@@ -203,7 +205,7 @@ def _checked_range(name: str, entry: Mapping) -> dict:
         raise _bad(name, entry)
     middle = math.sqrt(low * high) if scale == "log" else (low + high) / 2
     start = entry.get("start", own if _is_number(own) and low <= own <= high else middle)
-    if is_whole(name):
+    if is_whole(name) and _is_number(start):
         start = round(start)
     if not _is_number(start) or not low <= start <= high:
         raise InvalidArgument(f"The start of {name!r} must be from {low} to {high}. Received: {start!r}.")
@@ -225,7 +227,7 @@ def _check_value(name: str, value: Any, entry: Mapping) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100
 
 
 def is_whole(name: str) -> bool:

@@ -37,6 +37,8 @@ class Settings:
     requested: dict[str, Any]
     """The precision and the strategy as they were asked for."""
     space: dict[str, dict]
+    fingerprint: str
+    """Of the data, as `kzoo.data.loading.fingerprint` gives it."""
     transfer: dict[str, Any]
     """As `train`: a `TransferConfig` as plain data."""
     pretrained: dict[str, Any] | None = None
@@ -164,9 +166,11 @@ def flat(trial: dict) -> dict[str, Any]:
 def shown(value: Any) -> Any:
     """A value for a reader.
 
-    >>> shown(["digits"]), shown(0.123456789), shown("sgd")
-    ('digits', 0.1235, 'sgd')
+    >>> shown(["digits"]), shown([1.5, 2.0]), shown(0.123456789), shown("sgd")
+    ('digits', '1.5 + 2.0', 0.1235, 'sgd')
     """
     if isinstance(value, list):
-        return " + ".join(item if isinstance(item, str) else item["registered_name"].split(">")[-1] for item in value)
+        return " + ".join(
+            item["registered_name"].split(">")[-1] if isinstance(item, dict) else str(item) for item in value
+        )
     return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,6 +1,7 @@
 """The trials of a search: which is next, its run directory, and what became of it. Every change is on disk at once."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from kzoo import console
@@ -48,7 +49,9 @@ class Trials:
             return self.pending.pop(0)
         if not self.state.exhausted and (new := self._proposed(running, workers)) is not None:
             return new
-        if running or not self.state.exhausted or self._is_late(0):
+        # Which are the best is known when all are done; repetitions change nothing about that.
+        first = any(trial["status"] == "running" and trial["repeats"] is None for trial in self.state.trials)
+        if first or not self.state.exhausted or self._is_late(0):
             return None
         again = ranking.next_repeat(self.state.trials, self.config.top, self.config.seeds, self.facts.validation_images)
         if again is None:
@@ -68,6 +71,7 @@ class Trials:
             space=settings.space,
             seed=self.train.seed,
             epochs=self.train.epochs,
+            trials=self.config.trials,
             number=len(state.trials),
             rows=[{key: t[key] for key in ("number", "values", "status", "accuracy", "rung")} for t in tried],
             state=state.oracle,
@@ -93,7 +97,7 @@ class Trials:
     def _add(self, values: dict, epochs: int, rung: dict, repeats: int | None = None) -> dict:
         """Put a trial into the table; it is on disk before its process begins."""
         number = len(self.state.trials)
-        seed = (self.train.seed + number) % 2**32
+        seed, epochs = (self.train.seed + number) % 2**32, values.get("epochs", epochs)
         trial = store.new_trial(number, values, epochs, seed, rung=rung, repeats=repeats)
         self.state.trials.append(trial)
         self.write()
@@ -110,8 +114,8 @@ class Trials:
         if (run_dir / runs.CONFIG).exists():
             return
         settings = self.state.settings
-        placed = place(trial["values"], settings.space, self.train, settings.model, self.facts, self.transfer)
-        config = from_dict({**runs.to_dict(placed.config), "epochs": trial["epochs"], "seed": trial["seed"]})
+        train = replace(self.train, epochs=trial["epochs"], seed=trial["seed"])
+        placed = place(trial["values"], settings.space, train, settings.model, self.facts, self.transfer)
         record = {
             "requested": settings.requested,
             "model": {"name": placed.model, "arguments": placed.arguments},
@@ -121,7 +125,7 @@ class Trials:
             record["model"] |= settings.pretrained
             record["transfer"] = to_dict(placed.transfer)
         run_dir.mkdir(parents=True, exist_ok=True)
-        runs.create(run_dir, config, **record)
+        runs.create(run_dir, placed.config, **record)
 
     def complete(self, trial: dict, seconds: float) -> None:
         """Take the figures of a trial from its run, whose process has ended well."""

@@ -301,7 +301,7 @@ def result_of(run_dir: Path, state: State) -> Result:
     """What a finished run has in its directory."""
     return Result(
         model=load_model(run_dir, "best"),
-        history={key: [row[key] for row in state.history] for key in state.history[0]},
+        history={key: [row[key] for row in state.history] for key in (state.history or [{}])[0]},
         metrics=runs.read_json(run_dir / runs.METRICS),
         run_dir=run_dir,
     )

@@ -135,10 +135,14 @@ class Trainer:
         if self.validation_data is None or state.best is not None or state.epoch or state.step:
             return
         loss, accuracy = self._validate()
-        with atomic_path(self.dir / runs.BEST) as copy:
-            shutil.copyfile(model, copy)
+        self.adopt(model)
         state.best = [accuracy, -loss]
         self.save_checkpoint()
+
+    def adopt(self, model: Path):
+        """Take the model in a file for the best one."""
+        with atomic_path(self.dir / runs.BEST) as copy:
+            shutil.copyfile(model, copy)
 
     def _position(self):
         return f"epoch {self.state.epoch + 1} of {self.config.epochs}, step {self.state.step} of {self.steps}"
@@ -375,7 +379,8 @@ class Trainer:
         if self.validation_data is not None:
             metrics["validation"] = evaluate(load_model(self.dir, "best"), validation_images or self.validation_data)
         runs.write_json(self.dir / runs.METRICS, metrics)
-        runs.write_curves(self.dir, history)
+        if history:
+            runs.write_curves(self.dir, history)
         self.state.finished = True
         self.save_checkpoint()
 

@@ -262,10 +262,15 @@ def _train_upper_stages(job: _Job) -> Result:
     trainer = _trainer(job, job.setting, whole, job.unfreeze, cut, data, layer_decay=job.transfer.layer_decay)
     trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
     console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
-    trainer.start_from(head / runs.BEST)
-    trainer.train()
+    if job.validation is None and job.setting.record.get("kept") == "head":
+        # A search has found so; without validation data nothing else could tell.
+        console.log("the new head alone is kept, as in the search's best trial")
+        trainer.adopt(head / runs.BEST)
+    else:
+        trainer.start_from(head / runs.BEST)
+        trainer.train()
     kept = "fine_tuned" if trainer.state.best_epoch else "head"
-    if kept == "head":
+    if kept == "head" and job.validation is not None:
         console.log("fine-tuning was no better than the new head alone on the validation data, which is kept")
     trainer.finish(job.validation, kept=kept, head=runs.read_json(head / runs.METRICS))
     return result_of(job.dir, trainer.state)

@@ -23,6 +23,7 @@ import sys
 from kzoo.cli import main
 from kzoo.search import cluster
 cluster.SECONDS_BETWEEN_CALLS, cluster.SECONDS_OF_SILENCE = 0.5, float(sys.argv[1])
+cluster.SECONDS_TO_START = max(30, cluster.SECONDS_OF_SILENCE) if cluster.SECONDS_OF_SILENCE > 2 else 2
 main(sys.argv[2:])
 """
 

@@ -28,16 +28,16 @@ def score(values):
     return 1 - 0.1 * abs(math.log10(values["learning_rate"])) - 0.3 * (values["optimizer"] == "sgd")
 
 
-def ask(algorithm, rows, state, *, space=SPACE, epochs=9):
+def ask(algorithm, rows, state, *, space=SPACE, epochs=9, most=100):
     """One proposal, through JSON, as the search asks for it."""
-    question = [algorithm, space, 7, epochs, len(rows), rows, state]
+    question = [algorithm, space, 7, epochs, most, len(rows), rows, state]
     return json.loads(json.dumps(propose(*json.loads(json.dumps(question)))))
 
 
-def trials(algorithm, count, *, fails=(), space=SPACE):
+def trials(algorithm, count, *, fails=(), space=SPACE, **how):
     rows, state = [], None
     while len(rows) < count:
-        answer = ask(algorithm, rows, state, space=space)
+        answer = ask(algorithm, rows, state, space=space, **how)
         if answer["status"] != "run":
             break
         state = answer["state"]
@@ -139,6 +139,24 @@ def test_hyperband_waits_for_a_trial_in_progress():
     answer = ask("hyperband", replayed, state)
     assert (answer["status"], answer["epochs"]) == ("run", 3)
     assert "tuner/trial_id" not in answer["rung"]
+    # Unless those that are promoted need all trials that are left.
+    assert ask("hyperband", replayed, state, most=13)["status"] == "wait"
+
+
+@pytest.mark.parametrize(("epochs", "most"), [(9, 13), (15, 10), (60, 20), (60, 5)])
+def test_hyperband_trains_to_the_end_within_its_trials(epochs, most):
+    """The sizes of the first bracket are halved until it fits: keras-tuner's for 60 epochs has 49 trials."""
+    rows = trials("hyperband", most, epochs=epochs, most=most)
+    assert [row["epochs"] for row in rows].count(epochs) >= 1
+    if most > 5:
+        assert min(row["epochs"] for row in rows) < epochs
+
+
+def test_a_failed_trial_does_not_stop_hyperband():
+    for fails in [(3,), (0, 1, 2, 3, 4)]:
+        rows = trials("hyperband", 13, fails=fails, most=13)
+        assert [row["epochs"] for row in rows] == [1] * 9 + [3] * 3 + [9]
+        assert not {int(row["rung"]["tuner/trial_id"]) for row in rows[9:]} & set(fails)
 
 
 def test_random_is_keras_tuners():

@@ -7,6 +7,8 @@ import pytest
 
 import kzoo
 from kzoo.cli import run as run_kzoo
+from kzoo.cli._options import note
+from kzoo.cli._search import from_search
 from kzoo.errors import RunError
 from kzoo.search import SearchConfig, resume, search
 from kzoo.train import TrainConfig, evaluate, runs
@@ -71,8 +73,22 @@ def test_train_from_search(finished, tmp_path, capfd):
     found, best = runs.read_config(path), runs.read_config(finished.search_dir / "trials" / "0000")
     assert runs.to_dict(found["train"]) == {**runs.to_dict(best["train"]), "seed": 8}
     assert found["model"] == best["model"]
+    # A flag counts also where it says the default, and what follows from it follows.
+    found, _ = from_search_flags(finished, "--optimizer", "adamw", "--epochs", "15", "--schedule", "step")
+    assert (found.epochs, found.decay_epochs, found.learning_rate) == (15, (7.5, 11.25), 0.05)
+    found, _ = from_search_flags(finished, "--learning-rate", "0.01", "--strategy", "one")
+    assert (found.epochs, found.learning_rate, found.optimizer) == (1, 0.01, "sgd")
     assert run_kzoo(["train", "mnist_net", "digits", "--from-search", str(finished.search_dir)]) == 2
     assert "--from-search has its own model and data" in capfd.readouterr().err
+
+
+def from_search_flags(finished, *flags):
+    """The configuration of `kzoo train --from-search RUN FLAGS`."""
+    note(flags)
+    names = [flag[2:].replace("-", "_") for flag in flags[::2]]
+    kinds = {"epochs": int, "learning_rate": float}
+    said = {name: kinds.get(name, str)(value) for name, value in zip(names, flags[1::2], strict=True)}
+    return from_search(str(finished.search_dir), "train", False, TrainConfig(**said))
 
 
 def test_the_table_of_the_command_line(finished, capfd):
@@ -154,3 +170,52 @@ def test_pretrained_weights_are_fine_tuned(tmp_path, capfd):
 def test_flags_of_fine_tuning_without_weights(capsys):
     assert run_kzoo(["search", "mnist_net", "digits", "--layer-decay", "0.3"]) == 2
     assert "To fine-tune in a search, pass weights (--weights)." in capsys.readouterr().err
+
+
+def test_a_new_head_that_was_best_alone_is_what_is_trained_again(tmp_path, capfd):
+    """With a learning rate that destroys what it fine-tunes, a trial's score is the head's; so is the model's later."""
+    space = {"learning_rate": {"values": [0.3]}}
+    folder, again = tmp_path / "search", tmp_path / "again"
+    result = search(
+        "mnist_net", "digits", folder, weights="mnist", space=space, train=TrainConfig(epochs=1),
+        transfer=TransferConfig(head_epochs=10, views=1), config=SearchConfig(algorithm="grid", trials=1, seeds=1),
+    )  # fmt: skip
+    assert runs.read_json(folder / "trials" / "0000" / "metrics.json")["kept"] == "head"
+    assert run_kzoo(["finetune", "--from-search", str(folder), "--all-data", "--run-dir", str(again), "--json"]) == 0
+    assert "the new head alone is kept" in capfd.readouterr().err
+    assert run_kzoo(["evaluate", str(again), "--json"]) == 0
+    figures = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert figures["accuracy"] > result.best["test"]["accuracy"] - 0.05
+    assert run_kzoo(["finetune", "--resume", str(again), "--json"]) == 0  # finished; nothing is trained again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--weights", "mnist", "--space", "MODELS"], "model cannot be searched here: the weights are those of one"),
+        (["--weights", "~nosuchuser/x"], "Cannot look at the path of weights"),
+        (["--weights", "x" * 5000], "Received: 'xxx"),
+        (["--weights", "imagenet-1k"], "Received: 'imagenet-1k'"),
+    ],
+)
+def test_weights_that_cannot_be_searched_with(arguments, line, tmp_path, capfd):
+    space = tmp_path / "space.json"
+    space.write_text(json.dumps({"model": {"values": ["mnist_net", "resnet20_cifar"]}}))
+    arguments = [str(space) if word == "MODELS" else word for word in arguments]
+    assert run_kzoo(["search", "mnist_net", "digits", *arguments, "--run-dir", str(tmp_path / "run")]) == 2
+    errors = capfd.readouterr().err
+    assert line in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_hyperband_fine_tunes(tmp_path):
+    config = SearchConfig(algorithm="hyperband", trials=5, top=1, seeds=2, workers=2)
+    space = {"unfreeze": {"values": ["conv2", "conv1"]}, "layer_decay": {"min": 0.2, "max": 1}}
+    result = search(
+        "mnist_net", "digits", tmp_path / "run", weights="mnist", space=space, config=config,
+        train=TrainConfig(epochs=3), transfer=TransferConfig(head_epochs=2, views=2),
+    )  # fmt: skip
+    assert [trial["status"] for trial in result.trials] == ["completed"] * 6
+    assert {trial["epochs"] for trial in result.trials} == {1, 3}
+    assert result.best["verified"] is True

@@ -43,6 +43,17 @@ def test_a_poor_configuration_is_where_the_search_starts():
     assert space["learning_rate"]["max"] == 10
 
 
+def test_what_has_no_multiples_or_no_halves_is_left_out():
+    none = default_space(DIGITS, TrainConfig(weight_decay=0.0, batch_size=1))
+    assert "weight_decay" not in none
+    assert none["batch_size"]["values"] == [1, 2]
+    assert place(starts(none), none, TrainConfig(weight_decay=0.0), "any", DIGITS).config.decay == 0
+    # Adam has no decay of its own that could be multiplied.
+    adam = TrainConfig(optimizer="adam", weight_decay=0.1)
+    space = default_space(DIGITS, adam)
+    assert place(starts(space), space, adam, "any", DIGITS).config.decay == 0.1
+
+
 def test_how_far_down_to_fine_tune_is_searched():
     space = default_space(PRETRAINED, TrainConfig(), TransferConfig(layer_decay=0.1))
     assert space["unfreeze"] == {
@@ -116,6 +127,9 @@ def test_a_model_can_be_searched_for():
     ("space", "line"),
     [
         ({}, "must be an object of hyperparameters"),
+        ({"batch_size": {"min": 8, "max": 64, "start": "32"}}, "Received: '32'"),
+        ({"batch_size": {"min": 8, "max": 64, "start": float("nan")}}, "Received: nan"),
+        ({"learning_rate": {"min": 1, "max": 10**400}}, "'learning_rate' must have"),
         ([], "must be an object of hyperparameters"),
         ({"learning_rat": {"values": [1]}}, "Did you mean 'learning_rate'?"),
         ({"seed": {"values": [1, 2]}}, "Unknown hyperparameter. Received: 'seed'"),

@@ -15,11 +15,13 @@ import time
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from kzoo import console
 from kzoo.errors import DataError, RunError
-from kzoo.search import SearchConfig, search
+from kzoo.search import SearchConfig, resume, search
 from kzoo.search.helper import Helper
+from kzoo.train import TrainConfig, runs
 
 FLAGS = ("mnist_net", "digits", "--algorithm", "random", "--seeds", "1")
 SPACE = {"momentum": {"min": 0.5, "max": 0.99}}
@@ -121,6 +123,62 @@ def test_killed_and_resumed(tmp_path, scripted, searching):
     _, errors = process.communicate(timeout=60)
     assert "this search is finished: 8 trials" in errors
     assert len(notes()) == sum(counts) + len([line for line in notes() if line[0] == "end"])
+
+
+def test_other_seeds_are_trained_at_the_same_time(tmp_path, scripted):
+    notes = scripted(seconds=0.5)
+    config = SearchConfig(algorithm="random", trials=2, workers=2, top=2, seeds=3)
+    result = search("mnist_net", "digits", tmp_path / "run", config=config, space=SPACE)
+    assert [row["repeats"] is None for row in result.trials] == [True] * 2 + [False] * 4
+    best = result.trials[2]["repeats"]
+    assert [row["repeats"] for row in result.trials[2:]] == [best, best, 1 - best, 1 - best]
+    assert len({row["seed"] for row in result.trials}) == 6
+    order = [(line[0], int(line[1])) for line in notes()]
+    # The first repetition begins when both trials have ended, the second before the first repetition ends.
+    assert max(order.index(("end", 0)), order.index(("end", 1))) < order.index(("begin", 2))
+    assert order.index(("begin", 3)) < min(order.index(("end", 2)), order.index(("end", 3)))
+
+
+def test_values_that_change_how_long_a_trial_trains(tmp_path, scripted):
+    """Epochs can be searched, and a schedule by epochs is that of the trial's own."""
+    scripted(seconds=0)
+    space = {"epochs": {"values": [2, 8]}, "schedule": {"values": ["step"]}}
+    config = SearchConfig(algorithm="grid", trials=2, workers=2, seeds=1)
+    result = search("mnist_net", "digits", tmp_path / "run", config=config, train=TrainConfig(epochs=4), space=space)
+    for row in result.trials:
+        record = runs.read_config(tmp_path / "run" / "trials" / f"{row['number']:04d}")["train"]
+        assert record.epochs == row["epochs"] == row["values"]["epochs"]
+        assert record.decay_epochs == (0.5 * row["epochs"], 0.75 * row["epochs"])
+    assert {row["epochs"] for row in result.trials} == {2, 8}
+
+
+def test_lists_of_numbers_are_values(tmp_path, scripted):
+    scripted(seconds=0)
+    space = {"decay_epochs": {"values": [[1.0], [1.0, 2.0]]}, "schedule": {"values": ["step"]}, **SPACE}
+    config = SearchConfig(algorithm="grid", trials=2, seeds=1)
+    result = search("mnist_net", "digits", tmp_path / "run", config=config, space=space)
+    assert [row["status"] for row in result.trials] == ["completed"] * 2
+    with open(tmp_path / "run" / "trials.csv") as file:
+        assert {row["decay_epochs"] for row in csv.DictReader(file)} <= {"1.0", "1.0 + 2.0"}
+
+
+def test_a_search_whose_data_has_changed_is_not_resumed(tmp_path, scripted, searching):
+    scripted(seconds=60)
+    for split, count in (("train", 8), ("val", 4)):
+        for index in range(count):
+            path = tmp_path / "photos" / split / "ab"[index % 2] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng([index, len(split)]).integers(0, 256, (28, 28), np.uint8)
+            Image.fromarray(pixels).save(path)
+    folder, space = tmp_path / "run", tmp_path / "space.json"
+    space.write_text(json.dumps(SPACE))
+    process = searching("mnist_net", tmp_path / "photos", "--trials", 2, "--space", space, "--run-dir", folder)
+    wait_for(lambda: (folder / "search.json").exists() and trials(folder))
+    process.kill()
+    process.wait()
+    (tmp_path / "photos" / "train" / "a" / "0.png").unlink()
+    with pytest.raises(RunError, match="The data of this search has changed"):
+        resume(folder)
 
 
 def kill_a_child(pid, kind):
