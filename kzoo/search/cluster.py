@@ -146,6 +146,10 @@ def leading(trials: Trials) -> Iterator[None]:
         TrainingInterrupted: Ctrl-C; workers notice, and save their trials.
     """
     import grpc
+
+    from kzoo import backend  # noqa: F401 - starts TensorFlow without its chatter, before keras-tuner does
+
+    # isort: split
     from keras_tuner.src import protos
     from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
@@ -238,6 +242,10 @@ class _Chief:
 
     def __init__(self):
         import grpc
+
+        from kzoo import backend  # noqa: F401 - as above
+
+        # isort: split
         from keras_tuner.src import protos
 
         self._error, self._patience = grpc.RpcError, SECONDS_TO_START

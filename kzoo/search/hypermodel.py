@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+from kzoo.backend import keras  # starts TensorFlow without its chatter, before keras-tuner does
+
+# isort: split
 import keras_tuner
 
-from kzoo.backend import keras
 from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe

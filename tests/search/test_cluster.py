@@ -37,7 +37,7 @@ def machines(tmp_path, scripted):
         port = found.getsockname()[1]
     (tmp_path / "space.json").write_text(json.dumps(SPACE))
 
-    def start(name, *arguments, silence=6):
+    def start(name, *arguments, silence=15):
         environment = {
             **os.environ,
             "KERASTUNER_TUNER_ID": name,
