@@ -30,7 +30,7 @@ from kzoo import console
 from kzoo.data.dataset import permutation
 from kzoo.files import write_text
 from kzoo.search import SearchConfig, resume, search
-from kzoo.search.store import SEARCH
+from kzoo.search.store import SEARCH, shown
 from kzoo.text import markdown_table
 from kzoo.train import TrainConfig, evaluate, fit
 from kzoo.train import resume as resume_run
@@ -154,14 +154,21 @@ def page(name: str, found: list[tuple[float, float, dict]]) -> str:
     """The results in Markdown."""
     setting = SETTINGS[name]
     rows = [
-        (str(seed), f"{100 * own:.2f}", f"{100 * searched:.2f}", f"{100 * (searched - own):+.2f}", str(values))
+        (
+            str(seed),
+            f"{100 * own:.2f}",
+            f"{100 * searched:.2f}",
+            f"{100 * (searched - own):+.2f}",
+            ", ".join(f"{name} {shown(value)}" for name, value in values.items()),
+        )
         for seed, (own, searched, values) in zip(SEEDS, found, strict=True)
     ]
     differences = [100 * (searched - own) for own, searched, _ in found]
     return f"""# What a search brings where there are few images: {name}
 
 Made by `python recipes/search_small_data.py {name}`, which says on which images, on {MACHINE}:
-{setting.trials} trials of {setting.epochs} epochs of `{setting.model}`, from a poor start. Test accuracy in %.
+{setting.trials} trials of {setting.epochs} epochs of `{setting.model}`, from a poor start. Test accuracy in %; learning rates
+and weight decays are multiples of kzoo's own.
 
 {markdown_table([("seed", "kzoo's defaults", "search", "difference, points", "what was found"), *rows])}
 
