@@ -167,8 +167,8 @@ def page(name: str, found: list[tuple[float, float, dict]]) -> str:
     return f"""# What a search brings where there are few images: {name}
 
 Made by `python recipes/search_small_data.py {name}`, which says on which images, on {MACHINE}:
-{setting.trials} trials of {setting.epochs} epochs of `{setting.model}`, from a poor start. Test accuracy in %; learning rates
-and weight decays are multiples of kzoo's own.
+{setting.trials} trials of {setting.epochs} epochs of `{setting.model}`, from a poor start. Test accuracy in %; learning
+rates and weight decays are multiples of kzoo's own.
 
 {markdown_table([("seed", "kzoo's defaults", "search", "difference, points", "what was found"), *rows])}
 
