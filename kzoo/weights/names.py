@@ -236,7 +236,7 @@ _KERAS = Source(
     "/",
     r".+/.+",
     r"(predictions|probs)/.*",
-    head=r"(predictions|probs|fc1|fc2|auxiliary_[12]\w*)/.*",
+    head=r"(predictions|probs|fc[12](_bn)?|auxiliary_[12]\w*)/.*",
     # State that is not a weight: the optimizer's, and dropout's random numbers.
     ignored=r"optimizer/.*|.*/seed_generator/.*",
 )

@@ -104,6 +104,15 @@ def test_evaluate_scores_the_tag_as_the_run(run_dir, last_json):
     assert figures[0] == figures[1]
 
 
+def test_the_packaged_weights_without_the_top():
+    """The normalization after its fully connected layer belongs to the top too."""
+    whole = package.create_model("mnist_net", weights="mnist")
+    features = package.create_model("mnist_net", weights="mnist", include_top=False)
+    images = package.data.load("digits", "test", image_size=28).images[:4].astype("float32")
+    expected = package.feature_extractor(whole, ["pool2"])(images)["pool2"]
+    assert np.array_equal(features(images), expected)
+
+
 def test_other_classes_and_channels_as_for_any_tag(small, tmp_path, capfd):
     add_weights(file_of(small(), tmp_path / "a.keras"), "mine")
     model = package.create_model("mnist_net", weights="mine", classes=5, input_shape=(8, 8, 3))
