@@ -1,7 +1,7 @@
 """Flags that several commands share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -18,7 +18,35 @@ def note(arguments: Sequence[str]) -> None:
 
 def was_given(name: str) -> bool:
     """Whether a flag was given, be it with its default, which the parser does not tell."""
-    return any(argument.partition("=")[0].replace("_", "-") == f"--{name.replace('_', '-')}" for argument in _arguments)
+    return _flag(name) in _given()
+
+
+def check_resume(model: str | None, *may_change: str) -> None:
+    """Raise InvalidArgument if --resume was given with a model, or with flags that cannot change in what is resumed."""
+    valid = [_flag(name) for name in ("resume", "json", *may_change)]
+    others = [flag for flag in _given() if flag not in valid]
+    if model is not None or others:
+        raise InvalidArgument(
+            f"--resume takes the directory, and {' and '.join(valid[2:])} where that changes: the rest stays as it "
+            f"was begun. Received: {model or others[0]} as well."
+        )
+
+
+def check_from_search(model: str | None) -> None:
+    """Raise InvalidArgument if --from-search was given with a model or data, which the search has."""
+    names = ("weights", "like", "image_size", "channels", "dropout", "auxiliary_heads")
+    its_own = [_flag(name) for name in (*names, *(field.name for field in fields(DataOptions)))]
+    others = [flag for flag in _given() if flag in its_own]
+    if model is not None or others:
+        raise InvalidArgument(f"--from-search has its own model and data. Received: {model or others[0]} as well.")
+
+
+def _given() -> list[str]:
+    return [argument.partition("=")[0].replace("_", "-") for argument in _arguments if argument.startswith("--")]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @Parameter(name="*")

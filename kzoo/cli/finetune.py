@@ -1,6 +1,5 @@
 """`kzoo finetune`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ from cyclopts import Parameter
 
 from kzoo import console
 from kzoo.cli import _model
-from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
+from kzoo.cli._options import DataOptions, ImageSize, check_from_search, check_resume, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.cli._search import from_search as best_of_search
 from kzoo.cli.train import default_run_dir
@@ -58,26 +57,12 @@ def command(
         dropout: Dropout rate before the classifier [default: the model's].
     """
     if resume is not None:
-        others = [model, dataset, weights, like, from_search, run_dir, image_size, channels, dropout]
-        if (
-            any(value is not None for value in others)
-            or overwrite
-            or all_data
-            or replace(config, strategy="auto", devices=None) != TrainConfig()
-            or transfer != TransferConfig()
-            or data != DataOptions()
-        ):
-            raise InvalidArgument(
-                "--resume takes the run directory, and --strategy and --devices where they change: a run keeps the "
-                "rest of the configuration it began with."
-            )
+        check_resume(model, "strategy", "devices")
         directory = Path(resume).expanduser()
         metrics = _resume(directory, config)
     else:
         if from_search is not None:
-            others = [model, dataset, weights, like, image_size, channels, dropout]
-            if any(value is not None for value in others) or data != DataOptions():
-                raise InvalidArgument("--from-search has its own model and data. Received: others. Leave them out.")
+            check_from_search(model)
             config, record = best_of_search(from_search, "finetune", all_data, config, transfer)
         elif model is None or dataset is None:
             raise InvalidArgument(
@@ -86,11 +71,10 @@ def command(
             )
         else:
             chosen = _model.find(model, weights, like)  # before anything else is looked at
-            size = parse_image_size(image_size)
             record = {
                 "requested": {"precision": config.precision, "strategy": config.strategy},
                 "model": _source(model, weights, like, dropout),
-                "data": {"load": _load_arguments(model, chosen, dataset, data, size, channels)},
+                "data": {"load": _load_arguments(model, chosen, dataset, data, parse_image_size(image_size), channels)},
                 "transfer": to_dict(transfer),
             }
             if all_data:
@@ -117,9 +101,7 @@ def _load_arguments(model: str, chosen, dataset: str, data: DataOptions, size, c
     """What config.json says of the data: how to load it."""
     from kzoo.data.loading import absolute
 
-    how = _images_for_file(model) if chosen is None else images_for(model, chosen)
-    if size is not None:
-        how |= {"image_size": size, "crop_fraction": 1.0}
+    how = _images_for_file(model, size) if chosen is None else images_for(model, chosen, size)
     return {
         **absolute(dataset, data.data_dir),
         **how,
@@ -130,16 +112,17 @@ def _load_arguments(model: str, chosen, dataset: str, data: DataOptions, size, c
     }
 
 
-def _images_for_file(path: str) -> dict:
+def _images_for_file(path: str, size: tuple[int, int] | None) -> dict:
     """The arguments of `kzoo.data.load` for a model file or a run."""
     from kzoo import load_model
     from kzoo.classifier import scaling_of
 
     model = load_model(path)
-    height, width, channels = model.input_shape[1:]
-    if height is None or width is None:
+    *own, channels = model.input_shape[1:]
+    if size is None and None in own:
         raise InvalidArgument(f"The model takes images of any size. Received: {path!r}. Add --image-size.")
-    return {"image_size": (height, width), "channels": channels, **scaling_of(model)}
+    how = {"image_size": size or tuple(own), "channels": channels, **scaling_of(model)}
+    return how if size is None else {**how, "crop_fraction": 1.0}
 
 
 def _begin(directory: Path, config: TrainConfig, overwrite: bool, record: dict) -> dict:

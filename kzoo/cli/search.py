@@ -1,6 +1,5 @@
 """`kzoo search`."""
 
-from dataclasses import replace
 from datetime import datetime
 from json import dumps
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kzoo.cli import _model
-from kzoo.cli._options import DataOptions, ImageSize, parse_image_size, was_given
+from kzoo.cli._options import DataOptions, ImageSize, check_resume, parse_image_size, was_given
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.search.config import SearchConfig
@@ -54,14 +53,7 @@ def command(
     from kzoo.search import searching
 
     if resume is not None:
-        others = [model, dataset, weights, like, run_dir, space, image_size, channels]
-        if (
-            any(value is not None for value in others)
-            or print_space
-            or replace(search, workers=1) != SearchConfig()
-            or (transfer, config, data) != (TransferConfig(), TrainConfig(), DataOptions())
-        ):
-            raise InvalidArgument("--resume takes the search directory, and --workers where it changes.")
+        check_resume(model, "workers")
         result = searching.resume(resume, workers=search.workers if was_given("workers") else None)
         _print_result(result, json)
         return

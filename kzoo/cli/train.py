@@ -1,6 +1,5 @@
 """`kzoo train`."""
 
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kzoo import console
-from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
+from kzoo.cli._options import DataOptions, ImageSize, check_from_search, check_resume, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.cli._search import from_search as best_of_search
 from kzoo.errors import InvalidArgument
@@ -55,26 +54,12 @@ def command(
         auxiliary_heads: Train with the auxiliary classifiers that the model has (Inception v1); they are not saved.
     """
     if resume is not None:
-        others = [model, dataset, from_search, run_dir, image_size, channels, dropout]
-        if (
-            any(value is not None for value in others)
-            or overwrite
-            or auxiliary_heads
-            or all_data
-            or replace(config, strategy="auto", devices=None) != TrainConfig()
-            or data != DataOptions()
-        ):
-            raise InvalidArgument(
-                "--resume takes the run directory, and --strategy and --devices where they change: a run keeps the "
-                "rest of the configuration it began with."
-            )
+        check_resume(model, "strategy", "devices")
         directory = Path(resume).expanduser()
         metrics = _resume(directory, config)
     else:
         if from_search is not None:
-            others = [model, dataset, image_size, channels, dropout]
-            if any(value is not None for value in others) or auxiliary_heads or data != DataOptions():
-                raise InvalidArgument("--from-search has its own model and data. Received: others. Leave them out.")
+            check_from_search(model)
             config, record = best_of_search(from_search, "train", all_data, config)
         elif model is None or dataset is None:
             raise InvalidArgument(

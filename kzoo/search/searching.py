@@ -84,7 +84,7 @@ def search(
         TrainingInterrupted: Ctrl-C; `resume` goes on.
     """
     config = config or SearchConfig()
-    start = _start(model, weights, like, train, transfer)
+    start = _start(model, weights, like, train, transfer, data.get("image_size"))
     space = None if space is None else spaces.check(space)
     folder = Path(search_dir).expanduser()
     if (worker := cluster.worker_name()) is not None:
@@ -156,7 +156,7 @@ def space_for(
         transfer: Likewise.
         **data: As in `search`.
     """
-    start = _start(model, weights, like, train, transfer)
+    start = _start(model, weights, like, train, transfer, data.get("image_size"))
     with _helper() as helper:
         settings, _ = _settle(helper, start, dataset, SearchConfig(), None, data)
     return settings.space
@@ -174,7 +174,7 @@ class _Start:
     transfer: TransferConfig
 
 
-def _start(model, weights, like, train, transfer) -> _Start:
+def _start(model, weights, like, train, transfer, image_size) -> _Start:
     """Look at a model and its weights, which must be on this machine."""
     check_name(model)
     if weights is None and (like is not None or transfer not in (None, TransferConfig())):
@@ -182,7 +182,7 @@ def _start(model, weights, like, train, transfer) -> _Start:
         raise InvalidArgument(f"To fine-tune in a search, pass weights (--weights). Received: {given!r} without.")
     pretrained, images = None, {}
     if weights is not None:
-        images = images_for(model, resolve_weights(model, weights, like))
+        images = images_for(model, resolve_weights(model, weights, like), image_size)
         pretrained = {"weights": portable(model, weights), "like": like}
     return _Start(model, pretrained, images, train or TrainConfig(), transfer or TransferConfig())
 
@@ -241,8 +241,6 @@ def _load_arguments(start: _Start, dataset, data: dict) -> dict:
             raise InvalidArgument(f"No such argument of a search. Received: {name!r}. Valid: {valid}.")
     given = {name: value for name, value in data.items() if value is not None}
     load = {**own, **absolute(dataset, given.pop("data_dir", None)), **start.images, **given}
-    if "image_size" in given and start.images:
-        load["crop_fraction"] = 1.0
     size = load["image_size"]
     return {**load, "image_size": [size] * 2 if isinstance(size, int) else None if size is None else list(size)}
 

@@ -8,7 +8,7 @@ from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import Chosen, resolve
 
 
-def images_for(model: str, weights: Any) -> dict:
+def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | None = None) -> dict:
     """The arguments of `kzoo.data.load` with which images look as pretrained weights know them.
 
     Most weights were evaluated on the centre of a larger image: 224 of 256 pixels. A network that takes any size gets
@@ -17,6 +17,7 @@ def images_for(model: str, weights: Any) -> dict:
     Args:
         model: A model name.
         weights: As for `create_model`; they must be on this machine.
+        image_size: Another one, as for `kzoo.data.load`, to which the whole image is brought.
 
     Returns:
         `image_size`, `channels`, `crop_fraction` and `interpolation`.
@@ -26,7 +27,10 @@ def images_for(model: str, weights: Any) -> dict:
     """
     record = weights.record if isinstance(weights, Chosen) else resolve(model, weights).record
     (height, width, channels), fraction = record.input_size, record.crop_fraction
-    if takes_any_size(model):
+    if image_size is not None:
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        fraction = 1.0
+    elif takes_any_size(model):
         height, width, fraction = round(height / fraction), round(width / fraction), 1.0
     return {
         "image_size": (height, width),

@@ -29,6 +29,12 @@ def test_one_of_a_single_size_gets_the_centre(real_data):
     assert (how["image_size"], how["crop_fraction"]) == ((224, 224), 224 / 256)
 
 
+@pytest.mark.parametrize("size", [96, (96, 96)])
+def test_another_size_is_of_the_whole_image(size):
+    how = images_for("resnet20_cifar", "cifar10", size)
+    assert (how["image_size"], how["crop_fraction"]) == ((96, 96), 1.0)
+
+
 def test_weights_that_there_are_not():
     with pytest.raises(InvalidArgument, match="mnist"):
         images_for("mnist_net", "imagenet21k")
