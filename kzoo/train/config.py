@@ -13,8 +13,9 @@ Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Strategy = Literal["auto", "one", "mirrored"]
 ClassWeight = Literal["none", "balanced"]
 
-# Rates that train most networks of this zoo from scratch, at this batch size.
+# Rates that train most networks of this zoo from scratch, at this batch size, in about so many steps an epoch.
 REFERENCE_BATCH_SIZE = 256
+STEPS_PER_EPOCH = 200
 LEARNING_RATES = {"sgd": 0.1, "adam": 0.003, "adamw": 0.003}
 WEIGHT_DECAYS = {"sgd": 5e-4, "adam": 0.0, "adamw": 0.05}
 
@@ -37,8 +38,8 @@ class TrainConfig:
     optimizer: Optimizer = "adamw"
     """sgd (with Nesterov momentum), adam or adamw."""
     learning_rate: float | None = None
-    """The highest learning rate of the schedule [default: 0.1 for sgd, 0.003 for adam and adamw, at a batch size of
-    256; in proportion to the batch size for sgd and to its square root for the others]."""
+    """The highest learning rate of the schedule [default: for sgd 0.1 at a batch size of 256, in proportion to it; for
+    adam and adamw 0.003 at the batch size, from 32 to 256, that leaves 200 steps in an epoch, by the square root]."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
     epsilon: float = 1e-7
@@ -129,6 +130,7 @@ class TrainConfig:
 
         A larger batch has a less noisy gradient and takes a larger step: in proportion with sgd (Goyal et al., 2017,
         section 2.1), by the square root with optimizers that divide by the gradient's size (Malladi et al., 2022).
+        `settle_for_data` also looks at the number of training images.
         """
         if self.learning_rate is not None:
             return self.learning_rate
@@ -216,8 +218,8 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
         image_shape: (height, width, channels).
 
     >>> config = settle_for_data(TrainConfig(), "mnist", 54_000, (28, 28, 1))
-    >>> config.batch_size, config.augment
-    (256, ('digits',))
+    >>> config.batch_size, config.learning_rate, config.augment
+    (256, 0.003, ('digits',))
     """
     if config.batch_size is None:
         config = replace(config, batch_size=default_batch_size(images, image_shape))
@@ -226,7 +228,7 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
     if config.learning_rate is None:
         batch_size = config.batch_size or default_batch_size(images, image_shape)
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
-        config = replace(config, learning_rate=default_learning_rate(config.optimizer, images_in_a_step))
+        config = replace(config, learning_rate=default_learning_rate(config.optimizer, images_in_a_step, images))
     return replace(
         config,
         weight_decay=config.decay,
@@ -235,10 +237,16 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
     )
 
 
-def default_learning_rate(optimizer: str, images: int) -> float:
-    """The highest learning rate for a number of images in a step; see `TrainConfig.peak_learning_rate`."""
-    ratio = images / REFERENCE_BATCH_SIZE
-    return LEARNING_RATES[optimizer] * (ratio if optimizer == "sgd" else ratio**0.5)
+def default_learning_rate(optimizer: str, images_in_a_step: int, images: int | None = None) -> float:
+    """The highest learning rate for a number of images in a step; see `TrainConfig.peak_learning_rate`.
+
+    Where the number of training images is given, a batch that is small because they are few does not lower the rate of
+    adam and adamw: by the square root, an epoch of fewer images would also get less far.
+    """
+    if optimizer == "sgd":
+        return LEARNING_RATES[optimizer] * images_in_a_step / REFERENCE_BATCH_SIZE
+    reference = REFERENCE_BATCH_SIZE if images is None else _suitable_batch_size(images)
+    return LEARNING_RATES[optimizer] * (images_in_a_step / reference) ** 0.5
 
 
 def default_batch_size(images: int, image_shape: tuple) -> int:
@@ -250,7 +258,11 @@ def default_batch_size(images: int, image_shape: tuple) -> int:
     height, width = image_shape[:2]
     if (height or 224) * (width or 224) > 64 * 64:
         return 32
-    return max(32, min(256, 2 ** (max(1, images // 200).bit_length() - 1)))
+    return _suitable_batch_size(images)
+
+
+def _suitable_batch_size(images: int) -> int:
+    return max(32, min(REFERENCE_BATCH_SIZE, 2 ** (max(1, images // STEPS_PER_EPOCH).bit_length() - 1)))
 
 
 def to_dict(config: TrainConfig) -> dict:

@@ -9,8 +9,8 @@ from kzoo.train.config import TrainConfig, check_ranges, default_batch_size, def
 
 BatchNorm = Literal["frozen", "affine", "train"]
 
-# By what the rates that train a network from scratch are multiplied: a new head learns fast what features mean, and
-# pretrained weights are close to where they should be.
+# By what the rates that train a network from scratch are multiplied, at the batch size, however many images there are:
+# a new head learns fast what features mean, and pretrained weights are close to where they should be.
 HEAD_RATE = 3.0
 FINE_TUNING_RATE = 0.3
 # Photos that are no smaller are augmented as photos, where nothing else is known of a dataset.
@@ -29,7 +29,7 @@ class TransferConfig:
     head_epochs: int = 60
     """Passes of the first phase, in which only the new head is trained."""
     head_learning_rate: float | None = None
-    """The highest learning rate of the first phase [default: 3 times that for training from scratch]."""
+    """The highest learning rate of the first phase [default: 0.009 at a batch size of 256, by its square root]."""
     unfreeze: str | None = None
     """The lowest stage that the second phase trains, by the name in its paper, with all above it [default: the stages
     of the smallest feature map]."""

@@ -142,6 +142,24 @@ def test_what_is_left_to_the_data(arguments, data, batch_size, augment):
     assert settle_for_data(config, *data) == config
 
 
+@pytest.mark.parametrize(
+    ("arguments", "data", "rate"),
+    [
+        ({}, ("mnist", 54_000, (28, 28, 1)), 0.003),
+        ({}, ("digits", 1_439, (28, 28, 1)), 0.003),  # batches of 32, since there are few images
+        ({"batch_size": 8}, ("digits", 1_439, (28, 28, 1)), 0.0015),
+        ({"optimizer": "adam", "batch_size": 128}, ("digits", 1_439, (28, 28, 1)), 0.006),
+        ({}, ("cifar10", 45_000, (32, 32, 3)), 0.003),  # batches of 128
+        ({}, ("photos", 45_000, (224, 224, 3)), 0.0015),  # batches of 32, since they are large
+        ({}, ("photos", 244, (224, 224, 3)), 0.003),
+        ({"optimizer": "sgd"}, ("digits", 1_439, (28, 28, 1)), 0.0125),
+        ({"learning_rate": 0.5}, ("digits", 1_439, (28, 28, 1)), 0.5),
+    ],
+)
+def test_a_batch_that_is_small_because_images_are_few_keeps_the_learning_rate(arguments, data, rate):
+    assert settle_for_data(TrainConfig(**arguments), *data).learning_rate == pytest.approx(rate, rel=1e-12)
+
+
 def test_json_roundtrip():
     config = TrainConfig(epochs=7, decay_epochs=(1.5, 3), learning_rate=0.1, devices="cpu:2", early_stopping=4)
     again = from_dict(json.loads(json.dumps(to_dict(config))))
