@@ -55,7 +55,7 @@ class Setting:
 
 SETTINGS = {
     "mnist": Setting("mnist_net", 28, 60, 16, "digits"),
-    "photos": Setting("resnet18", 112, 20, 12, "auto"),
+    "photos": Setting("resnet18", 64, 15, 8, "auto"),
 }
 # Plain SGD at a rate where nearly nothing is learned.
 POOR = {"optimizer": "sgd", "learning_rate": 1e-5, "momentum": 0.0, "label_smoothing": 0.2, "augment": ("none",)}
