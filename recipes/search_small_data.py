@@ -30,9 +30,9 @@ from kzoo import console
 from kzoo.data.dataset import permutation
 from kzoo.files import write_text
 from kzoo.search import SearchConfig, resume, search
-from kzoo.search.store import SEARCH, shown
+from kzoo.search.store import RUNS, SEARCH, shown
 from kzoo.text import markdown_table
-from kzoo.train import TrainConfig, evaluate, fit
+from kzoo.train import TrainConfig, evaluate, fit, runs
 from kzoo.train import resume as resume_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +93,10 @@ def one_seed(options: argparse.Namespace, seed: int) -> tuple[float, float, dict
     own = replace(base, augment=setting.augment)
     defaults = defaults_accuracy(setting, table, own, folder / "defaults")
     console.log(f"seed {seed}: defaults {defaults:.4f}, search {result.best['test']['accuracy']:.4f}")
-    return defaults, result.best["test"]["accuracy"], result.best["values"]
+    run_dir = folder / "search" / RUNS / f"{result.best['run']:04d}"
+    best = runs.read_config(run_dir)["train"]
+    values = {**result.best["values"], "learning_rate": best.learning_rate, "weight_decay": best.decay}
+    return defaults, result.best["test"]["accuracy"], values
 
 
 def defaults_accuracy(setting: Setting, table: Path, config: TrainConfig, run_dir: Path) -> float:
@@ -167,8 +170,7 @@ def page(name: str, found: list[tuple[float, float, dict]]) -> str:
     return f"""# What a search brings where there are few images: {name}
 
 Made by `python recipes/search_small_data.py {name}`, which says on which images, on {MACHINE}:
-{setting.trials} trials of {setting.epochs} epochs of `{setting.model}`, from a poor start. Test accuracy in %; learning
-rates and weight decays are multiples of kzoo's own.
+{setting.trials} trials of {setting.epochs} epochs of `{setting.model}`, from a poor start. Test accuracy in %.
 
 {markdown_table([("seed", "kzoo's defaults", "search", "difference, points", "what was found"), *rows])}
 

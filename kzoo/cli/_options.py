@@ -42,7 +42,8 @@ def check_from_search(model: str | None) -> None:
 
 
 def _given() -> list[str]:
-    return [argument.partition("=")[0].replace("_", "-") for argument in _arguments if argument.startswith("--")]
+    flags = [argument for argument in _arguments if argument.startswith("--") and argument != "--"]
+    return [flag.partition("=")[0].replace("_", "-") for flag in flags]
 
 
 def _flag(name: str) -> str:

@@ -1,9 +1,8 @@
 """What `kzoo train` and `kzoo finetune` take from a search: its best trial."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
-from kzoo import console
 from kzoo.cli._options import was_given
 from kzoo.errors import InvalidArgument
 from kzoo.train.config import TrainConfig
@@ -28,17 +27,13 @@ def from_search(
     """
     from kzoo.search.searching import best_of
 
-    best = best_of(folder, {"seed": config.seed, **_given(config)}, {} if transfer is None else _given(transfer))
+    said = {"seed": config.seed, **_given(config)}
+    best = best_of(folder, said, {} if transfer is None else _given(transfer), all_data=all_data)
     settings, own = best.settings, best.trial.config
     searched = "train" if settings.pretrained is None else "finetune"
     if searched != command:
         raise InvalidArgument(
             f"This is a search of kzoo {searched}. Received: {folder!r}. Use kzoo {searched} --from-search."
-        )
-    if all_data and own.early_stopping is not None and not was_given("early_stopping"):
-        own = replace(own, early_stopping=None, epochs=max(1, best.epochs))
-        console.log(
-            f"without validation data no early stopping: {own.epochs} epochs, after which the best trial was best"
         )
     record: dict[str, Any] = {
         "requested": {name: getattr(own, name) for name in settings.requested},

@@ -92,7 +92,7 @@ def load_splits(
 ) -> list[Dataset]:
     """Load several splits of one dataset, which is looked through once; otherwise as `load`."""
     splits = [canonical_split(split) for split in splits]
-    size = _checked_size(image_size)
+    size = checked_size(image_size)
     if channels not in (None, 1, 3) or isinstance(channels, bool):
         raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
     if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
@@ -182,7 +182,12 @@ def _find(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[
     return tfds_records.catalog(text, split, data_dir, download)
 
 
-def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """The (height, width) of an argument `image_size`; None stays.
+
+    Raises:
+        InvalidArgument: It is no size.
+    """
     if image_size is None:
         return None
     size = (image_size, image_size) if isinstance(image_size, int | np.integer) else image_size

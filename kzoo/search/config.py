@@ -49,5 +49,7 @@ class SearchConfig:
                 raise InvalidArgument(f"{name} must be a whole number of at least 1. Received: {value!r}.")
         for name in ("time_limit", "trial_time_limit", "trial_memory_limit"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12
+            ):
                 raise InvalidArgument(f"{name} must be a number above 0. Received: {value!r}.")

@@ -76,17 +76,18 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
     for size in sizes:
         train, validation = load_splits(["train", "validation"], **{**load, "image_size": list(size)})
         shapes[size] = train.image_shape
-    parameters, rates = {}, []
+    parameters, rates, image_shapes = {}, [], {}
     for name in models:
-        shape = shapes[tuple(load["image_size"] or defaults(name)[0][:2])]
-        model = create_model(name, input_shape=shape, classes=len(train.class_names))
+        image_shapes[name] = shapes[tuple(load["image_size"] or defaults(name)[0][:2])]
+        model = create_model(name, input_shape=image_shapes[name], classes=len(train.class_names))
         parameters[name] = model.count_params()
         rates.append(dropout_of(model))
     return {
         "dataset": train.name,
         "images": len(train),
         "validation_images": len(validation),
-        "image_shape": shape,
+        "image_shape": image_shapes[models[0]],
+        "image_shapes": image_shapes,
         "classes": len(train.class_names),
         "dropout": rates[0],
         "parameters": parameters,

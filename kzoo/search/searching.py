@@ -320,17 +320,17 @@ class Best:
     settings: store.Settings
     kept: str | None
     """Of fine-tuning: "head" where the new classifier alone was the best model, else "fine_tuned"."""
-    epochs: int
-    """After which its best model was saved."""
 
 
-def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, Any]) -> Best:
+def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, Any], *, all_data: bool = False) -> Best:
     """The best trial of a finished search, but for some values.
 
     Args:
         search_dir: A search directory.
         train: Fields of `TrainConfig` that shall be these. What kzoo derives from them is derived anew.
         transfer: Likewise, of `TransferConfig`.
+        all_data: Whether to train without validation data, so that epochs are as many as the best trial's best model
+            had where that was stopped early.
 
     Raises:
         InvalidArgument: Not a search directory, or values that do not fit together.
@@ -343,13 +343,19 @@ def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, A
             f"This search is not finished. Received: {str(search_dir)!r}. Finish it: kzoo search --resume {search_dir}"
         )
     best, settings = state.result, state.settings
-    given = {**train, **transfer}
+    run_dir = store.run_dir(folder, state.trials[best["run"]])
+    metrics = runs.read_json(run_dir / runs.METRICS)
+    own = {"epochs": best["epochs"]}
+    if all_data and runs.read_config(run_dir)["train"].early_stopping is not None and "early_stopping" not in train:
+        own = {"early_stopping": None, "epochs": max(1, metrics["best_epoch"])}
+        if "epochs" not in train:
+            console.log(f"no early stopping without validation data: {own['epochs']} epochs, as of the best model")
+    given = {**own, **train, **transfer}
     values = {name: value for name, value in best["values"].items() if name not in given}
     if "augment" in given:
         values.pop("augment_strength", None)
     # Of what was left to kzoo, this machine may want another than the search's.
-    base = replace(from_dict(settings.train), **{**settings.requested, "epochs": best["epochs"], **train})
+    base = replace(from_dict(settings.train), **{**settings.requested, **own, **train})
     base_transfer = replace(TransferConfig(**settings.transfer), **transfer)
     trial = spaces.place(values, settings.space, base, settings.model, spaces.Facts(**state.facts), base_transfer)
-    metrics = runs.read_json(store.run_dir(folder, state.trials[best["run"]]) / runs.METRICS)
-    return Best(trial, settings, metrics.get("kept"), metrics["best_epoch"])
+    return Best(trial, settings, metrics.get("kept"))

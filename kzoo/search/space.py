@@ -11,7 +11,7 @@ choices. The first trial of every search is made of the starts.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from kzoo import augment
@@ -42,6 +42,7 @@ class Facts:
     """In the training split."""
     validation_images: int
     image_shape: tuple[int, int, int]
+    """That the search's model takes."""
     classes: int
     dropout: float | None
     """The model's own rate before its classifier; None where that cannot be chosen."""
@@ -53,9 +54,12 @@ class Facts:
     """Of these, what fine-tuning takes by itself."""
     batch_norms: bool = False
     """Whether there are batch normalizations to unfreeze."""
+    image_shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Of each model that the space names, where it may be another."""
 
     def __post_init__(self):
         """Take lists, which come from JSON, for tuples."""
+        object.__setattr__(self, "image_shapes", {name: tuple(shape) for name, shape in self.image_shapes.items()})
         for name in ("image_shape", "stages"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
@@ -104,9 +108,9 @@ def default_space(facts: Facts, config: TrainConfig, transfer: TransferConfig = 
     return check({name: _with_start(entry) for name, entry in space.items()})
 
 
-def _settled(config: TrainConfig, facts: Facts) -> TrainConfig:
-    """The configuration with a value in every place, as a run of it has."""
-    data = facts.dataset, facts.images, facts.image_shape
+def _settled(config: TrainConfig, facts: Facts, model: str | None = None) -> TrainConfig:
+    """The configuration with a value in every place, as a run of it has; of a model of the space, if one is named."""
+    data = facts.dataset, facts.images, facts.image_shapes.get(model or "", facts.image_shape)
     return settle_for_data(settle_fine_tuning(config, *data) if facts.fine_tunes else config, *data)
 
 
@@ -177,9 +181,8 @@ def _checked(name: str, entry: Any) -> dict:
     if entry.get("relative", False) and name not in RELATIVE:
         raise InvalidArgument(f"Only {' and '.join(RELATIVE)} can be relative. Received: {name!r}.")
     checked = _checked_values(name, entry) if "values" in entry else _checked_range(name, entry)
-    for value in (*checked.get("values", ()), checked["start"], *(checked.get(key) for key in ("min", "max"))):
-        if value is not None:
-            _check_value(name, value, entry)
+    for value in checked["values"] if "values" in checked else (checked["min"], checked["max"], checked["start"]):
+        _check_value(name, value, entry)
     return checked
 
 
@@ -215,7 +218,7 @@ def _checked_range(name: str, entry: Mapping) -> dict:
 def _check_value(name: str, value: Any, entry: Mapping) -> None:
     """Raise InvalidArgument unless a trial can have this value."""
     if name == "model":
-        check_name(value)
+        check_name(str(value))
     elif name in OTHERS or entry.get("relative"):
         highest = 1 if name == "dropout" else 1e4
         if not _is_number(value) or not 0 <= value < highest:
@@ -289,7 +292,8 @@ def place(
     relative = {name for name in values if space[name].get("relative")}
     others = {*OTHERS, *TRANSFER, *relative}
     absolute = {name: value for name, value in values.items() if name not in others}
-    config = _settled(replace(config, **absolute, **dict.fromkeys(relative)), facts)
+    model = values.get("model", model)
+    config = _settled(replace(config, **absolute, **dict.fromkeys(relative)), facts, model)
     own = {"learning_rate": config.peak_learning_rate, "weight_decay": config.decay}
     config = replace(config, **{name: own[name] * values[name] for name in relative})
     strength = values.get("augment_strength", 1)
@@ -297,7 +301,7 @@ def place(
         config = replace(config, augment=[part for item in config.augment for part in strengthened(item, strength)])
     arguments = {"dropout": values.get("dropout"), **({} if facts.fine_tunes else {"auxiliary_heads": False})}
     transfer = replace(transfer, **{name: value for name, value in values.items() if name in TRANSFER})
-    return Trial(config, values.get("model", model), arguments, transfer)
+    return Trial(config, model, arguments, transfer)
 
 
 def check_suits(space: dict, facts: Facts) -> None:
@@ -346,7 +350,7 @@ def read(path: Any) -> dict:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"Cannot read the search space. Received: {str(path)!r}: {error}.") from error
     try:
         return check(content)

@@ -38,8 +38,9 @@ class TrainConfig:
     optimizer: Optimizer = "adamw"
     """sgd (with Nesterov momentum), adam or adamw."""
     learning_rate: float | None = None
-    """The highest learning rate of the schedule [default: for sgd 0.1 at a batch size of 256, in proportion to it; for
-    adam and adamw 0.003 at the batch size, from 32 to 256, that leaves 200 steps in an epoch, by the square root]."""
+    """The highest learning rate of the schedule [default: 0.1 for sgd, 0.003 for adam and adamw, at a batch size of
+    256; in proportion to the batch size for sgd and to its square root for the others, which batches that are small
+    because images are few do not lower; 0.3 times that of the batch size to fine-tune]."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
     epsilon: float = 1e-7
@@ -202,7 +203,9 @@ def _check_times(config):
         raise InvalidArgument(
             f"warmup_epochs must be less than epochs={config.epochs}. Received: {config.warmup_epochs!r}."
         )
-    if any(isinstance(e, bool) or not isinstance(e, int | float) or not e > 0 for e in config.decay_epochs):
+    if not isinstance(config.decay_epochs, tuple | list) or any(
+        isinstance(e, bool) or not isinstance(e, int | float) or not e > 0 for e in config.decay_epochs
+    ):
         raise InvalidArgument(f"decay_epochs must be numbers above 0. Received: {config.decay_epochs!r}.")
 
 
@@ -243,10 +246,12 @@ def default_learning_rate(optimizer: str, images_in_a_step: int, images: int | N
     Where the number of training images is given, a batch that is small because they are few does not lower the rate of
     adam and adamw: by the square root, an epoch of fewer images would also get less far.
     """
+    ratio = images_in_a_step / REFERENCE_BATCH_SIZE
     if optimizer == "sgd":
-        return LEARNING_RATES[optimizer] * images_in_a_step / REFERENCE_BATCH_SIZE
-    reference = REFERENCE_BATCH_SIZE if images is None else _suitable_batch_size(images)
-    return LEARNING_RATES[optimizer] * (images_in_a_step / reference) ** 0.5
+        return LEARNING_RATES[optimizer] * ratio
+    if images is not None and ratio < 1:
+        ratio = min(1.0, images_in_a_step / min(images, _suitable_batch_size(images)))
+    return LEARNING_RATES[optimizer] * ratio**0.5
 
 
 def default_batch_size(images: int, image_shape: tuple) -> int:

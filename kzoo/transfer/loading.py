@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from kzoo.data.loading import checked_size
 from kzoo.models.registry import takes_any_size
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import Chosen, resolve
@@ -27,9 +28,8 @@ def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | Non
     """
     record = weights.record if isinstance(weights, Chosen) else resolve(model, weights).record
     (height, width, channels), fraction = record.input_size, record.crop_fraction
-    if image_size is not None:
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        fraction = 1.0
+    if (given := checked_size(image_size)) is not None:
+        (height, width), fraction = given, 1.0
     elif takes_any_size(model):
         height, width, fraction = round(height / fraction), round(width / fraction), 1.0
     return {

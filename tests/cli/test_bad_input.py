@@ -53,6 +53,11 @@ USAGE = [
     ("search mnist_net digits --algorithm gird", 2, 'Did you mean "grid"?'),
     ("search mnist_net digits --trials 0", 2, "trials must be a whole number of at least 1. Received: 0"),
     ("search mnist_net digits --trial-memory-limit 0", 2, "trial_memory_limit must be a number above 0. Received: 0"),
+    (
+        "search mnist_net digits --trial-memory-limit inf",
+        2,
+        "trial_memory_limit must be a number above 0. Received: inf",
+    ),
     ("search mnist_net digits --space no_such_file", 2, "Cannot read the search space"),
     ("search mnist_net ./no/such/folder", 1, "No such folder or CSV file"),
     ("search --resume no_such_search", 2, "Not a search directory"),

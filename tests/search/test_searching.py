@@ -82,13 +82,32 @@ def test_train_from_search(finished, tmp_path, capfd):
     assert "--from-search has its own model and data" in capfd.readouterr().err
 
 
-def from_search_flags(finished, *flags):
+def from_search_flags(finished, *flags, all_data=False):
     """The configuration of `kzoo train --from-search RUN FLAGS`."""
     note(flags)
     names = [flag[2:].replace("-", "_") for flag in flags[::2]]
     kinds = {"epochs": int, "learning_rate": float}
     said = {name: kinds.get(name, str)(value) for name, value in zip(names, flags[1::2], strict=True)}
-    return from_search(str(finished.search_dir), "train", False, TrainConfig(**said))
+    return from_search(str(finished.search_dir), "train", all_data, TrainConfig(**said))
+
+
+def test_on_all_data_a_trial_that_was_stopped_early_is_trained_as_long_as_it_was_good(tmp_path, capfd):
+    """And the schedule is that of so many epochs."""
+    train = TrainConfig(epochs=5, schedule="one_cycle", early_stopping=1, learning_rate=3.0)
+    space = {"dropout": {"values": [0.1]}, "batch_size": {"values": [128]}}
+    stopped = search(
+        "mnist_net", "digits", tmp_path / "run", config=SearchConfig(trials=1, seeds=1), train=train, space=space
+    )
+    best = runs.read_json(tmp_path / "run" / "trials" / "0000" / runs.METRICS)["best_epoch"]
+    capfd.readouterr()
+    found, record = from_search_flags(stopped, all_data=True)
+    assert (found.early_stopping, found.epochs, record["data"]["all_data"]) == (None, best, True)
+    assert found.warmup_epochs == pytest.approx(0.3 * best)
+    assert f"{best} epochs, as of the best model" in capfd.readouterr().err
+    found, _ = from_search_flags(stopped, "--epochs", "9", "--schedule", "step", all_data=True)
+    assert (found.early_stopping, found.epochs, found.decay_epochs) == (None, 9, (4.5, 6.75))
+    found, _ = from_search_flags(stopped)
+    assert (found.early_stopping, found.epochs) == (1, 5)
 
 
 def test_the_table_of_the_command_line(finished, capfd):

@@ -7,6 +7,7 @@ import pytest
 
 from kzoo import augment
 from kzoo.errors import InvalidArgument
+from kzoo.search.helper import inspect
 from kzoo.search.space import Facts, check, check_suits, default_space, place, read, starts
 from kzoo.train import TrainConfig
 from kzoo.train.config import to_dict
@@ -90,7 +91,7 @@ def test_relative_numbers_are_multiples_of_what_kzoo_takes_with_the_other_choice
     space = check(
         {
             "optimizer": {"values": ["adamw", "sgd"]},
-            "batch_size": {"values": [32, 128]},
+            "batch_size": {"values": [16, 128]},
             "learning_rate": {"min": 0.1, "max": 10, "relative": True},
             "weight_decay": {"min": 0.1, "max": 10, "relative": True},
         }
@@ -99,8 +100,8 @@ def test_relative_numbers_are_multiples_of_what_kzoo_takes_with_the_other_choice
     config = place(values, space, TrainConfig(), "mnist_net", DIGITS).config
     assert config.learning_rate == pytest.approx(3 * 0.1 * 128 / 256)
     assert config.weight_decay == pytest.approx(2 * 5e-4)
-    config = place({**values, "optimizer": "adamw"}, space, TrainConfig(), "mnist_net", DIGITS).config
-    assert config.learning_rate == pytest.approx(3 * 0.003 * (128 / 256) ** 0.5)
+    config = place({**values, "optimizer": "adamw", "batch_size": 16}, space, TrainConfig(), "mnist_net", DIGITS).config
+    assert config.learning_rate == pytest.approx(3 * 0.003 * (16 / 32) ** 0.5)
 
 
 def test_the_strength_of_augmentation_scales_factors_alone():
@@ -121,6 +122,23 @@ def test_a_model_can_be_searched_for():
     space = check({"model": {"values": ["mnist_net", "resnet20_cifar"]}, "dropout": {"min": 0, "max": 0.5}})
     trial = place({"model": "resnet20_cifar", "dropout": 0.1}, space, TrainConfig(), "mnist_net", DIGITS)
     assert (trial.model, trial.arguments["dropout"]) == ("resnet20_cifar", 0.1)
+    # What kzoo does by itself is by the images that the trial's model takes.
+    shapes = {"mnist_net": (28, 28, 1), "vgg16": (224, 224, 1)}
+    facts = Facts("any", 54_000, 6_000, (28, 28, 1), 10, 0.25, {"mnist_net": 1, "vgg16": 2}, image_shapes=shapes)
+    space = check({"model": {"values": ["mnist_net", "vgg16"]}})
+    placed = [place({"model": name}, space, TrainConfig(), "mnist_net", facts).config for name in shapes]
+    assert [(one.batch_size, one.peak_learning_rate) for one in placed] == [
+        (256, 0.003),
+        (32, pytest.approx(0.003 * (32 / 256) ** 0.5)),
+    ]
+
+
+def test_the_facts_of_several_models_are_each_one_s_own():
+    load = {"name": "digits", "image_size": None, "channels": None, "data_dir": None}
+    facts = Facts(**inspect(["mnist_net", "resnet20_cifar"], load))
+    assert facts.image_shapes == {"mnist_net": (28, 28, 1), "resnet20_cifar": (32, 32, 1)}
+    assert (facts.image_shape, facts.dropout, facts.validation_images) == ((28, 28, 1), 0.25, 179)
+    assert list(facts.parameters) == ["mnist_net", "resnet20_cifar"]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +169,10 @@ def test_a_model_can_be_searched_for():
         ({"model": {"values": ["mnist_nett"]}}, "Did you mean 'mnist_net'?"),
         ({"augment": {"values": [["digit"]]}}, "Unknown augmentation policy"),
         ({"batch_size": {"values": [0.5, 1]}}, "batch_size must be a whole number"),
+        ({"decay_epochs": {"values": [3]}}, "decay_epochs must be numbers above 0. Received: 3"),
+        ({"model": {"values": [["mnist_net"]]}}, "Unknown model"),
+        ({"model": {"values": [None]}}, "Unknown model. Received: 'None'"),
+        ({"learning_rate": {"values": [None, 1.0], "relative": True}}, "learning_rate must be a number from 0"),
     ],
 )
 def test_a_space_that_cannot_be_searched(space, line, tmp_path):
@@ -162,8 +184,9 @@ def test_a_space_that_cannot_be_searched(space, line, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_json(tmp_path):
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_a_file_that_is_no_json(text, tmp_path):
     path = tmp_path / "space.json"
-    path.write_text("{")
+    path.write_text(text)
     with pytest.raises(InvalidArgument, match="Cannot read the search space"):
         read(path)

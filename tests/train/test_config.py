@@ -102,7 +102,7 @@ def test_warmup_must_end_before_the_training():
     assert TrainConfig(epochs=3, warmup_epochs=2.9).warmup_epochs == 2.9
 
 
-@pytest.mark.parametrize("epochs", [(0,), (1, -2), ("3",), (True,), (math.nan,)])
+@pytest.mark.parametrize("epochs", [(0,), (1, -2), ("3",), (True,), (math.nan,), 3, None])
 def test_decay_epochs(epochs):
     with pytest.raises(InvalidArgument, match="decay_epochs must be numbers above 0"):
         TrainConfig(decay_epochs=epochs)
@@ -148,7 +148,9 @@ def test_what_is_left_to_the_data(arguments, data, batch_size, augment):
         ({}, ("mnist", 54_000, (28, 28, 1)), 0.003),
         ({}, ("digits", 1_439, (28, 28, 1)), 0.003),  # batches of 32, since there are few images
         ({"batch_size": 8}, ("digits", 1_439, (28, 28, 1)), 0.0015),
-        ({"optimizer": "adam", "batch_size": 128}, ("digits", 1_439, (28, 28, 1)), 0.006),
+        ({"optimizer": "adam", "batch_size": 128}, ("digits", 1_439, (28, 28, 1)), 0.003),
+        ({"batch_size": 1024}, ("digits", 1_439, (28, 28, 1)), 0.006),
+        ({}, ("mine", 20, (28, 28, 1)), 0.003),
         ({}, ("cifar10", 45_000, (32, 32, 3)), 0.003),  # batches of 128
         ({}, ("photos", 45_000, (224, 224, 3)), 0.0015),  # batches of 32, since they are large
         ({}, ("photos", 244, (224, 224, 3)), 0.003),

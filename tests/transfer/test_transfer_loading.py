@@ -30,9 +30,19 @@ def test_one_of_a_single_size_gets_the_centre(real_data):
 
 
 @pytest.mark.parametrize("size", [96, (96, 96)])
-def test_another_size_is_of_the_whole_image(size):
-    how = images_for("resnet20_cifar", "cifar10", size)
+def test_another_size_is_of_the_whole_image(size, real_data):
+    from kzoo.weights.registry import get_record
+    from kzoo.weights.resolve import as_recorded
+
+    weights = as_recorded(get_record("vgg16", "tv_in1k"), real_data)  # 224 of 256 by themselves
+    how = images_for("vgg16", weights, size)
     assert (how["image_size"], how["crop_fraction"]) == ((96, 96), 1.0)
+
+
+@pytest.mark.parametrize("size", ["96", (96,), (96, 96, 3), 96.0, 0])
+def test_what_is_no_size(size):
+    with pytest.raises(InvalidArgument, match="image_size must be a positive integer"):
+        images_for("mnist_net", "mnist", size)
 
 
 def test_weights_that_there_are_not():
