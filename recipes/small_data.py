@@ -49,8 +49,9 @@ class Setting:
     pixels: int
 
 
-MNIST = TrainConfig(epochs=10, batch_size=64)
-PHOTOS = TrainConfig(epochs=10, batch_size=32)
+# By the square root of the batch size, whatever the number of images.
+MNIST = TrainConfig(epochs=10, batch_size=64, learning_rate=0.003 * (64 / 256) ** 0.5)
+PHOTOS = TrainConfig(epochs=10, batch_size=32, learning_rate=0.003 * (32 / 256) ** 0.5)
 SETTINGS = (
     Setting("MNIST, 10 images a class", "mnist_net", "digits", 10, 60, MNIST, 28),
     Setting("MNIST, 100 images a class", "mnist_net", "digits", 100, 6, MNIST, 28),
