@@ -31,6 +31,7 @@ _STATUSES = {"completed": "COMPLETED", "failed": "FAILED", "running": "RUNNING"}
 def propose(
     algorithm: str,
     space: dict,
+    own: dict,
     seed: int,
     epochs: int,
     trials: int,
@@ -43,6 +44,7 @@ def propose(
     Args:
         algorithm: One of `ALGORITHMS`.
         space: As `kzoo.search.space.check` gives it.
+        own: What kzoo takes by itself; a grid comes to it in its own order.
         seed: Of the draws. The answer depends on nothing but the arguments.
         epochs: Of a whole training, which hyperband gives to the best trials only.
         trials: How many there can be in all; hyperband begins with a bracket that fits.
@@ -54,6 +56,7 @@ def propose(
         status "run", "wait" (for a trial to end) or "stop"; with "run" also values, epochs and rung; state.
     """
     oracle = _oracle(algorithm, space, seed, epochs, trials)
+    oracle.own = _as_declared(own, {hp.name: hp for hp in oracle.hyperparameters.space}) if algorithm != "grid" else {}
     _restore(oracle, algorithm, rows, state)
     # Threads would wait for each other at matrices as small as these, and take the cores from the trials.
     with threadpool_limits(1), warnings.catch_warnings():
@@ -115,11 +118,15 @@ def decode(values: dict, space: dict) -> dict:
 
 
 class _FromStart:
-    """The first trial of a search is the start."""
+    """The first trial of a search is the start; the second is what kzoo does by itself, where that is another."""
+
+    own: dict
 
     def _random_values(self):
-        if not self.trials:  # pyright: ignore[reportAttributeAccessIssue]
-            return {hp.name: hp.default for hp in self.hyperparameters.space}  # pyright: ignore
+        start = {hp.name: hp.default for hp in self.hyperparameters.space}  # pyright: ignore
+        begin = [start] if self.own == start else [start, self.own]
+        if len(self.trials) < len(begin):  # pyright: ignore[reportAttributeAccessIssue]
+            return begin[len(self.trials)]  # pyright: ignore[reportAttributeAccessIssue]
         return super()._random_values()  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -5,7 +5,7 @@
 
 A name is a field of `TrainConfig`, one of `OTHERS`, or, where pretrained weights are fine-tuned, a field of
 `TransferConfig`. With "relative" a number is a multiple of what kzoo would take by itself with the trial's other
-choices. The first trial of every search is made of the starts.
+choices. The first trial of every search is made of the starts; the second is kzoo's own, where the start is another.
 """
 
 import json
@@ -249,6 +249,22 @@ def _bad(name: str, entry: Any) -> InvalidArgument:
 def starts(space: dict) -> dict:
     """The values of the first trial."""
     return {name: entry["start"] for name, entry in space.items()}
+
+
+def own(space: dict, facts: Facts) -> dict:
+    """The values that kzoo takes by itself, and the start's where the space has not those."""
+    default = default_space(facts, TrainConfig())
+    found = starts(space)
+    for name, entry in space.items():
+        same = name in default and entry.get("relative") == default[name].get("relative")
+        value = default[name]["start"] if same else found[name]
+        if (
+            value in entry["values"]
+            if "values" in entry
+            else _is_number(value) and entry["min"] <= value <= entry["max"]
+        ):
+            found[name] = value
+    return found
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,12 @@ def score(values):
     return 1 - 0.1 * abs(math.log10(values["learning_rate"])) - 0.3 * (values["optimizer"] == "sgd")
 
 
-def ask(algorithm, rows, state, *, space=SPACE, epochs=9, most=100):
+OWN = {"optimizer": "adamw", "learning_rate": 1, "augment": ["digits"], "batch_size": 32, "patience": 5}
+
+
+def ask(algorithm, rows, state, *, space=SPACE, own=None, epochs=9, most=100):
     """One proposal, through JSON, as the search asks for it."""
-    question = [algorithm, space, 7, epochs, most, len(rows), rows, state]
+    question = [algorithm, space, starts(space) if own is None else own, 7, epochs, most, len(rows), rows, state]
     return json.loads(json.dumps(propose(*json.loads(json.dumps(question)))))
 
 
@@ -69,6 +72,15 @@ def test_proposals_start_at_the_start_and_stay_in_the_space(algorithm):
         assert values["augment"] in SPACE["augment"]["values"]
         assert type(values["patience"]) is int
         assert 2 <= values["patience"] <= 9
+
+
+@pytest.mark.parametrize("algorithm", ["bayesian", "hyperband", "random"])
+def test_what_kzoo_does_by_itself_comes_second(algorithm):
+    rows = trials(algorithm, 4, own=OWN, fails=(0,))
+    assert [row["values"] for row in rows[:2]] == [starts(SPACE), OWN]
+    assert OWN not in [row["values"] for row in rows[2:]]
+    # Where it is the start, no trial is spent on it.
+    assert trials(algorithm, 4)[1]["values"] != starts(SPACE)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
