@@ -9,10 +9,10 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["augment", "data", "layers", "models", "search", "train", "transfer", "weights"],
+    submodules=["augment", "data", "graph", "layers", "models", "search", "train", "transfer", "weights"],
     submod_attrs={
-        "models.description": ["describe"],
-        "models.endpoints": ["feature_extractor"],
+        "graph.description": ["describe"],
+        "graph.endpoints": ["feature_extractor"],
         "models.inception": ["InceptionV1", "InceptionV1BN"],
         "models.mnist": ["MNISTNet"],
         "models.registry": ["create_model", "list_models"],
@@ -54,14 +54,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:
     from kzoo import augment as augment
     from kzoo import data as data
+    from kzoo import graph as graph
     from kzoo import layers as layers
     from kzoo import models as models
     from kzoo import search as search
     from kzoo import train as train
     from kzoo import transfer as transfer
     from kzoo import weights as weights
-    from kzoo.models.description import describe as describe
-    from kzoo.models.endpoints import feature_extractor as feature_extractor
+    from kzoo.graph.description import describe as describe
+    from kzoo.graph.endpoints import feature_extractor as feature_extractor
     from kzoo.models.inception import InceptionV1 as InceptionV1
     from kzoo.models.inception import InceptionV1BN as InceptionV1BN
     from kzoo.models.mnist import MNISTNet as MNISTNet

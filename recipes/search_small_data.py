@@ -30,8 +30,7 @@ import kzoo
 from kzoo import console
 from kzoo.data.dataset import permutation
 from kzoo.files import write_text
-from kzoo.search import SearchConfig, resume, search
-from kzoo.search.store import RUNS, SEARCH, shown
+from kzoo.search import SearchConfig, resume, search, store
 from kzoo.text import markdown_table
 from kzoo.train import TrainConfig, evaluate, fit, runs
 from kzoo.train import resume as resume_run
@@ -83,7 +82,7 @@ def one_seed(options: argparse.Namespace, seed: int) -> tuple[dict[str, float], 
         rows = few_digits(folder, seed) if options.name == "mnist" else few_photos(options.photos, seed)
         write_table(table, rows)
     base = TrainConfig(epochs=setting.epochs, seed=seed)
-    if (folder / "search" / SEARCH).exists():
+    if (folder / "search" / store.SEARCH).exists():
         result = resume(folder / "search")
     else:
         config = SearchConfig(trials=setting.trials, workers=options.workers)
@@ -96,8 +95,7 @@ def one_seed(options: argparse.Namespace, seed: int) -> tuple[dict[str, float], 
         for name, policy in setting.defaults.items()
     }
     console.log(f"seed {seed}: {defaults}, search {result.best['test']['accuracy']:.4f}")
-    run_dir = folder / "search" / RUNS / f"{result.best['run']:04d}"
-    best = runs.read_config(run_dir)["train"]
+    best = runs.read_config(store.run_dir(result.search_dir, result.trials[result.best["run"]]))["train"]
     values = {**result.best["values"], "learning_rate": best.learning_rate, "weight_decay": best.decay}
     return defaults, result.best["test"]["accuracy"], values
 
@@ -165,7 +163,7 @@ def page(name: str, found: list[tuple[dict[str, float], float, dict]]) -> str:
             str(seed),
             *(f"{100 * own[kind]:.2f}" for kind in setting.defaults),
             f"{100 * searched:.2f}",
-            ", ".join(f"{name} {shown(value)}" for name, value in values.items()),
+            ", ".join(f"{name} {store.shown(value)}" for name, value in values.items()),
         )
         for seed, (own, searched, values) in zip(SEEDS, found, strict=True)
     ]

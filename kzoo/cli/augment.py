@@ -61,7 +61,7 @@ def command(
         on_bad_image=data.on_bad_image,
     )
 
-    from kzoo.pictures import augmentation
+    from kzoo.augment.preview import augmentation
 
     write_bytes(path, augmentation(images, names, count=count, draws=draws, seed=seed))
     shown = {"out": str(path), "dataset": images.name, "policy": list(names), "seed": seed}

@@ -44,7 +44,7 @@ def propose(
     Args:
         algorithm: One of `ALGORITHMS`.
         space: As `kzoo.search.space.check` gives it.
-        own: What kzoo takes by itself; a grid comes to it in its own order.
+        own: What kzoo takes by itself, as `kzoo.search.space.own_values` gives it; a grid does without.
         seed: Of the draws. The answer depends on nothing but the arguments.
         epochs: Of a whole training, which hyperband gives to the best trials only.
         trials: How many there can be in all; hyperband begins with a bracket that fits.
@@ -56,7 +56,8 @@ def propose(
         status "run", "wait" (for a trial to end) or "stop"; with "run" also values, epochs and rung; state.
     """
     oracle = _oracle(algorithm, space, seed, epochs, trials)
-    oracle.own = _as_declared(own, {hp.name: hp for hp in oracle.hyperparameters.space}) if algorithm != "grid" else {}
+    if algorithm != "grid":
+        oracle.own = _as_declared(own, {hp.name: hp for hp in oracle.hyperparameters.space})
     _restore(oracle, algorithm, rows, state)
     # Threads would wait for each other at matrices as small as these, and take the cores from the trials.
     with threadpool_limits(1), warnings.catch_warnings():

@@ -251,7 +251,7 @@ def starts(space: dict) -> dict:
     return {name: entry["start"] for name, entry in space.items()}
 
 
-def own(space: dict, facts: Facts) -> dict:
+def own_values(space: dict, facts: Facts) -> dict:
     """The values that kzoo takes by itself, and the start's where the space has not those."""
     default = default_space(facts, TrainConfig())
     found = starts(space)

@@ -9,7 +9,7 @@ from kzoo.errors import InvalidArgument, RunError
 from kzoo.search import ranking, store
 from kzoo.search.config import SearchConfig
 from kzoo.search.helper import Helper
-from kzoo.search.space import Facts, own, place
+from kzoo.search.space import Facts, own_values, place
 from kzoo.train import runs
 from kzoo.train.config import from_dict
 from kzoo.transfer.config import TransferConfig, to_dict
@@ -24,7 +24,7 @@ class Trials:
         self.train = from_dict(state.settings.train)
         self.transfer = TransferConfig(**state.settings.transfer)
         self.facts = Facts(**state.facts)
-        self.own = own(state.settings.space, self.facts)
+        self.own = own_values(state.settings.space, self.facts)
         self.began = time.monotonic() - state.seconds
         # What a process that was killed has left in progress.
         self.pending = [trial for trial in state.trials if trial["status"] == "running"]

@@ -4,8 +4,8 @@ from typing import get_args
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.models import _graph
-from kzoo.models.endpoints import stages
+from kzoo.graph import topology
+from kzoo.graph.endpoints import stages
 from kzoo.transfer.config import BatchNorm
 
 
@@ -21,7 +21,7 @@ def freeze(model, through: str | None = None):
     Args:
         model: A Functional or Sequential `keras.Model`, perhaps with others within it.
         through: The last stage to freeze, by the name in its paper ("conv4", "block3", "inception_4a"; see
-            `kzoo.models.endpoints.stages`), or the name of a layer. What it is computed from is frozen with it. By
+            `kzoo.graph.endpoints.stages`), or the name of a layer. What it is computed from is frozen with it. By
             default all but the classifier, that is the last layer if it is Dense.
 
     Returns:
@@ -137,7 +137,7 @@ def _of_the_stage(model, name: str, layer: str) -> list:
 
 def ancestors(model, layer: str) -> list:
     """The layers that a layer's output is computed from, its own included."""
-    return keras.Model(model.inputs, _graph.tensors_by_layer(model)[layer]).layers
+    return keras.Model(model.inputs, topology.tensors_by_layer(model)[layer]).layers
 
 
 def _find(model, name: str):
@@ -145,7 +145,7 @@ def _find(model, name: str):
     models = [model, *(one for one in model._flatten_layers(include_self=False) if isinstance(one, keras.Model))]
     found, valid = [], {}
     for one in models:
-        known, tensors = stages(one), _graph.tensors_by_layer(one)
+        known, tensors = stages(one), topology.tensors_by_layer(one)
         valid.update(known)
         layer = known.get(name, name)
         if layer in tensors:

@@ -8,7 +8,7 @@ import pytest
 from kzoo import augment
 from kzoo.errors import InvalidArgument
 from kzoo.search.helper import inspect
-from kzoo.search.space import Facts, check, check_suits, default_space, own, place, read, starts
+from kzoo.search.space import Facts, check, check_suits, default_space, own_values, place, read, starts
 from kzoo.train import TrainConfig
 from kzoo.train.config import to_dict
 from kzoo.transfer import TransferConfig
@@ -48,14 +48,14 @@ def test_a_poor_configuration_is_where_the_search_starts():
 def test_what_kzoo_does_by_itself_is_in_the_space_of_a_poor_start(facts):
     poor = TrainConfig(optimizer="sgd", learning_rate=1e-5, label_smoothing=0.2, augment=("none",))
     space = check(default_space(facts, poor, TransferConfig(layer_decay=0.2, batch_norm="train")))
-    trial = place(own(space, facts), space, TrainConfig(), "any", facts)
+    trial = place(own_values(space, facts), space, TrainConfig(), "any", facts)
     assert trial.config == place({}, {}, TrainConfig(), "any", facts).config
     assert replace(trial.transfer, unfreeze=None) == TransferConfig()
-    assert own(space, facts) != starts(space)
+    assert own_values(space, facts) != starts(space)
     # What a space does not have, or has in another unit, is the start's.
     edited = {**space, "optimizer": {"values": ["sgd", "adam"], "start": "adam"}}
     edited["learning_rate"] = {"min": 1e-4, "max": 2, "start": 0.01, "scale": "log"}
-    found = own(check(edited), facts)
+    found = own_values(check(edited), facts)
     assert (found["optimizer"], found["learning_rate"], found["label_smoothing"]) == ("adam", 0.01, 0)
 
 

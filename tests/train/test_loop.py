@@ -15,12 +15,12 @@ import scipy.special
 import tensorflow as tf
 
 import kzoo
+from kzoo.augment.image_augmentation import ImageAugmentation
 from kzoo.backend import keras
 from kzoo.classifier import class_names_of, metadata, set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
 from kzoo.layers import BatchNormalization, MixUp, RandomCrop
-from kzoo.layers.image_augmentation import ImageAugmentation
 from kzoo.train import TrainConfig, evaluate, fit, load, resume, runs
 from kzoo.train.precision import in_float32
 

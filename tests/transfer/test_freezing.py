@@ -6,7 +6,7 @@ import pytest
 import kzoo
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
-from kzoo.models.endpoints import stages
+from kzoo.graph.endpoints import stages
 from kzoo.transfer import add_head, freeze, unfreeze
 from kzoo.transfer.cutting import find_cut
 from kzoo.transfer.layerwise import rate_factors

@@ -1,0 +1,105 @@
+"""The stages of a network by the names of its paper, and their outputs as features of several scales."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from kzoo.backend import keras
+from kzoo.errors import InvalidArgument, unknown
+from kzoo.graph import topology
+
+# What the layer that ends a stage is called; of several that match, the last one does.
+ENDS = {
+    r"(conv\d+)_relu": r"\1",  # mnist_net, and the stem of a ResNet
+    r"(conv\d+)_block\d+_out": r"\1",  # ResNet
+    r"(block\d+)_conv\d+(_relu)?": r"\1",  # VGG
+    r"(conv1)_7x7_s2(_relu)?": r"\1",  # Inception v1
+    r"(conv2)_3x3(_relu)?": r"\1",
+    r"(inception_\d[a-z])": r"\1",
+}
+# Pre-activation: a block's sum is normalized and rectified only at the beginning of the next block, and the last block
+# of a stage has the stride. So what a stage has computed at its own size is what its last block reads.
+PREACTIVATION_ENDS = {
+    r"conv1_conv": "conv1",
+    r"(conv\d+)_block\d+_preact_relu": r"\1",
+    r"post_relu": "conv5",
+}
+
+
+def stages(model) -> dict[str, str]:
+    """The name of the layer that ends each stage of a model, by the name of the stage in its paper.
+
+    Found by the names of the layers, so that it makes no difference where the model comes from: `create_model`, a file,
+    a run, or keras.applications' ResNets and VGGs, whose layers have the same names. What a model has no layer of is
+    left out.
+
+    - ResNets: conv1, and the sums of conv2 to conv5 after their ReLU, at strides 2, 4, 8, 16 and 32; the CIFAR nets
+      conv1 to conv4, at strides 1, 1, 2 and 4.
+    - Pre-activation ResNets: what the last block of conv2, conv3 and conv4 reads, at strides 4, 8 and 16. That block
+      has the stride in this topology: its own output is of the next stage's size. conv5 is the end of the net.
+    - VGG: block1 to block5, before their pooling, at strides 1, 2, 4, 8 and 16. (The layer `block5_pool` has 32.)
+    - Inception v1: conv1, conv2, and inception_3a to inception_5b.
+    - mnist_net: conv1 and conv2, before their pooling.
+
+    >>> import kzoo
+    >>> stages(kzoo.create_model("mnist_net"))
+    {'conv1': 'conv1_relu', 'conv2': 'conv2_relu'}
+    """
+    names = [layer.name for layer in model.layers]
+    ends = PREACTIVATION_ENDS if any(name.endswith("_preact_relu") for name in names) else ENDS
+    found = {}
+    for name in names:
+        for pattern, stage in ends.items():
+            if match := re.fullmatch(pattern, name):
+                found[match.expand(stage)] = name
+    return found
+
+
+def feature_extractor(model, endpoints: str | Sequence[str] | None = None):
+    """Make a model of the features inside another: a dict of named outputs, of several scales.
+
+    The layers are those of `model`, not copies: the two share their weights. What no endpoint needs, such as the
+    classifier, is left out. `kzoo.describe` of the result lists the shape, stride, channels and receptive field of each
+    output.
+
+    Args:
+        model: A model of the zoo, from wherever, with or without its top; or any Functional or Sequential
+            `keras.Model`.
+        endpoints: Names of stages or of layers; by default all stages. `kzoo.graph.endpoints.stages` says which stages
+            there are.
+
+    Returns:
+        A `keras.Model` of the input of `model`, pixels from 0 to 255, to a dict by endpoint of (batch, height, width,
+        channels), in the order of `endpoints`. Each has the dtype in which its layer computes: float32, unless `model`
+        was built under a policy of half precision.
+
+    Raises:
+        InvalidArgument: An endpoint that `model` does not have, or a model without a graph.
+
+    >>> import kzoo
+    >>> pyramid = kzoo.feature_extractor(kzoo.create_model("resnet18"), ["conv3", "conv4", "conv5"])
+    >>> {name: features.shape for name, features in pyramid.output.items()}
+    {'conv3': (None, 28, 28, 128), 'conv4': (None, 14, 14, 256), 'conv5': (None, 7, 7, 512)}
+    """
+    tensors = topology.tensors_by_layer(model)
+    known = {stage: layer for stage, layer in stages(model).items() if layer in tensors}
+    if endpoints is None:
+        endpoints = list(known)
+    elif isinstance(endpoints, str):
+        endpoints = [endpoints]
+    if not endpoints:
+        raise InvalidArgument(
+            f"endpoints must name at least one stage or layer of {model.name}. Received: none. "
+            f"Valid: {', '.join(known) or 'the names of its layers'}."
+        )
+    features = {}
+    for endpoint in endpoints:
+        layer = known.get(endpoint, endpoint)
+        if layer not in tensors:
+            close = difflib.get_close_matches(str(endpoint), tensors, n=1) or list(tensors)[-1:]
+            raise unknown(
+                f"endpoint of {model.name}", endpoint, known, f"Or the name of a layer, such as {close[0]!r}."
+            )
+        features[endpoint] = tensors[layer]
+    images = model.inputs[0] if len(model.inputs) == 1 else model.input
+    return keras.Model(images, features, name=f"{model.name}_features")

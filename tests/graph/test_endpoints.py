@@ -1,0 +1,140 @@
+"""`feature_extractor`: every family's stages, of the same values as in the model, and shared with it."""
+
+import numpy as np
+import pytest
+
+import kzoo
+from kzoo.backend import keras
+from kzoo.errors import InvalidArgument
+from kzoo.graph.endpoints import stages
+
+RESNET = {"conv1": (2, 64), "conv2": (4, 256), "conv3": (8, 512), "conv4": (16, 1024), "conv5": (32, 2048)}
+BASIC = {"conv1": (2, 64), "conv2": (4, 64), "conv3": (8, 128), "conv4": (16, 256), "conv5": (32, 512)}
+VGG = {"block1": (1, 64), "block2": (2, 128), "block3": (4, 256), "block4": (8, 512), "block5": (16, 512)}
+INCEPTION = {
+    "conv1": (2, 64), "conv2": (4, 192), "inception_3a": (8, 256), "inception_3b": (8, 480), "inception_4a": (16, 512),
+    "inception_4b": (16, 512), "inception_4c": (16, 512), "inception_4d": (16, 528), "inception_4e": (16, 832),
+    "inception_5a": (32, 832), "inception_5b": (32, 1024),
+}  # fmt: skip
+# Stride and channels of each stage.
+FAMILIES = {
+    "mnist_net": {"conv1": (1, 32), "conv2": (2, 64)},
+    "vgg11": VGG,
+    "vgg11_bn": VGG,
+    "inception_v1": INCEPTION,
+    "inception_v1_bn": INCEPTION,
+    "resnet18": BASIC,
+    "plain18": BASIC,
+    "resnet50": RESNET,
+    "resnet50_v2": RESNET,
+    "resnet20_cifar": {"conv1": (1, 16), "conv2": (1, 16), "conv3": (2, 32), "conv4": (4, 64)},
+    "plain20_cifar": {"conv1": (1, 16), "conv2": (1, 16), "conv3": (2, 32), "conv4": (4, 64)},
+}
+# The layer that ends the third stage.
+THIRD = {
+    "vgg11": "block3_conv2",
+    "vgg11_bn": "block3_conv2_relu",
+    "inception_v1": "inception_3a",
+    "resnet18": "conv3_block2_out",
+    "plain18": "conv3_block2_out",
+    "resnet50": "conv3_block4_out",
+    "resnet50_v2": "conv3_block4_preact_relu",
+    "resnet20_cifar": "conv3_block3_out",
+}
+SIZE = (64, 96, 3)
+
+
+def images(shape=SIZE, batch=1):
+    return np.random.default_rng(0).integers(0, 256, (batch, *shape), "uint8")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family(name):
+    model = kzoo.create_model(name, include_top=False, input_shape=SIZE)
+    extractor = kzoo.feature_extractor(model)
+    features = {stage: np.asarray(values) for stage, values in extractor(images()).items()}
+    expected = {stage: (1, 64 // s, 96 // s, c) for stage, (s, c) in FAMILIES[name].items()}
+    assert {stage: values.shape for stage, values in features.items()} == expected
+    assert list(features) == list(expected)
+    assert all(values.dtype == np.float32 and values.std() > 0 for values in features.values())
+    listed = {stage.name: (stage.stride, stage.channels) for stage in kzoo.describe(extractor).stages}
+    assert listed == FAMILIES[name]
+    if name in THIRD:
+        assert list(stages(model).values())[2] == THIRD[name]
+
+
+def test_values_are_those_inside_the_model():
+    model = kzoo.create_model("inception_v1_bn", input_shape=SIZE, classes=5, auxiliary_heads=True)
+    whole = keras.Model(model.input, [model.get_layer(n).output for n in ("conv2_3x3_relu", "inception_4e")])
+    features = kzoo.feature_extractor(model, ["inception_4e", "conv2"])(images(batch=2))
+    assert list(features) == ["inception_4e", "conv2"]  # in the order asked for
+    for found, wanted in zip(features.values(), reversed(whole(images(batch=2))), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_extractor_holds_what_it_needs_of_the_model_itself():
+    model = kzoo.create_model("inception_v1_bn", input_shape=SIZE, auxiliary_heads=True)
+    extractor = kzoo.feature_extractor(model, "inception_4e")
+    own = {layer.name for layer in extractor.layers}
+    assert own < {layer.name for layer in model.layers}
+    assert not [name for name in own if name.startswith(("auxiliary", "inception_5", "predictions"))]
+    assert all(extractor.get_layer(name) is model.get_layer(name) for name in own)
+
+
+def test_a_model_from_a_file_has_the_same_stages(tmp_path):
+    model = kzoo.create_model("resnet20_cifar", input_shape=(32, 32, 3))
+    model.save(tmp_path / "model.keras")
+    loaded = kzoo.load_model(tmp_path / "model.keras")
+    assert stages(loaded) == stages(model)
+    wanted = kzoo.feature_extractor(model)(images((32, 32, 3)))
+    extractor = kzoo.feature_extractor(loaded)
+    extractor.save(tmp_path / "extractor.keras")
+    for found in (extractor, kzoo.load_model(tmp_path / "extractor.keras")):
+        features = found(images((32, 32, 3)))
+        assert list(features) == list(wanted)
+        for stage in wanted:
+            np.testing.assert_array_equal(features[stage], wanted[stage])
+
+
+def test_half_precision_and_its_float32_twin():
+    from kzoo.train.precision import dtype_policy, in_float32
+
+    with dtype_policy("mixed_bfloat16"):
+        model = kzoo.create_model("mnist_net")
+    dtypes = [
+        {tensor.dtype for tensor in kzoo.feature_extractor(m).output.values()} for m in (model, in_float32(model))
+    ]
+    assert dtypes == [{"bfloat16"}, {"float32"}]
+
+
+def test_layers_by_name_and_other_models():
+    model = kzoo.create_model("vgg11", include_top=False, input_shape=SIZE)
+    assert kzoo.feature_extractor(model, ["block5_pool", "block5"]).output["block5_pool"].shape == (None, 2, 3, 512)
+    other = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, strides=2, name="stem")])
+    assert stages(other) == {}
+    assert kzoo.feature_extractor(other, ["stem"]).output["stem"].shape == (None, 3, 3, 4)
+    with pytest.raises(InvalidArgument, match="Valid: the names of its layers"):
+        kzoo.feature_extractor(other)
+
+
+def test_keras_applications_have_the_same_stages():
+    theirs = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=SIZE)
+    ours = kzoo.create_model("resnet50_v2", include_top=False, input_shape=SIZE)
+    assert stages(theirs) == stages(ours)
+    assert kzoo.describe(theirs).stages == kzoo.describe(ours).stages
+
+
+def test_errors():
+    model = kzoo.create_model("mnist_net")
+    with pytest.raises(InvalidArgument) as caught:
+        kzoo.feature_extractor(model, ["conv1", "conv3"])
+    assert str(caught.value) == (
+        "Unknown endpoint of mnist_net. Received: 'conv3'. Did you mean 'conv2'? Valid: conv1, conv2. "
+        "Or the name of a layer, such as 'conv2'."
+    )
+    with pytest.raises(InvalidArgument, match="such as 'conv2_bn'"):
+        kzoo.feature_extractor(model, ["conv2_bm"])
+    with pytest.raises(InvalidArgument, match="at least one stage or layer of mnist_net"):
+        kzoo.feature_extractor(model, [])
+    with pytest.raises(InvalidArgument, match="must be a Functional or Sequential"):
+        kzoo.feature_extractor("mnist_net")
