@@ -1,32 +1,19 @@
-"""Write docs/zoo.md and docs/zoo.png: every model's parameters, multiply-adds, depth and receptive field.
+"""Write the table of docs/zoo.md, and docs/zoo.png: parameters, multiply-adds, depth and receptive field of each model.
 
-    python recipes/zoo_table.py
+    python docs/tools/zoo_table.py
 
 Takes half a minute on 2 cores. The numbers are `kzoo.describe`'s, for each model's default size of image.
 """
 
-from pathlib import Path
-
-import matplotlib
-import matplotlib.pyplot as plt
 from matplotlib import ticker
+from matplotlib.figure import Figure
 
 import kzoo
-from kzoo.files import atomic_path, write_text
 from kzoo.models.registry import BUILDERS
 from kzoo.text import by, markdown_table, quantity
+from pages import png, write_page
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
 TITLES = ("model", "input", "parameters", "multiply-adds", "depth", "receptive field", "stride", "last feature map")
-INTRODUCTION = """# The zoo
-
-Every model for its default size of image, by `kzoo.describe(name)`; `kzoo info NAME` shows one stage by stage.
-Multiply-adds are those of convolutions and dense layers; depth is the layers with weights on the longest path; the
-receptive field, stride and feature map are those of the last stage, in pixels. [Why depth pays](depth.md)
-says what to make of them.
-
-![Parameters against multiply-adds, and receptive field against depth, of every model](zoo.png)
-"""
 FAMILIES = {  # by the beginning of a name: colour and marker
     "vgg": ("tab:blue", "s"),
     "inception": ("tab:green", "D"),
@@ -104,9 +91,9 @@ def scatter(axes, models, x, y, labels):
         axis.set_minor_formatter(ticker.NullFormatter())
 
 
-def plot(models: dict, path: Path) -> None:
-    """Draw the three panels."""
-    figure = plt.figure(figsize=(11, 11), layout="constrained")
+def plot(models: dict) -> bytes:
+    """Draw the three panels, as PNG."""
+    figure = Figure(figsize=(11, 11), layout="constrained")
     panels = figure.subplot_mosaic([["imagenet", "imagenet"], ["small", "depth"]], height_ratios=(6, 5))
     small = {name: m for name, m in models.items() if m.input_shape[0] < 224}
     large = {name: m for name, m in models.items() if name not in small}
@@ -130,8 +117,7 @@ def plot(models: dict, path: Path) -> None:
     for family, (colour, marker) in FAMILIES.items():
         panels["imagenet"].scatter([], [], c=colour, marker=marker, label=family, s=46, alpha=0.75)
     panels["imagenet"].legend(loc="lower right", fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    return png(figure)
 
 
 def _family(name):
@@ -140,11 +126,8 @@ def _family(name):
 
 def main() -> None:
     """Write the page and its picture."""
-    matplotlib.use("agg")
     models = {name: kzoo.describe(name) for name in BUILDERS}
-    table = markdown_table([TITLES, *map(row, models.values())])
-    write_text(DOCS / "zoo.md", f"{INTRODUCTION}\n{table}\n\nWritten by `python recipes/zoo_table.py`.\n")
-    plot(models, DOCS / "zoo.png")
+    write_page("zoo", {"models": markdown_table([TITLES, *map(row, models.values())])}, picture=plot(models))
 
 
 if __name__ == "__main__":
