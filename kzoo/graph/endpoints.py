@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.graph import topology
+from kzoo.graph import functional
 from kzoo.models.registry import CARDS
 
 
@@ -63,7 +63,7 @@ def feature_extractor(model, endpoints: str | Sequence[str] | None = None):
     >>> {name: features.shape for name, features in pyramid.output.items()}
     {'conv3': (None, 28, 28, 128), 'conv4': (None, 14, 14, 256), 'conv5': (None, 7, 7, 512)}
     """
-    tensors = topology.tensors_by_layer(model)
+    tensors = functional.tensors_by_layer(model)
     known = {stage: layer for stage, layer in stages(model).items() if layer in tensors}
     if endpoints is None:
         endpoints = list(known)
@@ -71,7 +71,7 @@ def feature_extractor(model, endpoints: str | Sequence[str] | None = None):
         endpoints = [endpoints]
     if not endpoints:
         raise InvalidArgument(
-            f"endpoints must name at least one stage or layer of {model.name}. Received: none. "
+            f"endpoints must name at least one stage or layer of {model.name}. Received: {endpoints!r}. "
             f"Valid: {', '.join(known) or 'the names of its layers'}."
         )
     features = {}

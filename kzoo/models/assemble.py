@@ -43,7 +43,7 @@ def assemble(
         raise unknown("pooling", pooling, [*POOLING, "None"])
     if chosen is not None and include_top and classes is None and not chosen.record.include_top:
         raise InvalidArgument(
-            f"{chosen.record.tag} for {name} has no classifier. Received: no number of classes. "
+            f"{chosen.record.tag} for {name} has no classifier. Received: classes=None. "
             "Pass classes=N for a new one or include_top=False, or take weights that have one."
         )
     default_shape, default_classes = card.input_shape, card.classes
