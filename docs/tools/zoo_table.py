@@ -9,20 +9,12 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 import kzoo
-from kzoo.models.registry import BUILDERS
+from kzoo.models.registry import CARDS, FAMILIES
 from kzoo.text import by, markdown_table, quantity
 from pages import png, write_page
 
 TITLES = ("model", "input", "parameters", "multiply-adds", "depth", "receptive field", "stride", "last feature map")
-FAMILIES = {  # by the beginning of a name: colour and marker
-    "vgg": ("tab:blue", "s"),
-    "inception": ("tab:green", "D"),
-    "resnext": ("tab:purple", "P"),
-    "wide": ("tab:brown", "X"),
-    "plain": ("tab:gray", "v"),
-    "resnet": ("tab:red", "o"),
-    "mnist": ("black", "*"),
-}
+MARKERS = "*sDoPXv^<>"  # one a family
 # Models that lie together share a label; where it stands from the first of them, in points.
 IMAGENET_LABELS = {
     ("inception_v1",): ("inception_v1", (9, 2)),
@@ -76,10 +68,9 @@ def row(found) -> tuple[str, ...]:
 
 def scatter(axes, models, x, y, labels):
     """One point a model, a label for each group."""
-    for family, (colour, marker) in FAMILIES.items():
-        points = [m for name, m in models.items() if _family(name) == family]
-        if points:
-            axes.scatter([x(m) for m in points], [y(m) for m in points], c=colour, marker=marker, s=46, alpha=0.75)
+    for family, style in styles().items():
+        points = [models[card.name] for card in FAMILIES[family] if card.name in models]
+        axes.scatter([x(m) for m in points], [y(m) for m in points], **style)
     for (first, *_), (text, offset) in labels.items():
         if first in models:
             point = x(models[first]), y(models[first])
@@ -114,19 +105,23 @@ def plot(models: dict) -> bytes:
     panels["depth"].set(title="What depth sees", xlabel="depth (layers with weights)")
     panels["depth"].set(ylabel="receptive field of the last stage (pixels)", xticks=(5, 10, 20, 50, 100))
     panels["depth"].set(yticks=(10, 20, 50, 100, 200, 500, 1000))
-    for family, (colour, marker) in FAMILIES.items():
-        panels["imagenet"].scatter([], [], c=colour, marker=marker, label=family, s=46, alpha=0.75)
+    for family, style in styles().items():
+        panels["imagenet"].scatter([], [], label=family, **style)
     panels["imagenet"].legend(loc="lower right", fontsize=9)
     return png(figure)
 
 
-def _family(name):
-    return next(beginning for beginning in FAMILIES if name.startswith(beginning))
+def styles() -> dict[str, dict]:
+    """How the points of each family are drawn."""
+    return {
+        family: {"color": f"C{i}", "marker": MARKERS[i % len(MARKERS)], "s": 46, "alpha": 0.75}
+        for i, family in enumerate(FAMILIES)
+    }
 
 
 def main() -> None:
     """Write the page and its picture."""
-    models = {name: kzoo.describe(name) for name in BUILDERS}
+    models = {name: kzoo.describe(name) for name in CARDS}
     write_page("zoo", {"models": markdown_table([TITLES, *map(row, models.values())])}, picture=plot(models))
 
 

@@ -43,7 +43,10 @@ def test_a_head_on_an_application_and_on_a_sequential_model():
     [
         ({"classes": 1}, "classes must be a whole number of at least 2. Received: 1."),
         ({"classes": 2, "dropout": 1}, "dropout must be a rate from 0 up to, not including, 1. Received: 1."),
-        ({"classes": 2, "classifier_activation": "relu"}, "classifier_activation must be 'softmax' or None."),
+        (
+            {"classes": 2, "classifier_activation": "relu"},
+            "Unknown classifier_activation. Received: 'relu'. Valid: None, linear, softmax.",
+        ),
     ],
 )
 def test_what_cannot_be_a_head(arguments, message):
