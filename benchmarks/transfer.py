@@ -207,7 +207,7 @@ def draw(result: dict, path: Path) -> None:
     axes.axhline(result["accuracy"], color="0.4", lw=0.8, ls="--", label=f"{result['accuracy']:.1%}")
     axes.set(xlabel="seconds since the model was made", ylabel="validation accuracy", xscale="log")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(loc="lower right")
+    axes.legend()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
