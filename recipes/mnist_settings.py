@@ -15,7 +15,7 @@ import kzoo
 from kzoo import console
 from kzoo.bench import Contender, Work, measure_precisions, measure_speeds
 from kzoo.text import markdown_table, megabytes
-from kzoo.train import TrainConfig, evaluate, fit
+from kzoo.train import TrainConfig, evaluate, run_record, start
 from reporting import parser, percent, write_page
 
 Precision = Literal["float32", "mixed_bfloat16"]
@@ -46,10 +46,9 @@ def accuracy(precision: Precision, batch_size: int, seed: int, folder: Path) -> 
     """Test accuracy after a training with all other options at their defaults."""
     run_dir = folder / f"{precision}-{batch_size}-{seed}"
     console.log(f"{run_dir}")
-    train, validation, test = (kzoo.data.load("mnist", split, 28) for split in ("train", "validation", "test"))
     config = TrainConfig(precision=precision, batch_size=batch_size, seed=seed)
-    result = fit(lambda: kzoo.create_model("mnist_net"), train, validation, config, run_dir, resume=True)
-    return evaluate(result.model, test)["accuracy"]
+    result = start(run_record("mnist_net", "mnist", config=config), run_dir, resume=True)
+    return evaluate(result.model, kzoo.data.load("mnist", "test", 28))["accuracy"]
 
 
 def sweep() -> dict[tuple[int, int | None], list[float]]:

@@ -25,7 +25,7 @@ from kzoo import console
 from kzoo.data.dataset import permutation
 from kzoo.search import SearchConfig, store
 from kzoo.text import markdown_table
-from kzoo.train import TrainConfig, evaluate, fit, runs
+from kzoo.train import TrainConfig, evaluate, run_record, runs, start
 from reporting import few_of_each_class, parser, search_or_resume, write_csv, write_page
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -82,21 +82,16 @@ def one_seed(options: argparse.Namespace, seed: int) -> tuple[dict[str, float], 
         for name, policy in experiment.defaults.items()
     }
     console.log(f"seed {seed}: {defaults}, search {result.best['test']['accuracy']:.4f}")
-    best = runs.read_config(store.run_dir(result.search_dir, result.trials[result.best["run"]]))["train"]
+    best = runs.read_record(store.run_dir(result.search_dir, result.trials[result.best["run"]])).train
     values = {**result.best["values"], "learning_rate": best.learning_rate, "weight_decay": best.decay}
     return defaults, result.best["test"]["accuracy"], values
 
 
 def defaults_accuracy(experiment: Experiment, images: Path, config: TrainConfig, run_dir: Path) -> float:
     """Test accuracy after a training with kzoo's defaults."""
-    train, validation, test = (
-        kzoo.data.load(images, split, experiment.pixels) for split in ("train", "validation", "test")
-    )
-
-    def build():
-        return kzoo.create_model(experiment.model, input_shape=train.image_shape, classes=len(train.class_names))
-
-    return evaluate(fit(build, train, validation, config, run_dir, resume=True).model, test)["accuracy"]
+    record = run_record(experiment.model, str(images), config=config, image_size=experiment.pixels)
+    model = start(record, run_dir, resume=True).model
+    return evaluate(model, kzoo.data.load(images, "test", experiment.pixels))["accuracy"]
 
 
 def few_digits(folder: Path, seed: int) -> list[tuple[str, str, str]]:
