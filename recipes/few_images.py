@@ -65,9 +65,8 @@ def main() -> None:
         for start, train_model in (("from scratch", from_scratch), ("fine-tuned", fine_tuned)):
             few = [(take(digits, few_of_each_class(digits, count, seed)), seed) for seed in options.seeds]
             found[count, start] = [evaluate(train_model(*images), test)["accuracy"] for images in few]
-    print(
-        f"test accuracy in %, of {len(test)} digits; mean over seeds {', '.join(map(str, options.seeds))} (lowest to highest)\n"
-    )
+    seeds = ", ".join(map(str, options.seeds))
+    print(f"test accuracy in %, of {len(test)} digits; mean over seeds {seeds} (lowest to highest)\n")
     print(table(found))
     if options.write:
         write_page("few_images", {"accuracies": table(found)})
