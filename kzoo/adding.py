@@ -18,10 +18,9 @@ from kzoo.files import atomic_path
 from kzoo.models.registry import BUILDERS
 from kzoo.train import checkpoint, runs
 from kzoo.weights import own
-from kzoo.weights.places import cache_folder
 from kzoo.weights.record import Accuracy, File, Preprocessing, Record
 from kzoo.weights.resolve import as_recorded
-from kzoo.weights.store import locked
+from kzoo.weights.store import locked_cache_folder
 
 # Settings of layers that do not change what a model computes in use, whatever a run has set them to.
 ONLY_IN_TRAINING = r"trainable|dtype|momentum|synchronized|seed|.*_(initializer|regularizer|constraint)"
@@ -176,8 +175,7 @@ def _keep(record: Record, content: bytes, check: Callable[[Path], Any], overwrit
 
     A kill in between leaves the old weights, if there are any, and their record.
     """
-    folder = cache_folder(record)
-    with locked(folder):
+    with locked_cache_folder(record) as folder:
         if (folder / own.RECORD).exists() and not overwrite:
             raise InvalidArgument(
                 f"You have weights of this name for {record.model}. Received: {record.tag!r}. Pass --overwrite, or "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kzoo.console import log, progress, warn
 from kzoo.errors import InvalidArgument, WeightsError
-from kzoo.files import atomic_path
+from kzoo.files import atomic_path, locked
 from kzoo.weights import checks, hub
 from kzoo.weights.download import download
 from kzoo.weights.places import Place, cache_folder, on_disk, place_below
@@ -106,8 +106,8 @@ def _download_missing(record: Record) -> Path:
     if record.files[0].hub:
         log(f"Fetching {record.tag} for {record.model} from huggingface.co/{record.files[0].hub}")
         return hub.fetch(record.files[0])
-    place = place_below(cache_folder(record), record)
-    with locked(cache_folder(record)):
+    with locked_cache_folder(record) as folder:
+        place = place_below(folder, record)
         wanted = [
             (file, path)
             for file, path in zip(record.files, place.files, strict=True)
@@ -140,8 +140,8 @@ def _copy_from(source: Path, record: Record) -> Path:
             f"The folder does not have the weights. Received: {str(source)!r} for {record.tag!r} of {record.model}. "
             f"Missing: {str(missing)!r}."
         )
-    target = place_below(cache_folder(record), record)
-    with locked(cache_folder(record)):
+    with locked_cache_folder(record) as folder:
+        target = place_below(folder, record)
         for file, path, copy in zip(record.files, found.files, target.files, strict=True):
             copy.parent.mkdir(parents=True, exist_ok=True)
             checks.check(path, file)
@@ -170,18 +170,9 @@ def _command(record: Record) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process writes to a record's folder. The system lets go of the lock when a process dies."""
+def locked_cache_folder(record: Record) -> Iterator[Path]:
+    """Make a record's folder in the cache, and wait until no other process writes to it."""
+    folder = cache_folder(record)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log(f"Another process is writing to {folder}; waiting for it.")
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except ImportError:  # Windows
-            pass
-        yield
+    with locked(folder / ".lock", wait=True):
+        yield folder
