@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from kzoo.console import progress, warn
 from kzoo.errors import WeightsError
 from kzoo.files import put_in_place
-from kzoo.weights.checks import check, is_right
+from kzoo.weights.checksums import check, matches
 from kzoo.weights.record import File
 
 RETRIES = 4  # in a row that bring nothing new
@@ -46,7 +46,7 @@ def download(file: File, target: Path, *, show: bool = True) -> None:
     part = target.with_name(f".{target.name}.part")
     resumed = part.exists()
     _receive(file, part, show)
-    if resumed and not is_right(part, file):
+    if resumed and not matches(part, file):
         # What an earlier call left may be of another version of the file.
         part.unlink()
         _receive(file, part, show)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from kzoo.errors import WeightsError
-from kzoo.weights.checks import digest
+from kzoo.weights.checksums import digest
 from kzoo.weights.record import File
 
 

@@ -7,10 +7,10 @@ from kzoo.errors import WeightsError
 from kzoo.weights.record import File
 
 
-def known_by(file: File) -> str | None:
+def hash_kind(file: File) -> str | None:
     """By what the record knows the content of a file; None if by nothing.
 
-    >>> known_by(File(name="a.pth", sha256_prefix="1378be20", md5="2cb95161"))
+    >>> hash_kind(File(name="a.pth", sha256_prefix="1378be20", md5="2cb95161"))
     'sha256_prefix'
     """
     return next((kind for kind in ("sha256", "sha256_prefix", "md5") if getattr(file, kind)), None)
@@ -28,7 +28,7 @@ def check(path: Path, file: File) -> None:
         raise WeightsError(f"{file.name} cannot be read. Received: {error}.") from error
 
 
-def is_right(path: Path, file: File) -> bool:
+def matches(path: Path, file: File) -> bool:
     """Whether `check` finds nothing wrong."""
     try:
         check(path, file)
@@ -43,7 +43,7 @@ def _compare(path, file):
         raise WeightsError(
             f"{file.name} has the wrong size. Received: {size:,} bytes in {str(path)!r}. Expected: {file.size:,} bytes."
         )
-    kind = known_by(file)
+    kind = hash_kind(file)
     if kind is None:
         return
     algorithm = kind.partition("_")[0]

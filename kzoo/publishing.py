@@ -1,4 +1,4 @@
-"""A trained model as pretrained weights: a tag in the user's own cache. Here models and runs meet."""
+"""Publish a trained model as pretrained weights: a tag in the user's cache. Here models and runs meet."""
 
 import hashlib
 import itertools
@@ -17,7 +17,7 @@ from kzoo.errors import InvalidArgument, RunError, WeightsError
 from kzoo.files import atomic_path
 from kzoo.models.registry import BUILDERS
 from kzoo.train import checkpoint, runs
-from kzoo.weights import own
+from kzoo.weights import user_weights
 from kzoo.weights.record import Accuracy, File, Preprocessing, Record
 from kzoo.weights.resolve import as_recorded
 from kzoo.weights.store import locked_cache_folder
@@ -27,7 +27,7 @@ ONLY_IN_TRAINING = r"trainable|dtype|momentum|synchronized|seed|.*_(initializer|
 
 
 def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Record:
-    """Keep a trained model as pretrained weights of the user's own: `create_model(name, weights=tag)` gives it back.
+    """Publish a trained model as pretrained weights in the cache: `create_model(name, weights=tag)` gives it back.
 
     The record says of the model what is known: its class names, its preprocessing, its input size, and of a run the
     accuracy on the test split, if `kzoo evaluate RUN` has measured it, or on the validation split. Before the weights
@@ -37,7 +37,7 @@ def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Rec
         source: A finished run directory, whose best model is taken; or a `.keras` file. The model must be one of the
             zoo, by its name (`model.name`) and all of its layers.
         tag: What the weights are called: up to 64 small letters, digits, ".", "_" and "-".
-        overwrite: Whether weights of the user's own that have this name may be replaced.
+        overwrite: Whether weights that were added under this name before are replaced.
 
     Returns:
         The record, which is kept beside the weights in the cache.
@@ -48,14 +48,14 @@ def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Rec
         WeightsError: The model does not compute what the zoo's does, or the cache cannot be written.
     """
     source = Path(source).expanduser()
-    own.check_tag(tag)
+    user_weights.check_tag(tag)
     accuracy = _finished_accuracy(source) if source.is_dir() else None
 
     from kzoo.saving import load_model
 
     model = load_model(source)
     record, content = _describe(model, source, tag, accuracy)
-    own.check_free(model.name, tag)
+    user_weights.check_free(model.name, tag)
     try:
         _keep(record, content, lambda path: _check_round_trip(record, path, model), overwrite)
     except OSError as error:
@@ -107,7 +107,7 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
         raise InvalidArgument(f"Only a model of one image size can be added. Received: {model.input_shape!r}.")
     scaling = Scaling(**scaling_of(model))
     resize = None if scaling.crop_fraction == 1 else _whole(height / scaling.crop_fraction)
-    content = own.serialize(model)
+    content = user_weights.serialize(model)
     sha256 = hashlib.sha256(content).hexdigest()
     record = Record(
         model=model.name,
@@ -176,7 +176,7 @@ def _keep(record: Record, content: bytes, check: Callable[[Path], Any], overwrit
     A kill in between leaves the old weights, if there are any, and their record.
     """
     with locked_cache_folder(record) as folder:
-        if (folder / own.RECORD).exists() and not overwrite:
+        if (folder / user_weights.RECORD).exists() and not overwrite:
             raise InvalidArgument(
                 f"You have weights of this name for {record.model}. Received: {record.tag!r}. Pass --overwrite, or "
                 "choose another name."
@@ -185,7 +185,7 @@ def _keep(record: Record, content: bytes, check: Callable[[Path], Any], overwrit
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
             check(temporary)
-        own.write_record(record, folder)
+        user_weights.write_record(record, folder)
         for other in folder.glob("*.safetensors"):  # the weights replaced, and what a killed process has left
             if other != path:
                 other.unlink()
@@ -202,10 +202,10 @@ def _check_round_trip(record: Record, path: Path, model) -> None:
     activation = "softmax" if ends_in_softmax(output_layer(model)) else None
     twin = create_model(record.model, weights=as_recorded(record, path), classifier_activation=activation)
     images = np.random.default_rng(0).integers(0, 256, (2, *record.input_size), "uint8")
-    own_layers, layers = _layers(model), _layers(twin)
+    layers, twin_layers = _layers(model), _layers(twin)
     one, other = (np.asarray(m(images, training=False)) for m in (model, twin))
-    if own_layers != layers:
-        wrong = next(a for a, b in itertools.zip_longest(own_layers, layers) if a != b)
+    if layers != twin_layers:
+        wrong = next(a for a, b in itertools.zip_longest(layers, twin_layers) if a != b)
         reason = f"layer {wrong[1]!r}" if wrong else "fewer layers"
     elif not np.array_equal(one, other):
         reason = "other outputs"
