@@ -68,7 +68,7 @@ def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Rec
 
 
 def _finished_accuracy(run_dir: Path) -> Accuracy | None:
-    """What a run's best model was measured to do; an error if there may be a better one yet."""
+    """Return the accuracy of a run's best model, or None if it was not measured; raises if the run goes on."""
     config = runs.read_config(run_dir)
     state = checkpoint.read_state(run_dir / runs.CHECKPOINT)
     if state is None or not state["finished"]:
@@ -171,9 +171,9 @@ def _same(one, other) -> bool:
 
 
 def _keep(record: Record, content: bytes, check: Callable[[Path], Any], overwrite: bool) -> None:
-    """Write the weights, have them checked before they get their name, then the record by which they are known.
+    """Write the weights under a temporary name, check them, rename them, then write their record.
 
-    A kill in between leaves the old weights, if there are any, and their record.
+    A kill at any point leaves the old weights and their record, if there are any.
     """
     with locked_cache_folder(record) as folder:
         if (folder / user_weights.RECORD).exists() and not overwrite:
@@ -192,7 +192,7 @@ def _keep(record: Record, content: bytes, check: Callable[[Path], Any], overwrit
 
 
 def _check_round_trip(record: Record, path: Path, model) -> None:
-    """An error unless the model that the record and the file make is `model`: by its layers, and by its outputs' bits.
+    """Raise unless the record and the file make `model` again: the same layers, and the same bits as outputs.
 
     Outputs alone could hide a difference: behind a softmax that is sure, or units that are never active.
     """
@@ -218,7 +218,7 @@ def _check_round_trip(record: Record, path: Path, model) -> None:
 
 
 def _layers(model) -> list[tuple]:
-    """What the layers of a model compute in use, in their order: kind, name, and settings."""
+    """The layers of a model in their order: kind, name, and the settings that matter outside training."""
     return [
         (
             type(layer).__name__,

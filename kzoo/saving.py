@@ -1,4 +1,4 @@
-"""Models as `.keras` files that know the names of their classes."""
+"""Save and load models as `.keras` files, with the names of their classes."""
 
 import json
 import warnings
@@ -47,7 +47,7 @@ def load_model(path: str | Path, which: str = "best"):
         which: For a run directory, "best" or "last".
 
     Returns:
-        A `keras.Model`, whose class names, if the file has them, `class_names_of` tells.
+        A `keras.Model`; `class_names_of` returns its class names, if the file has them.
 
     Raises:
         InvalidArgument: `path` is neither, or `which` is neither "best" nor "last".
@@ -81,11 +81,11 @@ def load_model(path: str | Path, which: str = "best"):
 
 
 def _checked(known: dict, model) -> dict:
-    """What a file says of its model, if that can be so."""
+    """Return the metadata in a file, checked against its model."""
     names, crop_fraction = known.get("class_names"), known.get("crop_fraction", 1.0)
     interpolation = known.get("interpolation")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"the class names in {_METADATA_ENTRY} are no list of names")
+        raise ValueError(f"the class names in {_METADATA_ENTRY} are not a list of names")
     outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
     if names is not None and outputs is not None and len(names) != outputs:
         raise ValueError(f"{_METADATA_ENTRY} has {len(names)} class names for {outputs} outputs")

@@ -1,4 +1,4 @@
-"""Whether a file on disk is the one that a record means."""
+"""Compare a file on disk with its record, by size and hash."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from kzoo.weights.record import File
 
 
 def hash_kind(file: File) -> str | None:
-    """By what the record knows the content of a file; None if by nothing.
+    """Which hash a record has of a file's content; None if it has none.
 
     >>> hash_kind(File(name="a.pth", sha256_prefix="1378be20", md5="2cb95161"))
     'sha256_prefix'
@@ -17,7 +17,7 @@ def hash_kind(file: File) -> str | None:
 
 
 def check(path: Path, file: File) -> None:
-    """Read the file at `path` and compare it with the record's size and hash; what is not known is not compared.
+    """Read the file at `path` and compare it with the size and hash in its record, where the record has them.
 
     Raises:
         WeightsError: It is another file, or damaged, or cannot be read.

@@ -1,4 +1,4 @@
-"""The tensors of a weights file into a model: every one of both, or none."""
+"""Load the tensors of a weights file into a model: every one, or none."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What `weights=` means: a tag, or a path on this machine, to a record and the files that it describes."""
+"""What `weights=` means: a tag or a path, resolved to a record, its files, and how they are read."""
 
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -76,7 +76,7 @@ def resolve(model: str, weights: Any, like: str | None = None) -> ResolvedWeight
 
 
 def as_recorded(record: Record, path: Path) -> ResolvedWeights:
-    """Weights at a path that are just what the record says."""
+    """Weights at a path that are exactly the record's."""
     return ResolvedWeights(record, path, record.format, record.source)
 
 

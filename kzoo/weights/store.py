@@ -1,4 +1,4 @@
-"""Pretrained weights on this machine: found, fetched, verified. What is found is hashed before it is handed out."""
+"""Find, fetch and verify pretrained weights. Files are hashed before their path is returned."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from kzoo.weights.table import RECORDS
 
 
 def find(record: Record) -> Path | None:
-    """Where the record's weights are on this machine, verified; None if they are not. Never uses the network.
+    """Find a record's weights on this machine and verify them; None if there are none. Never uses the network.
 
     Returns:
         The file; for a record of many files (raw ones) the folder that holds them.
@@ -34,7 +34,7 @@ def find(record: Record) -> Path | None:
 
 
 def require(record: Record) -> Path:
-    """As `find`.
+    """Find a record's weights, as `find` does.
 
     Raises:
         WeightsError: They are not on this machine; the message has the command that fetches them.
@@ -46,7 +46,7 @@ def require(record: Record) -> Path:
 
 
 def verify(record: Record) -> Location:
-    """Hash what is on disk of a record, at the first place that has it.
+    """Hash a record's files at the first location that has them.
 
     Raises:
         WeightsError: It is not what the record says, or not on disk.
