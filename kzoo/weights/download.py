@@ -187,14 +187,13 @@ def _shown(show: bool, file: File, start: int, total: int | None) -> Iterator[Ca
     if not show or total is None:
         yield lambda count: None
         return
-    arrived = start
+    arrived = 0
     with progress(f"Fetching {file.name.rpartition('/')[2]}, MB", (total - start) // 10**6) as advance:
 
         def count(received: int) -> None:
             nonlocal arrived
-            whole = (arrived + received - start) // 10**6 - (arrived - start) // 10**6
-            arrived += received
-            advance(whole)
+            before, arrived = arrived, arrived + received
+            advance(arrived // 10**6 - before // 10**6)
 
         yield count
 
