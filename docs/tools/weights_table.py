@@ -7,7 +7,7 @@ Takes a second; it needs no network and no TensorFlow. The rows are those of `kz
 
 import kzoo
 from kzoo.text import markdown_table
-from kzoo.weights.checks import known_by
+from kzoo.weights.checksums import hash_kind
 from kzoo.weights.table import IMAGENET, RECORDS
 from pages import write_page
 
@@ -27,7 +27,7 @@ def row(record) -> tuple[str, ...]:
         _pixels(scaled),
         record.licence or "?",
         "?" if record.size is None else f"{record.size / 1e6:.1f} MB",
-        (known_by(record.files[0]) or "the hub's sha256").replace("_", " "),
+        (hash_kind(record.files[0]) or "the hub's sha256").replace("_", " "),
         _origin(record),
     )
 
