@@ -155,7 +155,7 @@ def test_begin_or_go_on_with_what_is_there(finished, digits, tmp_path):
             f"The run in {str(other)!r} was begun with another configuration. Received: train.seed = 1, recorded: 0. "
             "Ask for the same, or name another folder."
         )
-    with pytest.raises(InvalidArgument, match="resume=True goes on with the run in run_dir. Received: run_dir=None"):
+    with pytest.raises(InvalidArgument, match=r"resume=True goes on with the run in run_dir. Received: run_dir=None"):
         fit(build, *digits, config=config, resume=True)
 
 

@@ -277,7 +277,7 @@ def test_a_finished_run_is_not_trained_again(tuned):
         assert again.history == one.result.history
         assert again.metrics == one.result.metrics
         assert_same_weights(again.model, one.result.model)
-    with pytest.raises(RunError, match="Received: transfer.views = 2, recorded: 4"):
+    with pytest.raises(RunError, match=r"Received: transfer.views = 2, recorded: 4"):
         fine_tune(functional(), *one.data, **{**given, "transfer": replace(TRANSFER, views=2)})
 
 
