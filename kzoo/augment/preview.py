@@ -39,7 +39,7 @@ def preview_grid(data: Dataset, policy: Any, *, count: int = 8, draws: int = 8, 
     b'PNG'
     """
     for name, value in (("count", count), ("draws", draws)):
-        arguments.integer(name, value, 1)
+        arguments.integer(name, value, 1, valid="at least 1")
     made = augment.policy(policy)
     rows = one_of_each_class(data.labels)[:count]
     images, labels = data.reader.fetch(rows), data.labels[rows]
