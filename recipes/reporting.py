@@ -11,7 +11,7 @@ import numpy as np
 
 from kzoo import console
 from kzoo.data import Dataset
-from kzoo.data.dataset import permutation
+from kzoo.data.order import permutation
 from kzoo.files import write_bytes, write_text
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

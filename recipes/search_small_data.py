@@ -22,7 +22,7 @@ from PIL import Image
 
 import kzoo
 from kzoo import console
-from kzoo.data.dataset import permutation
+from kzoo.data.order import permutation
 from kzoo.search import SearchConfig, store
 from kzoo.text import markdown_table
 from kzoo.train import TrainConfig, evaluate, run_record, runs, start
