@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from kzoo import arguments
 from kzoo.cli._output import Json, print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name
@@ -39,8 +40,8 @@ def command(
         rounds: How often each is measured; the median is shown.
     """
     for flag, value in (("--batch-size", batch_size), ("--images", images), ("--rounds", rounds)):
-        if value is not None and value < 1:
-            raise InvalidArgument(f"{flag} must be at least 1. Received: {value}.")
+        if value is not None:
+            arguments.integer(flag, value, 1, valid="at least 1")
     if model is None:
         raise InvalidArgument(f"kzoo bench {what} takes a MODEL. Received: none. Try: kzoo bench {what} mnist_net")
     check_name(model)
