@@ -34,6 +34,7 @@ class _Constructor(typing.Protocol):
         auxiliary_heads: bool = False,
     ) -> typing.Any: ...
 
+# Constructors
 MNISTNet: _Constructor
 VGG11: _Constructor
 VGG13: _Constructor

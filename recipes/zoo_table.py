@@ -1,5 +1,7 @@
 """Write docs/zoo.md and docs/zoo.png: every model's parameters, multiply-adds, depth and receptive field.
 
+It also writes the constructors in kzoo/__init__.pyi, which editors read.
+
     python recipes/zoo_table.py
 
 Takes half a minute on 2 cores. The numbers are `kzoo.describe`'s, for each model's default size of image.
@@ -13,10 +15,11 @@ from matplotlib import ticker
 
 import kzoo
 from kzoo.files import atomic_path, write_text
-from kzoo.models.registry import CARDS, FAMILIES
+from kzoo.models.registry import CARDS, CONSTRUCTORS, FAMILIES
 from kzoo.text import by, markdown_table, quantity
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+STUB = Path(kzoo.__file__).with_suffix(".pyi")
 TITLES = ("model", "input", "parameters", "multiply-adds", "depth", "receptive field", "stride", "last feature map")
 INTRODUCTION = """# The zoo
 
@@ -133,8 +136,16 @@ def styles() -> dict[str, dict]:
     }
 
 
+def stub() -> str:
+    """The stub of kzoo with a line for each constructor."""
+    written = STUB.read_text(encoding="utf-8").partition("\n# Constructors\n")
+    lines = [f"{constructor}: _Constructor\n" for constructor in CONSTRUCTORS]
+    return "".join([*written[:2], *lines])
+
+
 def main() -> None:
-    """Write the page and its picture."""
+    """Write the page, its picture and the stub."""
+    write_text(STUB, stub())
     matplotlib.use("agg")
     models = {name: kzoo.describe(name) for name in CARDS}
     table = markdown_table([TITLES, *map(row, models.values())])
