@@ -13,7 +13,7 @@ from kzoo.models.registry import CARDS
 def stages(model) -> dict[str, str]:
     """The name of the layer that ends each stage of a model, by the name of the stage in its paper.
 
-    The cards of the zoo say what the layers that end stages are called. Of all of them that of the most stages in this
+    The cards of the zoo say what the layers that end stages are called; the card that finds the most stages in this
     model counts. So it makes no difference where a model comes from: `create_model`, a file, a run, or
     keras.applications' ResNets and VGGs, whose layers have the same names. What a model has no layer of is left out.
 
