@@ -35,14 +35,7 @@ def plain(value) -> int | float:
 
 
 def integer(name: str, value, lowest, highest=math.inf, *, valid: str | None = None) -> int:
-    """Return `value`, an integer from `lowest` to `highest`.
-
-    Args:
-        name: Name of the argument, for the message.
-        value: What was given.
-        lowest: Least valid value.
-        highest: Greatest valid value.
-        valid: What the message says instead of "a whole number" and the range.
+    """Return `value`, an integer from `lowest` to `highest`; `valid` replaces the message's words for that.
 
     Raises:
         InvalidArgument: `value` is not such an integer.
@@ -59,16 +52,7 @@ def integer(name: str, value, lowest, highest=math.inf, *, valid: str | None = N
 def number(
     name: str, value, lowest, highest=math.inf, *, above=False, below=False, valid: str | None = None
 ) -> int | float:
-    """Return `value`, a finite number from `lowest` to `highest`.
-
-    Args:
-        name: Name of the argument, for the message.
-        value: What was given.
-        lowest: Least valid value.
-        highest: Greatest valid value.
-        above: `lowest` is not valid either.
-        below: `highest` is not valid either.
-        valid: What the message says instead of "a number" and the range.
+    """Return `value`, a number in a range as for `is_within`; `valid` replaces the message's words for that.
 
     Raises:
         InvalidArgument: `value` is not such a number.

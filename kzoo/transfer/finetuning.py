@@ -36,7 +36,7 @@ from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.surgery import add_head
 from kzoo.weights.registry import list_weights
-from kzoo.weights.resolve import Chosen, resolve
+from kzoo.weights.resolve import ResolvedWeights, resolve
 
 # In the first phase, whose epochs take no time, each further view is computed after so many.
 EPOCHS_PER_VIEW = 4
@@ -366,7 +366,7 @@ def _for_images(config: dict, shape: tuple) -> dict:
     return config
 
 
-def pretrained(chosen: Chosen, dropout: float | None = None) -> Callable[[tuple], Any]:
+def pretrained(chosen: ResolvedWeights, dropout: float | None = None) -> Callable[[tuple], Any]:
     """What makes a model of the zoo with weights that are on this machine."""
     top = chosen.record.include_top
     arguments: Any = {"dropout": dropout} if top else {}
