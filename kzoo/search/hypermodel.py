@@ -68,7 +68,7 @@ class ImageClassifier(keras_tuner.HyperModel):
         shape, classes = data.image_shape, len(data.class_names)
         made = create_model(model, input_shape=shape, classes=classes)
         parameters = {model: made.count_params()}
-        self.facts = Facts(data.name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
+        self.facts = Facts(data.public_name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
         self.space = default_space(self.facts, self.train) if space is None else check(space)
         check_suits(self.space, self.facts)
 

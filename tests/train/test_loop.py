@@ -564,7 +564,7 @@ def test_an_image_that_changes_during_training_is_one_line(tmp_path, monkeypatch
         for i in range(20):
             pixels = np.full((8, 8), i + 200 * (name == "light"), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
-    monkeypatch.setattr("kzoo.data.catalog.available_memory", lambda: 0)  # images are decoded on the way
+    monkeypatch.setattr("kzoo.data.decoding.available_memory", lambda: 0)  # images are decoded on the way
     train = kzoo.data.load(tmp_path / "images")
     broken = Path(train.where(0))
     broken.write_bytes(b"no image any more")
