@@ -69,7 +69,7 @@ def start(run_dir: Path, config, worker: int = 0, workers: int = 1, gpus: int = 
     """
     _wait_until_free(run_dir)
     limit = config.trial_memory_limit
-    command = "finetune" if "transfer" in runs.read_config(run_dir) else "train"
+    command = "train" if runs.read_record(run_dir).transfer is None else "finetune"
     return Child(
         [command, "--resume", str(run_dir)],
         run_dir / store.LOG,

@@ -20,11 +20,11 @@ from kzoo.search import space as spaces
 from kzoo.search.config import SearchConfig
 from kzoo.search.helper import Helper
 from kzoo.search.processes import Child, share_of_gpus
-from kzoo.search.trials import Trials
+from kzoo.search.trials import Trials, run_record
 from kzoo.train import runs
-from kzoo.train.config import TrainConfig, from_dict
+from kzoo.train.config import TrainConfig, TransferConfig, from_dict
 from kzoo.train.precision import resolve
-from kzoo.transfer.config import TransferConfig, to_dict
+from kzoo.train.record import FineTuningState, RunRecord, differing_versions, origin
 from kzoo.transfer.loading import images_for, portable
 from kzoo.weights.resolve import resolve as resolve_weights
 
@@ -95,7 +95,7 @@ def search(
         store.make(folder)
         with runs.lock(folder, "searching here"):
             store.check_free(folder)
-            state = store.State(settings, asdict(facts), origin=runs.origin())
+            state = store.State(settings, asdict(facts), origin=asdict(origin()))
             store.write(folder, state)
             console.log(f"search directory {folder}")
             return _run(folder, state, helper, config.workers)
@@ -128,7 +128,7 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
                 f"The data of this search has changed. Received: {found[:12]}, began with "
                 f"{state.settings.fingerprint[:12]}. Restore {load['name']!r}, or begin a new search."
             )
-        for change in runs.differing_versions(state.origin):
+        for change in differing_versions(state.origin["versions"]):
             console.warn(f"not the versions this search began with: {change}")
         done = sum(trial["status"] != "running" for trial in state.trials)
         console.log(f"resuming {folder} after {done} trials")
@@ -204,8 +204,9 @@ def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[store.
     """Put a value in every place that was left open, for this data and this machine."""
     load = _load_arguments(start, dataset, data)
     models = [start.model]
-    if space and "model" in space and start.pretrained is None:
-        models = space["model"]["values"]
+    entry = (space or {}).get("model")
+    if entry and start.pretrained is None:
+        models = entry["values"]
     hardware = probe()
     gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
     train, reasons = resolve(start.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
@@ -222,11 +223,11 @@ def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[store.
         model=start.model,
         load=load,
         search=asdict(config),
-        train=runs.to_dict(train),
+        train=asdict(train),
         requested={"precision": start.train.precision, "strategy": start.train.strategy},
         space=space,
         fingerprint=fingerprint(load["name"], load["data_dir"]),
-        transfer=to_dict(start.transfer),
+        transfer=asdict(start.transfer),
         pretrained=start.pretrained,
     )
     return settings, facts
@@ -312,18 +313,10 @@ def _evaluate(folder: Path, run_dir: Path, split: str) -> dict | None:
     return json.loads(child.last_line())
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best trial of a search, to be trained again."""
-
-    trial: spaces.Trial
-    settings: store.Settings
-    kept: str | None
-    """Of fine-tuning: "head" where the new classifier alone was the best model, else "fine_tuned"."""
-
-
-def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, Any], *, all_data: bool = False) -> Best:
-    """The best trial of a finished search, but for some values.
+def best_of(
+    search_dir: str | Path, train: dict[str, Any], transfer: dict[str, Any], *, all_data: bool = False
+) -> RunRecord:
+    """The run of a finished search's best trial, except for some values: `kzoo.train.start` trains it again.
 
     Args:
         search_dir: A search directory.
@@ -346,7 +339,7 @@ def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, A
     run_dir = store.run_dir(folder, state.trials[best["run"]])
     metrics = runs.read_json(run_dir / runs.METRICS)
     own = {"epochs": best["epochs"]}
-    if all_data and runs.read_config(run_dir)["train"].early_stopping is not None and "early_stopping" not in train:
+    if all_data and runs.read_record(run_dir).train.early_stopping is not None and "early_stopping" not in train:
         own = {"early_stopping": None, "epochs": max(1, metrics["best_epoch"])}
         if "epochs" not in train:
             console.log(f"no early stopping without validation data: {own['epochs']} epochs, as of the best model")
@@ -358,4 +351,10 @@ def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, A
     base = replace(from_dict(settings.train), **{**settings.requested, **own, **train})
     base_transfer = replace(TransferConfig(**settings.transfer), **transfer)
     trial = spaces.place(values, settings.space, base, settings.model, spaces.Facts(**state.facts), base_transfer)
-    return Best(trial, settings, metrics.get("kept"))
+    record = run_record(settings, trial)
+    return replace(
+        record,
+        requested=trial.config,
+        data=replace(record.data, all_data=all_data),
+        fine_tuning=FineTuningState(kept=metrics.get("kept")),
+    )

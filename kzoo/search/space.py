@@ -17,8 +17,8 @@ from typing import Any
 from kzoo import augment
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.models.registry import check_name
-from kzoo.train.config import TrainConfig, settle_for_data
-from kzoo.transfer.config import TransferConfig, settle_fine_tuning
+from kzoo.train.config import TrainConfig, TransferConfig, settle_for_data
+from kzoo.transfer.defaults import settle_fine_tuning
 
 # Besides the fields of the configurations: arguments of create_model, and what is made of the augmentation.
 OTHERS = {

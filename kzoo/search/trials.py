@@ -9,10 +9,10 @@ from kzoo.errors import InvalidArgument, RunError
 from kzoo.search import ranking, store
 from kzoo.search.config import SearchConfig
 from kzoo.search.helper import Helper
-from kzoo.search.space import Facts, own_values, place
+from kzoo.search.space import Facts, Trial, own_values, place
 from kzoo.train import runs
-from kzoo.train.config import from_dict
-from kzoo.transfer.config import TransferConfig, to_dict
+from kzoo.train.config import TransferConfig, from_dict
+from kzoo.train.record import DataRecord, DataSource, RunRecord, ZooModel
 
 
 class Trials:
@@ -118,16 +118,8 @@ class Trials:
         settings = self.state.settings
         train = replace(self.train, epochs=trial["epochs"], seed=trial["seed"])
         placed = place(trial["values"], settings.space, train, settings.model, self.facts, self.transfer)
-        record = {
-            "requested": settings.requested,
-            "model": {"name": placed.model, "arguments": placed.arguments},
-            "data": {"load": {**settings.load, "image_size": settings.image_size(placed.model)}},
-        }
-        if settings.pretrained is not None:
-            record["model"] |= settings.pretrained
-            record["transfer"] = to_dict(placed.transfer)
         run_dir.mkdir(parents=True, exist_ok=True)
-        runs.create(run_dir, placed.config, **record)
+        runs.create(run_dir, run_record(settings, placed))
 
     def complete(self, trial: dict, seconds: float) -> None:
         """Take the figures of a trial from its run, whose process has ended well."""
@@ -163,3 +155,16 @@ class Trials:
         best = next(iter(ranking.best_first(done, self.facts.validation_images)), None)
         so_far = "" if best is None else f"  best {100 * best['accuracy']:.2f} % (trial {best['number']})"
         console.log(f"trial {trial['number']}{again}: {outcome}{so_far}  {values}")
+
+
+def run_record(settings: store.Settings, trial: Trial) -> RunRecord:
+    """The run of a trial."""
+    model = ZooModel(trial.model, **(settings.pretrained or {}), **trial.arguments)
+    height, width = settings.image_size(trial.model)
+    return RunRecord(
+        model=model,
+        data=DataRecord(DataSource(**{**settings.load, "image_size": (height, width)})),
+        train=trial.config,
+        requested=replace(trial.config, **settings.requested),
+        transfer=None if settings.pretrained is None else trial.transfer,
+    )

@@ -21,7 +21,7 @@ from kzoo.classifier import class_names_of, metadata, set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
 from kzoo.layers import BatchNormalization, MixUp, RandomCrop
-from kzoo.train import TrainConfig, evaluate, fit, load, resume, runs
+from kzoo.train import RunRecord, TrainConfig, evaluate, fit, load, resume, runs
 from kzoo.train.precision import in_float32
 
 FAST = {"batch_size": 64, "precision": "float32", "augment": "none", "checkpoint_seconds": 1e6}
@@ -76,7 +76,7 @@ def test_the_run_directory_is_complete(finished, digits):
     assert record["train"]["strategy"] == "one"
     load = {
         "name": "digits", "data_dir": None, "image_size": None, "channels": None, "crop_fraction": 1.0,
-        "interpolation": None, "on_bad_image": "stop",
+        "interpolation": None, "download": False, "on_bad_image": "stop",
     }  # fmt: skip
     assert record["data"] == {
         part: {
@@ -87,7 +87,7 @@ def test_the_run_directory_is_complete(finished, digits):
             "image_shape": [8, 8, 1],
         }
         for part, dataset in zip(("train", "validation"), digits, strict=True)
-    } | {"class_names": [str(i) for i in range(10)]}
+    } | {"class_names": [str(i) for i in range(10)], "load": None, "all_data": False}
 
 
 def test_history_matches_the_models(finished, digits):
@@ -113,13 +113,14 @@ def test_a_finished_run_is_not_trained_again(finished, digits):
     assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
 
 
-def unfinished(run_dir, copy):
-    """The run as it was before its last checkpoint."""
+def unfinished(run_dir, copy, change=lambda state: None):
+    """The run as it was before its last checkpoint, with its state changed."""
     shutil.copytree(run_dir, copy)
     path = copy / runs.CHECKPOINT
     with safetensors.safe_open(path, framework="numpy") as file:
         state = {**json.loads(file.metadata()["state"]), "finished": False}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    change(state)
     safetensors.numpy.save_file(tensors, path, metadata={"state": json.dumps(state)})
     return copy
 
@@ -134,6 +135,52 @@ def test_other_data_is_refused_on_resume(finished, digits, tmp_path):
             resume(run_dir, train_data=train, validation_data=validation)
     # A dataset of kzoo is loaded again by itself.
     assert resume(run_dir).metrics["epochs"] == 3
+
+
+def test_begin_or_go_on_with_what_is_there(finished, digits, tmp_path):
+    config = TrainConfig(**FAST, epochs=3)
+    begun = fit(small, *digits, config=replace(config, epochs=1), run_dir=tmp_path / "new", resume=True)
+    assert (begun.history["epoch"], begun.run_dir) == ([1], tmp_path / "new")
+    run_dir, result = finished
+    before = {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+    again = fit(build, *digits, config=config, run_dir=run_dir, resume=True)
+    assert (again.history, again.metrics, again.run_dir) == (result.history, result.metrics, run_dir)
+    assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
+    copy = unfinished(run_dir, tmp_path / "unfinished")
+    assert fit(build, *digits, config=config, run_dir=copy, resume=True).metrics == result.metrics
+    for other in (run_dir, unfinished(run_dir, tmp_path / "other")):
+        with pytest.raises(RunError) as caught:
+            fit(build, *digits, config=replace(config, seed=1), run_dir=other, resume=True)
+        assert str(caught.value) == (
+            f"The run in {str(other)!r} was begun with another configuration. Received: train.seed = 1, recorded: 0. "
+            "Ask for the same, or name another folder."
+        )
+    with pytest.raises(InvalidArgument, match=r"resume=True goes on with the run in run_dir. Received: run_dir=None"):
+        fit(build, *digits, config=config, resume=True)
+
+
+def test_it_goes_on_with_the_strategy_that_is_asked_for(finished, digits, tmp_path):
+    copy = unfinished(finished[0], tmp_path / "run")
+    asked = TrainConfig(**FAST, epochs=3, strategy="one")
+    fit(build, *digits, config=asked, run_dir=copy, resume=True)
+    assert (runs.read_record(finished[0]).requested.strategy, runs.read_record(copy).requested) == ("auto", asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda state: state.pop("epoch"), "no state.epoch. Expected: a whole number."),
+        (lambda state: state.update(history=5), "state.history = 5. Expected: a list."),
+        (lambda state: state.update(more=1), "state.more = 1. Expected: no entries other than epoch, "),
+        (lambda state: state.clear(), "no state.epoch."),
+    ],
+)
+def test_a_damaged_state_is_one_line(change, line, finished, digits, tmp_path):
+    copy = unfinished(finished[0], tmp_path / "run", change)
+    with pytest.raises(RunError) as caught:
+        resume(copy)
+    assert str(caught.value).startswith(f"The checkpoint is damaged. Received: {str(copy / runs.CHECKPOINT)!r}: {line}")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_on_arrays_needs_them_again(digits, tmp_path):
@@ -436,7 +483,7 @@ def test_weights_given_by_build_are_trained_from(digits, tmp_path):
 
     config = TrainConfig(**FAST, epochs=1, optimizer="sgd", learning_rate=1e-12, weight_decay=0)
     # As if the process had died between model.json and the first checkpoint.
-    with runs.new(tmp_path / "run", config) as run_dir:
+    with runs.new(tmp_path / "run", RunRecord(train=config)) as run_dir:
         (run_dir / runs.CHECKPOINT).touch()
     (run_dir / runs.CHECKPOINT).unlink()
     runs.write_json(run_dir / runs.ARCHITECTURE, keras.saving.serialize_keras_object(trained()))
@@ -505,7 +552,9 @@ def test_a_head_cannot_take_the_name_of_the_validation_loss(digits):
 def test_a_run_with_auxiliary_heads_resumes_to_the_same_bits(digits, tmp_path, monkeypatch):
     config = TrainConfig(**FAST, epochs=2)
     whole = fit(with_auxiliary_head, *digits, config=config, run_dir=tmp_path / "whole")
-    monkeypatch.setattr("kzoo.train.trainer.Trainer._judge", lambda *_: 1 / 0)  # dies at the end of the first epoch
+    monkeypatch.setattr(
+        "kzoo.train.trainer.Trainer._update_best", lambda *_: 1 / 0
+    )  # dies at the end of the first epoch
     with pytest.raises(ZeroDivisionError):
         fit(with_auxiliary_head, *digits, config=replace(config, checkpoint_seconds=0), run_dir=tmp_path / "half")
     monkeypatch.undo()
@@ -529,7 +578,7 @@ import json, sys
 import kzoo
 from kzoo import data
 from kzoo.classifier import class_names_of, metadata, set_metadata
-from kzoo.train import TrainConfig, evaluate, fit, load, resume
+from kzoo.train import RunRecord, TrainConfig, evaluate, fit, load, resume
 
 train, validation = data.load("digits"), data.load("digits", "validation")
 build = lambda: kzoo.create_model("mnist_net", input_shape=(8, 8, 1))
