@@ -34,6 +34,7 @@ class _Constructor(typing.Protocol):
         auxiliary_heads: bool = False,
     ) -> typing.Any: ...
 
+# Constructors
 MNISTNet: _Constructor
 VGG11: _Constructor
 VGG13: _Constructor
@@ -62,6 +63,8 @@ Plain34: _Constructor
 ResNet50V2: _Constructor
 ResNet101V2: _Constructor
 ResNet152V2: _Constructor
+ResNet18V2: _Constructor
+ResNet34V2: _Constructor
 ResNet20CIFAR: _Constructor
 ResNet32CIFAR: _Constructor
 ResNet44CIFAR: _Constructor

@@ -1,18 +1,24 @@
 """Write the table of docs/zoo.md, and docs/zoo.png: parameters, multiply-adds, depth and receptive field of each model.
 
+It also writes the constructors in kzoo/__init__.pyi, which editors read.
+
     python docs/tools/zoo_table.py
 
 Takes half a minute on 2 cores. The numbers are `kzoo.describe`'s, for each model's default size of image.
 """
 
+from pathlib import Path
+
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
 import kzoo
-from kzoo.models.registry import CARDS, FAMILIES
+from kzoo.files import write_text
+from kzoo.models.registry import CARDS, CONSTRUCTORS, FAMILIES
 from kzoo.text import by, markdown_table, quantity
 from pages import png, write_page
 
+STUB = Path(kzoo.__file__).with_suffix(".pyi")
 TITLES = ("model", "input", "parameters", "multiply-adds", "depth", "receptive field", "stride", "last feature map")
 MARKERS = "*sDoPXv^<>"  # one a family
 # Models that lie together share a label; where it stands from the first of them, in points.
@@ -119,8 +125,16 @@ def styles() -> dict[str, dict]:
     }
 
 
+def stub() -> str:
+    """The stub of kzoo with a line for each constructor."""
+    written = STUB.read_text(encoding="utf-8").partition("\n# Constructors\n")
+    lines = [f"{constructor}: _Constructor\n" for constructor in CONSTRUCTORS]
+    return "".join([*written[:2], *lines])
+
+
 def main() -> None:
-    """Write the page and its picture."""
+    """Write the page, its picture and the stub."""
+    write_text(STUB, stub())
     models = {name: kzoo.describe(name) for name in CARDS}
     write_page("zoo", {"models": markdown_table([TITLES, *map(row, models.values())])}, picture=plot(models))
 

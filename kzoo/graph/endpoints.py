@@ -1,7 +1,7 @@
 """The stages of a network by the names of its paper, and their outputs as features of several scales."""
 
 import difflib
-import fnmatch
+import re
 from collections.abc import Sequence
 
 from kzoo.backend import keras
@@ -13,7 +13,7 @@ from kzoo.models.registry import CARDS
 def stages(model) -> dict[str, str]:
     """The name of the layer that ends each stage of a model, by the name of the stage in its paper.
 
-    The cards of the zoo say what the layers that end stages are called. Of all of them that of the most stages in this
+    The cards of the zoo say what the layers that end stages are called; the card that finds the most stages in this
     model counts. So it makes no difference where a model comes from: `create_model`, a file, a run, or
     keras.applications' ResNets and VGGs, whose layers have the same names. What a model has no layer of is left out.
 
@@ -31,7 +31,7 @@ def stages(model) -> dict[str, str]:
     names = [layer.name for layer in model.layers]
     candidates = []
     for ends in dict.fromkeys(tuple(card.stages.items()) for card in CARDS.values()):
-        matches = {stage: fnmatch.filter(names, pattern) for stage, pattern in ends}
+        matches = {stage: [name for name in names if re.fullmatch(pattern, name)] for stage, pattern in ends}
         candidates.append({stage: layers[-1] for stage, layers in matches.items() if layers})
     # Where two have as many stages, the one whose layers come later.
     return max(candidates, key=lambda found: (len(found), sorted(map(names.index, found.values()), reverse=True)))

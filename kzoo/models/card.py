@@ -37,7 +37,7 @@ class Card:
     """Least height and width of the images."""
     classes: int = 1000
     stages: Mapping[str, str]
-    """The layer that ends each stage of the paper. Of several layers that match a shell pattern the last one does."""
+    """The layer that ends each stage of the paper: the last of those whose name matches a regular expression."""
     learning_rate: float | None = None
     """Trains it from scratch; None is the default of `kzoo.train`. So is None for `warmup_epochs`."""
     warmup_epochs: float | None = None

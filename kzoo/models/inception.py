@@ -30,7 +30,11 @@ MODULES = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-INCEPTION_STAGES = {f"inception_{name}": f"inception_{name}" for name in MODULES}
+STAGES = {
+    "conv1": r"conv1_7x7_s2(_relu)?",
+    "conv2": r"conv2_3x3(_relu)?",
+    **{f"inception_{name}": f"inception_{name}" for name in MODULES},
+}
 # Section 5: classifiers on top of 4a and 4d, "1x1 convolution with 128 filters", "1024 units", "70% ratio".
 AUXILIARY = {"auxiliary_1": "inception_4a", "auxiliary_2": "inception_4d"}
 AUXILIARY_FILTERS, AUXILIARY_UNITS, AUXILIARY_DROPOUT = 128, 1024, 0.7
@@ -127,7 +131,7 @@ CARDS = (
         dropout=0.4,
         # 79 pixels leave the 5x5 average pooling 5 x 5.
         auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=False), minimum_size=79),
-        stages={"conv1": "conv1_7x7_s2", "conv2": "conv2_3x3", **INCEPTION_STAGES},
+        stages=STAGES,
     ),
     Card(
         name="inception_v1_bn",
@@ -139,7 +143,7 @@ CARDS = (
         dropout=0.2,  # torchvision's
         # 31 pixels leave 4a and 4d 2 x 2; Keras's adaptive pooling cannot spread a single pixel over 4 x 4.
         auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=True), minimum_size=31),
-        stages={"conv1": "conv1_7x7_s2_relu", "conv2": "conv2_3x3_relu", **INCEPTION_STAGES},
+        stages=STAGES,
         torchvision="googlenet",
     ),
 )

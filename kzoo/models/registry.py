@@ -15,6 +15,7 @@ MODULES = (
     "inception",
     "resnet",
     "resnet_v2",
+    "resnet_v2_basic",
     "resnet_cifar",
 )
 FAMILIES: dict[str, tuple[Card, ...]] = {

@@ -21,8 +21,8 @@ from kzoo.weights.record import TF
 # net. Their strides are 2, 4, 8, 16 and 32, those that feature pyramids are built on.
 STAGES = {
     "conv1": "conv1_conv",
-    **{f"conv{stage}": f"conv{stage}_block*_preact_relu" for stage in (2, 3, 4)},
-    "conv5": "post_relu",
+    **{f"conv{stage}": rf"conv{stage}_block\d+_preact_relu" for stage in (2, 3, 4)},
+    "conv5": r"conv5_block\d+_preact_relu|post_relu",
 }
 conv = convolution
 norm = partial(normalization, epsilon=1.001e-5, momentum=0.99)

@@ -11,6 +11,7 @@ import pytest
 import kzoo
 from kzoo.models import registry
 from kzoo.models.registry import CARDS
+from kzoo.weights.names import SOURCES
 from kzoo.weights.table import RECORDS
 
 STUB = Path(kzoo.__file__).with_suffix(".pyi")
@@ -72,3 +73,11 @@ def test_torchvision_and_timm_call_the_models_so():
                 assert re.split("[-.]", file.url.rsplit("/", 1)[1])[0] == CARDS[record.model].torchvision
                 seen.add(record.model)
     assert len(seen) > 15
+
+
+@pytest.mark.parametrize("source", ["keras", "torchvision", "timm"])
+def test_weights_are_taken_of_models_that_the_source_has(source):
+    taken = {name for name in CARDS if SOURCES[source].has(name)}
+    there = {name for name, card in CARDS.items() if getattr(card, source)}
+    assert taken <= there
+    assert source == "timm" or taken == there
