@@ -22,7 +22,7 @@ from kzoo.search.helper import Helper
 from kzoo.search.processes import Child, share_of_gpus
 from kzoo.search.trials import Trials, run_record
 from kzoo.train import runs
-from kzoo.train.config import TrainConfig, TransferConfig, from_dict
+from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.precision import resolve
 from kzoo.train.record import FineTuningState, RunRecord, differing_versions, origin
 from kzoo.transfer.loading import images_for, portable
@@ -348,7 +348,7 @@ def best_of(
     if "augment" in given:
         values.pop("augment_strength", None)
     # Of what was left to kzoo, this machine may want another than the search's.
-    base = replace(from_dict(settings.train), **{**settings.requested, **own, **train})
+    base = replace(TrainConfig(**settings.train), **{**settings.requested, **own, **train})
     base_transfer = replace(TransferConfig(**settings.transfer), **transfer)
     trial = spaces.place(values, settings.space, base, settings.model, spaces.Facts(**state.facts), base_transfer)
     record = run_record(settings, trial)

@@ -11,7 +11,7 @@ from kzoo.search.config import SearchConfig
 from kzoo.search.helper import Helper
 from kzoo.search.space import Facts, Trial, own_values, place
 from kzoo.train import runs
-from kzoo.train.config import TransferConfig, from_dict
+from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.record import DataRecord, DataSource, RunRecord, ZooModel
 
 
@@ -21,7 +21,7 @@ class Trials:
     def __init__(self, folder: Path, state: store.State, helper: Helper):
         self.folder, self.state, self.helper = folder, state, helper
         self.config = SearchConfig(**state.settings.search)
-        self.train = from_dict(state.settings.train)
+        self.train = TrainConfig(**state.settings.train)
         self.transfer = TransferConfig(**state.settings.transfer)
         self.facts = Facts(**state.facts)
         self.own = own_values(state.settings.space, self.facts)
