@@ -1,6 +1,6 @@
 """What `kzoo train` and `kzoo finetune` take from a search: its best trial."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from kzoo.cli._options import was_given
@@ -29,7 +29,7 @@ def from_search(
 
     said = {"seed": config.seed, **_given(config)}
     best = best_of(folder, said, {} if transfer is None else _given(transfer), all_data=all_data)
-    settings, own = best.settings, best.trial.config
+    settings, own = best.settings, best.trial.train
     searched = "train" if settings.pretrained is None else "finetune"
     if searched != command:
         raise InvalidArgument(
@@ -37,7 +37,11 @@ def from_search(
         )
     record: dict[str, Any] = {
         "requested": {name: getattr(own, name) for name in settings.requested},
-        "model": {"name": best.trial.model, "arguments": best.trial.arguments, **(settings.pretrained or {})},
+        "model": {
+            "name": best.trial.model,
+            "arguments": best.trial.arguments,
+            **(asdict(settings.pretrained) if settings.pretrained else {}),
+        },
         "data": {"load": {**settings.load, "image_size": settings.image_size(best.trial.model)}},
     }
     if all_data:

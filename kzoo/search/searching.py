@@ -1,30 +1,31 @@
 """`search` and `resume`: from a model and a dataset to the best configuration, and what can be said of it."""
 
 import importlib.util
-import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kzoo import console
+from kzoo import console, plain
 from kzoo.data.loading import absolute, fingerprint
 from kzoo.errors import InvalidArgument, RunError
-from kzoo.files import atomic_path
 from kzoo.hardware import probe, usable_only
 from kzoo.models.registry import check_name
-from kzoo.search import cluster, loop, ranking, store
 from kzoo.search import space as spaces
-from kzoo.search.config import SearchConfig
+from kzoo.search import store, worker
+from kzoo.search.finishing import finish
 from kzoo.search.helper import Helper
-from kzoo.search.processes import Child, share_of_gpus
+from kzoo.search.leases import Lease, Observer
+from kzoo.search.processes import share_of_gpus
+from kzoo.search.settings import Pretrained, SearchConfig, Settings
+from kzoo.search.space import Task
+from kzoo.search.store import BestTrial, State
 from kzoo.search.trials import Trials
 from kzoo.train import runs
-from kzoo.train.config import TrainConfig, from_dict
+from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
-from kzoo.transfer.config import TransferConfig, to_dict
+from kzoo.transfer.config import TransferConfig
 from kzoo.transfer.loading import images_for, portable
 from kzoo.weights.resolve import resolve as resolve_weights
 
@@ -61,8 +62,8 @@ def search(
     """Search for the hyperparameters that train a model best, by the accuracy on the validation split.
 
     Each trial is a run of `kzoo.train`, or with `weights` of `kzoo.transfer`, in a process and a folder of its own. One
-    that crashes, diverges, or takes more than it may, is a row in the table with its reason. On several machines that
-    share a folder, the same call is a chief or a worker by keras-tuner's environment variables (`kzoo.search.cluster`).
+    that crashes, diverges, or takes more than it may, is a row in the table with its reason. Other processes, on this
+    machine or on others that share the folder, can join at any moment: `resume`.
 
     Args:
         model: A name of `kzoo.list_models()`.
@@ -87,41 +88,37 @@ def search(
     start = _start(model, weights, like, train, transfer, data.get("image_size"))
     space = None if space is None else spaces.check(space)
     folder = Path(search_dir).expanduser()
-    if (worker := cluster.worker_name()) is not None:
-        return _work(folder, worker)
     with _helper() as helper:
         store.check_free(folder)
-        settings, facts = _settle(helper, start, dataset, config, space, data)
+        settings, task = _settle(helper, start, dataset, config, space, data)
         store.make(folder)
-        with runs.lock(folder, "searching here"):
+        with store.locked(folder):
             store.check_free(folder)
-            state = store.State(settings, asdict(facts), origin=runs.origin())
-            store.write(folder, state)
-            console.log(f"search directory {folder}")
-            return _run(folder, state, helper, config.workers)
+            store.write(folder, State(settings=settings, task=task, origin=runs.origin()))
+        console.log(f"search directory {folder}")
+        return _work(folder, helper, config.workers)
 
 
 def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResult:
-    """Continue a search to its end: what was finished is kept, what was in progress goes on from its checkpoint.
+    """Continue a search to its end, or join the processes that are at it, on any machine that shares the folder.
+
+    Trials that ended are kept. A trial whose process has died goes on from its checkpoint.
 
     Args:
         search_dir: A folder of `search`. A finished search is not done again.
-        workers: Another number of them.
+        workers: Trials at the same time in this process; by default as many as `search` was told.
 
     Raises:
         InvalidArgument: Not a search directory.
-        RunError: Another process is at it, a file is damaged, or no trial completed.
+        RunError: A file is damaged, or no trial completed.
         TrainingInterrupted: Ctrl-C.
     """
     folder = Path(search_dir).expanduser()
-    if (worker := cluster.worker_name()) is not None:
-        return _work(folder, worker)
-    store.read(folder)
-    with _helper() as helper, runs.lock(folder, "searching here"):
-        state = store.read(folder)
+    state = store.read(folder)
+    with _helper() as helper:
         if state.result is not None:
             console.log(f"this search is finished: {len(state.trials)} trials in {folder}")
-            return _result(folder, state)
+            return _result(folder, state, state.result)
         load = state.settings.load
         if (found := fingerprint(load["name"], load["data_dir"])) != state.settings.fingerprint:
             raise RunError(
@@ -130,9 +127,8 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
             )
         for change in runs.differing_versions(state.origin):
             console.warn(f"not the versions this search began with: {change}")
-        done = sum(trial["status"] != "running" for trial in state.trials)
-        console.log(f"resuming {folder} after {done} trials")
-        return _run(folder, state, helper, workers or SearchConfig(**state.settings.search).workers)
+        console.log(f"resuming {folder} after {len(state.trials) - len(state.running)} trials")
+        return _work(folder, helper, workers or state.settings.search.workers)
 
 
 def space_for(
@@ -167,7 +163,7 @@ class _Start:
     """What every trial has where the space says nothing."""
 
     model: str
-    pretrained: dict[str, str | None] | None
+    pretrained: Pretrained | None
     images: dict[str, Any]
     """How images are loaded for the pretrained weights."""
     train: TrainConfig
@@ -183,7 +179,7 @@ def _start(model, weights, like, train, transfer, image_size) -> _Start:
     pretrained, images = None, {}
     if weights is not None:
         images = images_for(model, resolve_weights(model, weights, like), image_size)
-        pretrained = {"weights": portable(model, weights), "like": like}
+        pretrained = Pretrained(weights=portable(model, weights), like=like)
     return _Start(model, pretrained, images, train or TrainConfig(), transfer or TransferConfig())
 
 
@@ -200,7 +196,7 @@ def _helper() -> Iterator[Helper]:
         helper.close()
 
 
-def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[store.Settings, spaces.Facts]:
+def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[Settings, Task]:
     """Put a value in every place that was left open, for this data and this machine."""
     load = _load_arguments(start, dataset, data)
     models = [start.model]
@@ -211,25 +207,26 @@ def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[store.
     train, reasons = resolve(start.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
     for reason in reasons:
         console.log(reason)
-    facts = spaces.Facts(**helper.ask("inspect", models=models, load=load, pretrained=start.pretrained))
-    space = space or spaces.default_space(facts, train, start.transfer)
-    spaces.check_suits(space, facts)
+    pretrained = None if start.pretrained is None else asdict(start.pretrained)
+    task = plain.read(Task, helper.ask("inspect", models=models, load=load, pretrained=pretrained))
+    space = space or spaces.default_space(task, train, start.transfer)
+    spaces.check_suits(space, task)
     # What cannot be trained in the first trial cannot be trained at all.
-    spaces.place(spaces.starts(space), space, train, start.model, facts, start.transfer)
+    spaces.trial_config(spaces.starts(space), space, train, start.model, task, start.transfer)
     if config.algorithm == "hyperband" and "epochs" in space:
         raise InvalidArgument("hyperband chooses the epochs itself. Received: a space with 'epochs'. Take it out.")
-    settings = store.Settings(
+    settings = Settings(
         model=start.model,
         load=load,
-        search=asdict(config),
-        train=runs.to_dict(train),
+        search=config,
+        train=train,
         requested={"precision": start.train.precision, "strategy": start.train.strategy},
         space=space,
         fingerprint=fingerprint(load["name"], load["data_dir"]),
-        transfer=to_dict(start.transfer),
+        transfer=start.transfer,
         pretrained=start.pretrained,
     )
-    return settings, facts
+    return settings, task
 
 
 def _load_arguments(start: _Start, dataset, data: dict) -> dict:
@@ -245,79 +242,29 @@ def _load_arguments(start: _Start, dataset, data: dict) -> dict:
     return {**load, "image_size": [size] * 2 if isinstance(size, int) else None if size is None else list(size)}
 
 
-def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> SearchResult:
-    """Search to the end, then say what was found."""
-    trials = Trials(folder, state, helper)
-    if cluster.role() is not None:
-        with cluster.leading(trials):
-            return _finish(trials)
-    loop.run(trials, workers)
-    return _finish(trials)
+def _work(folder: Path, helper: Helper, slots: int) -> SearchResult:
+    """Take part in a search until it has its result."""
+    with Lease(folder) as lease:
+        trials = Trials(folder, lease, Observer(folder), helper, slots)
+        while (result := trials.look().result) is None:
+            worker.run(trials, slots)
+            if trials.is_finisher:
+                trials.finish(finish(folder, trials.look(), helper))
+    return _result(folder, trials.look(), result)
 
 
-def _finish(trials: Trials) -> SearchResult:
-    """Say what was found, and make sure of it."""
-    folder, state = trials.folder, trials.state
-    if not ranking.completed(state.trials):
-        reasons = [trial["reason"] for trial in state.trials] or ["no trial was begun"]
-        raise RunError(f"No trial of the search completed. Received: {reasons[-1]} See {folder / store.TRIALS}.")
-    best = ranking.winner(state.trials, trials.facts.validation_images)
-    run_dir = store.run_dir(folder, state.trials[best["run"]])
-    with atomic_path(folder / store.BEST) as temporary:
-        shutil.copyfile(run_dir / runs.BEST, temporary)
-    best["verified"] = _verified(folder, run_dir, state.trials[best["run"]])
-    best["test"] = _evaluate(folder, run_dir, "test")
-    best["pareto"] = sorted(ranking.pareto(state.trials))
-    trials.helper.ask("plot", folder=str(folder), best=best)
-    state.result = best
-    store.write(folder, state)
-    return _result(folder, state)
-
-
-def _work(folder: Path, name: str) -> SearchResult:
-    """Run trials for a chief on another machine."""
-    done = cluster.work(folder, name)
-    console.log(f"worker {name} has run {done} trials")
-    return _result(folder, store.read(folder))
-
-
-def _result(folder: Path, state: store.State) -> SearchResult:
-    assert state.result is not None  # noqa: S101 - the search is finished
+def _result(folder: Path, state: State, best: BestTrial) -> SearchResult:
     command = "train" if state.settings.pretrained is None else "finetune"
-    return SearchResult(state.result, state.trials, folder / store.BEST, folder, command)
-
-
-def _verified(folder: Path, run_dir: Path, trial: dict) -> bool:
-    """Whether the best model, loaded in a fresh process, has the score that its trial reported."""
-    figures = _evaluate(folder, run_dir, "validation")
-    # The same images in the same precision: rounding may differ by the number of cores, so that a tie tips over.
-    same = figures is not None and abs(figures["accuracy"] - trial["accuracy"]) * figures["images"] < 1.5
-    if not same:
-        found = "nothing" if figures is None else figures["accuracy"]
-        console.warn(f"loaded again, the best model scores {found}, not {trial['accuracy']}: {run_dir}")
-    return same
-
-
-def _evaluate(folder: Path, run_dir: Path, split: str) -> dict | None:
-    """Figures of a run's best model by `kzoo evaluate`, in a fresh process; None, and a line why, if it fails."""
-    child = Child(["evaluate", str(run_dir), "--split", split, "--json"], run_dir / store.LOG)
-    try:
-        status = child.finish()
-    except KeyboardInterrupt:
-        child.kill("Ctrl-C")
-        raise
-    if status != 0:
-        console.log(f"no {split} figures: {child.reason(status)}")
-        return None
-    return json.loads(child.last_line())
+    trials = [asdict(trial) for trial in state.trials]
+    return SearchResult(asdict(best), trials, folder / store.BEST, folder, command)
 
 
 @dataclass(frozen=True)
 class Best:
     """The best trial of a search, to be trained again."""
 
-    trial: spaces.Trial
-    settings: store.Settings
+    trial: spaces.TrialConfig
+    settings: Settings
     kept: str | None
     """Of fine-tuning: "head" where the new classifier alone was the best model, else "fine_tuned"."""
 
@@ -343,19 +290,19 @@ def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, A
             f"This search is not finished. Received: {str(search_dir)!r}. Finish it: kzoo search --resume {search_dir}"
         )
     best, settings = state.result, state.settings
-    run_dir = store.run_dir(folder, state.trials[best["run"]])
+    run_dir = store.run_dir(folder, best.run)
     metrics = runs.read_json(run_dir / runs.METRICS)
-    own = {"epochs": best["epochs"]}
+    own = {"epochs": best.epochs}
     if all_data and runs.read_config(run_dir)["train"].early_stopping is not None and "early_stopping" not in train:
         own = {"early_stopping": None, "epochs": max(1, metrics["best_epoch"])}
         if "epochs" not in train:
             console.log(f"no early stopping without validation data: {own['epochs']} epochs, as of the best model")
     given = {**own, **train, **transfer}
-    values = {name: value for name, value in best["values"].items() if name not in given}
+    values = {name: value for name, value in best.values.items() if name not in given}
     if "augment" in given:
         values.pop("augment_strength", None)
     # Of what was left to kzoo, this machine may want another than the search's.
-    base = replace(from_dict(settings.train), **{**settings.requested, **own, **train})
-    base_transfer = replace(TransferConfig(**settings.transfer), **transfer)
-    trial = spaces.place(values, settings.space, base, settings.model, spaces.Facts(**state.facts), base_transfer)
+    base = replace(settings.train, **{**settings.requested, **own, **train})
+    base_transfer = replace(settings.transfer, **transfer)
+    trial = spaces.trial_config(values, settings.space, base, settings.model, state.task, base_transfer)
     return Best(trial, settings, metrics.get("kept"))

@@ -1,9 +1,12 @@
-"""How to search: the single source of every default and of every flag of `kzoo search`."""
+"""What is asked of a search. `SearchConfig` is the single source of the defaults and flags of `kzoo search` alone."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kzoo.errors import InvalidArgument, unknown
+from kzoo.models.registry import defaults
+from kzoo.train.config import TrainConfig
+from kzoo.transfer.config import TransferConfig
 
 Algorithm = Literal["bayesian", "hyperband", "random", "grid"]
 
@@ -23,7 +26,8 @@ class SearchConfig:
     trials: int = 20
     """Most trials; repetitions of the best come on top."""
     time_limit: float | None = None
-    """Seconds after which no trial is begun; those in progress are finished [default: none]."""
+    """Seconds after which no trial is begun; those in progress are finished. The time counts during which at least one
+    process is searching [default: none]."""
     trial_time_limit: float | None = None
     """Seconds after which a trial is ended as failed [default: none]."""
     trial_memory_limit: float | None = None
@@ -33,7 +37,7 @@ class SearchConfig:
     seeds: int = 3
     """Trainings of each of those, the first one included; 1 repeats none."""
     workers: int = 1
-    """Trials at the same time, each with its share of the cores and GPUs."""
+    """Trials at the same time in this process, each with its share of the cores and GPUs."""
 
     def __post_init__(self):
         """Check every value.
@@ -53,3 +57,35 @@ class SearchConfig:
                 isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12
             ):
                 raise InvalidArgument(f"{name} must be a number above 0. Received: {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Pretrained weights to fine-tune, as `kzoo finetune` names them."""
+
+    weights: str
+    like: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that was asked of a search; never changes."""
+
+    model: str
+    load: dict[str, Any]
+    """Arguments of `kzoo.data.load`."""
+    search: SearchConfig
+    train: TrainConfig
+    """What every trial has where the space says nothing, resolved for the machine that began the search."""
+    requested: dict[str, str]
+    """The precision and the strategy as they were asked for."""
+    space: dict[str, dict[str, Any]]
+    fingerprint: str
+    """Of the data, as `kzoo.data.loading.fingerprint` gives it."""
+    transfer: TransferConfig
+    pretrained: Pretrained | None
+    """The weights that trials fine-tune; None to train from scratch."""
+
+    def image_size(self, model: str) -> list[int]:
+        """(height, width) of the images for a model."""
+        return list(self.load["image_size"] or defaults(model)[0][:2])
