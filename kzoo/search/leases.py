@@ -58,7 +58,7 @@ class Lease:
         self._ended.set()
         self._renewer.join()
         self._stack.close()
-        forget(self._folder.parent, self.worker)
+        _forget(self._folder, self.worker)
 
     def _keep_renewing(self) -> None:
         renewals = 0
@@ -98,10 +98,15 @@ class Observer:
             self._seen[worker] = content, now
         return now - self._seen[worker][1] < self._seconds_to_expire
 
+    def forget_the_dead(self) -> None:
+        """Delete the files of workers that were killed."""
+        for path in self._folder.glob("[!.]*.json"):
+            if not self.is_alive(path.stem):
+                _forget(self._folder, path.stem)
 
-def forget(search_dir: Path, worker: str) -> None:
-    """Delete the files of a worker that has ended."""
-    for path in (_heartbeat_of(search_dir / FOLDER, worker), _lock_of(search_dir / FOLDER, worker)):
+
+def _forget(folder: Path, worker: str) -> None:
+    for path in (_heartbeat_of(folder, worker), _lock_of(folder, worker)):
         with suppress(OSError):
             path.unlink(missing_ok=True)
 

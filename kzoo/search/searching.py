@@ -249,7 +249,7 @@ def _work(folder: Path, helper: Helper, slots: int) -> SearchResult:
         while (result := trials.look().result) is None:
             worker.run(trials, slots)
             if trials.is_finisher:
-                trials.finish(finish(folder, trials.look(), helper))
+                trials.write_result(finish(folder, trials.look(), helper))
     return _result(folder, trials.look(), result)
 
 

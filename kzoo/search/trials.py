@@ -232,12 +232,13 @@ class Trials:
         with self._changing() as state:
             self._end_mine(state, replace(trial, status="failed", reason=" ".join(reason.split()), seconds=seconds))
 
-    def finish(self, result: BestTrial) -> None:
-        """Write what was found, if this worker is still the one to do it."""
+    def write_result(self, result: BestTrial) -> None:
+        """Write the result of the search, if this worker is still the finisher."""
         with self._changing() as state:
             if state.finisher == self._worker:
                 state.result = result
                 self._write(state)
+        self._observer.forget_the_dead()
 
     def write_seconds(self) -> None:
         """Write how long the search has been going on."""

@@ -45,6 +45,7 @@ def run(trials: Trials, slots: int) -> None:
                 if not trials.is_mine(one.trial):
                     console.warn(f"trial {one.trial.number} has gone to another worker")
                     one.process.kill("another worker has it")
+                    one.process.finish()
                     del running[slot]
                 elif not one.process.running:
                     del running[slot]
