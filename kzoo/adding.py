@@ -70,9 +70,9 @@ def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Rec
 
 def _finished_accuracy(run_dir: Path) -> Accuracy | None:
     """What a run's best model was measured to do; an error if there may be a better one yet."""
-    config = runs.read_config(run_dir)
+    data = runs.read_record(run_dir).data
     state = checkpoint.read_state(run_dir / runs.CHECKPOINT)
-    if state is None or not state["finished"]:
+    if state is None or not state.finished:
         raise RunError(
             f"This run is not finished. Received: {str(run_dir)!r}. Finish it (kzoo train --resume {run_dir}), or add "
             f"a model of it as it is: {run_dir / runs.BEST}."
@@ -81,8 +81,8 @@ def _finished_accuracy(run_dir: Path) -> Accuracy | None:
     split = next((split for split in ("test", "validation") if metrics.get(split)), None)
     if split is None:
         return None
-    trained_on = (config.get("data") or {}).get("train") or {}
-    name = Path((trained_on.get("load") or {}).get("name") or "its own data").name
+    load = data.train and data.train.load
+    name = Path(load.name).name if load else "its own data"
     return Accuracy(
         top1=metrics[split]["accuracy"],
         top5=metrics[split].get("top5_accuracy"),

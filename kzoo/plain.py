@@ -16,7 +16,7 @@ Kind = TypeVar("Kind")
 LONGEST_VALUE = 100
 
 
-class WrongEntry(ValueError):  # noqa: N818 - as the other errors of kzoo
+class EntryError(ValueError):
     """Plain data that is not of the expected form. Its text names the entry, the value and what was expected."""
 
 
@@ -29,7 +29,7 @@ def read(kind: type[Kind], value: Any, where: str = "") -> Kind:
         where: The entry that `value` is, for the message.
 
     Raises:
-        WrongEntry: An entry is missing, unknown, of another type, or refused by the dataclass.
+        EntryError: An entry is missing, unknown, of another type, or refused by the dataclass.
 
     >>> from dataclasses import dataclass
     >>> @dataclass
@@ -40,23 +40,23 @@ def read(kind: type[Kind], value: Any, where: str = "") -> Kind:
     Size(height=3, factor=2.0)
     >>> read(Size, {"height": "3", "factor": 2}, "size")
     Traceback (most recent call last):
-    kzoo.plain.WrongEntry: size.height = '3'. Expected: a whole number.
+    kzoo.plain.EntryError: size.height = '3'. Expected: a whole number.
     """
     if not isinstance(value, dict):
         raise _wrong(where, value, kind)
     hints = _hints(kind)
     for name in hints:
         if name not in value:
-            raise WrongEntry(f"no {_join(where, name)}. Expected: {_expected(hints[name])}.")
+            raise EntryError(f"no {_join(where, name)}. Expected: {_expected(hints[name])}.")
     for name in value:
         if name not in hints:
             names = ", ".join(hints)
-            raise WrongEntry(f"{_join(where, name)} = {_shown(value[name])}. Expected: no entries other than {names}.")
+            raise EntryError(f"{_join(where, name)} = {_shown(value[name])}. Expected: no entries other than {names}.")
     arguments = {name: _read(hint, value[name], _join(where, name)) for name, hint in hints.items()}
     try:
         return kind(**arguments)
     except InvalidArgument as error:
-        raise WrongEntry(f"{where or 'the whole'}: {error}") from None
+        raise EntryError(f"{where or 'the whole'}: {error}") from None
 
 
 def number_fields(kind: type) -> dict[str, type[int] | type[float]]:
@@ -124,7 +124,7 @@ def _read_union(options: tuple, value: Any, where: str) -> Any:
     for option in options:
         try:
             return _read(option, value, where)
-        except WrongEntry:
+        except EntryError:
             continue
     raise _wrong(where, value, Union[options])  # noqa: UP007 - of a tuple
 
@@ -137,8 +137,8 @@ def _join(where: str, name: object) -> str:
     return f"{where}.{name}" if where else str(name)
 
 
-def _wrong(where: str, value: Any, hint: Any) -> WrongEntry:
-    return WrongEntry(f"{where or 'the whole'} = {_shown(value)}. Expected: {_expected(hint)}.")
+def _wrong(where: str, value: Any, hint: Any) -> EntryError:
+    return EntryError(f"{where or 'the whole'} = {_shown(value)}. Expected: {_expected(hint)}.")
 
 
 def _shown(value: Any) -> str:

@@ -24,10 +24,11 @@ from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.models import create_model
 from kzoo.models.registry import defaults
 from kzoo.train import runs
+from kzoo.train.checkpoint import State
 from kzoo.train.config import TrainConfig, settle_for_data
-from kzoo.train.loop import prepare
+from kzoo.train.fitting import prepare
 from kzoo.train.precision import dtype_policy, resolve
-from kzoo.train.trainer import State
+from kzoo.train.record import RunRecord
 
 # The models that keras.applications has too, with the same layers.
 APPLICATIONS = {
@@ -278,7 +279,7 @@ def _config(contender: Contender) -> TrainConfig:
 def _kzoo_epoch(work, contender, x, y, stack) -> Callable[[], None]:
     """An epoch of a real run: what `kzoo train` does between two validations."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kzoo-bench-")))
-    run_dir = stack.enter_context(runs.new(folder / "run", _config(contender)))
+    run_dir = stack.enter_context(runs.new(folder / "run", RunRecord(train=_config(contender))))
     trainer = prepare(run_dir, lambda: create_model(work.model), (x, y))
 
     def epoch():

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Parameter
 
-from kzoo.cli._options import note
+from kzoo.cli._options import note_given
 from kzoo.errors import InvalidArgument, KzooError, TrainingInterrupted
 
 app = App(
@@ -19,6 +19,7 @@ app = App(
     version=lambda: f"kzoo {version('kzoo')}",
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
+    config=note_given,
     result_action="return_value",
 )
 for _name, _function, _help in (
@@ -45,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit status."""
-    note(arguments)
     try:
         status = app(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:

@@ -24,11 +24,19 @@ def find(name: str, weights: str | None, like: str | None) -> Any:
     Raises:
         InvalidArgument: A model without weights, or weights without a model.
     """
+    check(name, weights, like)
+    if weights is None:
+        return None
+    from kzoo.weights.resolve import resolve
+
+    return resolve(name, weights, like)
+
+
+def check(name: str, weights: str | None, like: str | None) -> None:
+    """Raise InvalidArgument for a model without weights, or weights without a model."""
     if weights is not None:
         check_name(name)
-        from kzoo.weights.resolve import resolve
-
-        return resolve(name, weights, like)
+        return
     if like is not None:
         raise InvalidArgument(f"--like is for --weights. Received: --like {like}, without weights.")
     if name in BUILDERS and not Path(name).exists():
@@ -36,7 +44,6 @@ def find(name: str, weights: str | None, like: str | None) -> Any:
             f"A model needs weights to be used. Received: {name!r}. Add --weights TAG, of kzoo weights list {name}, or "
             "name a run."
         )
-    return None
 
 
 def load(name: str, chosen: Any, which: str, precision: str):

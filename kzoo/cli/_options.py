@@ -1,30 +1,35 @@
 """Flags that several commands share."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import App, ArgumentCollection, Parameter
 
 from kzoo.errors import InvalidArgument
 
-_arguments: list[str] = []
+# Flags of the command that is run, which the parser has found: a default that was given is one too.
+_given: list[str] = []
 
 
-def note(arguments: Sequence[str]) -> None:
-    """Remember the arguments of the command that is run."""
-    _arguments[:] = arguments
+def note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Remember which flags were given; the parser calls it (`App.config`) when it has read the command line."""
+    _given[:] = [argument.name for argument in arguments if argument.tokens and argument.name.startswith("--")]
 
 
 def was_given(name: str) -> bool:
-    """Whether a flag was given, be it with its default, which the parser does not tell."""
-    return _flag(name) in _given()
+    """Whether a flag was given."""
+    return _flag(name) in _given
+
+
+def given(config: Any) -> dict[str, Any]:
+    """The values of a configuration that flags say."""
+    return {field.name: getattr(config, field.name) for field in fields(config) if was_given(field.name)}
 
 
 def check_resume(model: str | None, *may_change: str) -> None:
     """Raise InvalidArgument if --resume was given with a model, or with flags that cannot change in what is resumed."""
     valid = [_flag(name) for name in ("resume", "json", *may_change)]
-    others = [flag for flag in _given() if flag not in valid]
+    others = [flag for flag in _given if flag not in valid]
     if model is not None or others:
         raise InvalidArgument(
             f"--resume takes the directory, and {' and '.join(valid[2:])} where that changes: the rest stays as it "
@@ -36,14 +41,9 @@ def check_from_search(model: str | None) -> None:
     """Raise InvalidArgument if --from-search was given with a model or data, which the search has."""
     names = ("weights", "like", "image_size", "channels", "dropout", "auxiliary_heads")
     its_own = [_flag(name) for name in (*names, *(field.name for field in fields(DataOptions)))]
-    others = [flag for flag in _given() if flag in its_own]
+    others = [flag for flag in _given if flag in its_own]
     if model is not None or others:
         raise InvalidArgument(f"--from-search has its own model and data. Received: {model or others[0]} as well.")
-
-
-def _given() -> list[str]:
-    flags = [argument for argument in _arguments if argument.startswith("--") and argument != "--"]
-    return [flag.partition("=")[0].replace("_", "-") for flag in flags]
 
 
 def _flag(name: str) -> str:

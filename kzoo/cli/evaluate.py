@@ -1,5 +1,6 @@
 """`kzoo evaluate`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.data.loading import absolute, fingerprint, kind
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.train import runs
+from kzoo.train.record import DataSource, RunRecord
 
 # More classes than this are listed in the JSON output only.
 MOST_CLASSES_IN_TABLE = 30
@@ -41,15 +43,14 @@ def command(
     """
     path = Path(run).expanduser()
     chosen = find(run, weights, like)
-    record = runs.read_config(path) if chosen is None and path.is_dir() else {}
+    record = runs.read_record(path) if chosen is None and path.is_dir() else None
     if chosen is None and not path.exists():
         raise InvalidArgument(f"No such run directory or model file. Received: {run!r}.")
     own = _own_data(record, run, dataset)
-    arguments: dict
     if own is not None:
         # The folder may have moved since: where it is now is what the user says.
         moved = {} if dataset is None else absolute(dataset, data.data_dir)
-        arguments = {**own, **moved, "download": data.download}
+        arguments: dict = {**asdict(own), **moved, "download": data.download}
         if data.data_dir is not None:
             arguments["data_dir"] = data.data_dir
         if data.on_bad_image == "skip":
@@ -86,20 +87,19 @@ def command(
         _print_figures(images, figures)
 
 
-def _own_data(record: dict, run: str, dataset: str | None) -> dict | None:
+def _own_data(record: RunRecord | None, run: str, dataset: str | None) -> DataSource | None:
     """How to load the data the run was trained on, if that is what is to be scored, wherever it lies now."""
-    described = record.get("data") or {}
-    trained_on = described.get("train") or {}
-    load = trained_on.get("load") or described.get("load")
+    trained_on = None if record is None else record.data.train
+    load = None if record is None else (trained_on and trained_on.load) or record.data.load
     if dataset is None:
-        if not record:
+        if record is None:
             raise InvalidArgument(f"Only a run has data of its own: name a DATASET. Received: {run!r}.")
         if load is None:
             raise InvalidArgument(f"This run was not given its data by name. Received: {run!r}. Name a DATASET.")
         return load
-    if load is None or not trained_on or kind(dataset) != "path":
+    if load is None or trained_on is None or kind(dataset) != "path":
         return None
-    return load if fingerprint(dataset) == trained_on["fingerprint"] else None
+    return load if fingerprint(dataset) == trained_on.fingerprint else None
 
 
 def _keep(run_dir: Path, figures: dict) -> None:

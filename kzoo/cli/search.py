@@ -12,8 +12,7 @@ from kzoo.cli._options import DataOptions, ImageSize, check_resume, parse_image_
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.search.settings import SearchConfig
-from kzoo.train.config import TrainConfig
-from kzoo.transfer.config import TransferConfig
+from kzoo.train.config import TrainConfig, TransferConfig
 
 
 def command(

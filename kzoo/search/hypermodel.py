@@ -15,8 +15,8 @@ from kzoo.models import create_model
 from kzoo.search.oracle import declare, decode
 from kzoo.search.space import Task, TrialConfig, check, check_suits, default_space, dropout_of, trial_config
 from kzoo.train.config import TrainConfig
+from kzoo.train.fitting import fit
 from kzoo.train.inputs import as_data
-from kzoo.train.loop import fit
 from kzoo.train.precision import dtype_policy, parse_devices, resolve
 from kzoo.train.strategy import create_strategy
 

@@ -28,7 +28,7 @@ def write_plot(folder: Path, best: BestTrial) -> None:
         _draw_hyperparameter(axes, name, space[name], done, best)
     for axes in others[len(space) :]:
         axes.axis("off")
-    title = f"{state.settings.model}, {Path(state.settings.load['name']).name}: {state.settings.search.algorithm}"
+    title = f"{state.settings.model.name}, {Path(state.settings.load.name).name}: {state.settings.search.algorithm}"
     figure.suptitle(f"{title} search, best trial {best.trial}; the worst quarter is at the bottom")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)

@@ -8,26 +8,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import console, plain
-from kzoo.data.loading import absolute, fingerprint
-from kzoo.errors import InvalidArgument, RunError
+from kzoo.data.loading import fingerprint
+from kzoo.errors import InvalidArgument, RunError, unknown
 from kzoo.hardware import probe, usable_only
-from kzoo.models.registry import check_name
+from kzoo.job import run_record
 from kzoo.search import space as spaces
 from kzoo.search import store, worker
 from kzoo.search.finishing import finish
 from kzoo.search.helper import Helper
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.processes import share_of_gpus
-from kzoo.search.settings import Pretrained, SearchConfig, Settings
+from kzoo.search.settings import SearchConfig, Settings
 from kzoo.search.space import Task
 from kzoo.search.store import BestTrial, State
-from kzoo.search.trials import Trials
+from kzoo.search.trials import Trials, trial_record
 from kzoo.train import runs
-from kzoo.train.config import TrainConfig
+from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.precision import resolve
-from kzoo.transfer.config import TransferConfig
-from kzoo.transfer.loading import images_for, portable
-from kzoo.weights.resolve import resolve as resolve_weights
+from kzoo.train.record import DataRecord, FineTuningState, RunRecord, differing_versions, origin
+
+DATA_ARGUMENTS = ("image_size", "channels", "data_dir", "download", "on_bad_image")
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,16 @@ def search(
         TrainingInterrupted: Ctrl-C; `resume` goes on.
     """
     config = config or SearchConfig()
-    start = _start(model, weights, like, train, transfer, data.get("image_size"))
+    base = _base(model, dataset, weights, like, train, transfer, data)
     space = None if space is None else spaces.check(space)
     folder = Path(search_dir).expanduser()
     with _helper() as helper:
         store.check_free(folder)
-        settings, task = _settle(helper, start, dataset, config, space, data)
+        settings, task = _settle(helper, base, config, space)
         store.make(folder)
         with store.locked(folder):
             store.check_free(folder)
-            store.write(folder, State(settings=settings, task=task, origin=runs.origin()))
+            store.write(folder, State(settings=settings, task=task))
         console.log(f"search directory {folder}")
         return _work(folder, helper, config.workers)
 
@@ -119,13 +119,13 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
         if state.result is not None:
             console.log(f"this search is finished: {len(state.trials)} trials in {folder}")
             return _result(folder, state, state.result)
-        load = state.settings.load
-        if (found := fingerprint(load["name"], load["data_dir"])) != state.settings.fingerprint:
+        load, began_with = state.settings.load, state.settings.base.origin
+        if (found := fingerprint(load.name, load.data_dir)) != state.settings.fingerprint:
             raise RunError(
                 f"The data of this search has changed. Received: {found[:12]}, began with "
-                f"{state.settings.fingerprint[:12]}. Restore {load['name']!r}, or begin a new search."
+                f"{state.settings.fingerprint[:12]}. Restore {load.name!r}, or begin a new search."
             )
-        for change in runs.differing_versions(state.origin):
+        for change in differing_versions(began_with.versions if began_with else {}):
             console.warn(f"not the versions this search began with: {change}")
         console.log(f"resuming {folder} after {len(state.trials) - len(state.running)} trials")
         return _work(folder, helper, workers or state.settings.search.workers)
@@ -152,43 +152,36 @@ def space_for(
         transfer: Likewise.
         **data: As in `search`.
     """
-    start = _start(model, weights, like, train, transfer, data.get("image_size"))
+    base = _base(model, dataset, weights, like, train, transfer, data)
     with _helper() as helper:
-        settings, _ = _settle(helper, start, dataset, SearchConfig(), None, data)
+        settings, _ = _settle(helper, base, SearchConfig(), None)
     return settings.space
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What every trial has where the space says nothing."""
-
-    model: str
-    pretrained: Pretrained | None
-    images: dict[str, Any]
-    """How images are loaded for the pretrained weights."""
-    train: TrainConfig
-    transfer: TransferConfig
-
-
-def _start(model, weights, like, train, transfer, image_size) -> _Start:
-    """Look at a model and its weights, which must be on this machine."""
-    check_name(model)
+def _base(model, dataset, weights, like, train, transfer, data) -> RunRecord:
+    """The run of every trial where the space says nothing; its weights must be on this machine."""
     if weights is None and (like is not None or transfer not in (None, TransferConfig())):
         given = like if like is not None else transfer
-        raise InvalidArgument(f"To fine-tune in a search, pass weights (--weights). Received: {given!r} without.")
-    pretrained, images = None, {}
-    if weights is not None:
-        images = images_for(model, resolve_weights(model, weights, like), image_size)
-        pretrained = Pretrained(weights=portable(model, weights), like=like)
-    return _Start(model, pretrained, images, train or TrainConfig(), transfer or TransferConfig())
+        raise InvalidArgument(
+            f"To fine-tune in a search, pass weights (--weights). Received: {given!r} without weights."
+        )
+    for name in data:
+        if name not in DATA_ARGUMENTS:
+            raise unknown("argument of a search", name, DATA_ARGUMENTS)
+    given = {name: value for name, value in data.items() if value is not None}
+    transfer = None if weights is None else transfer or TransferConfig()
+    record = run_record(model, dataset, config=train, weights=weights, like=like, transfer=transfer, **given)
+    if weights is None and "image_size" not in given:  # each model of the space has its default
+        assert record.data.load is not None  # noqa: S101 - for the type checker
+        record = replace(record, data=DataRecord(replace(record.data.load, image_size=None)))
+    return record
 
 
 @contextmanager
 def _helper() -> Iterator[Helper]:
-    if importlib.util.find_spec("keras_tuner") is None or importlib.util.find_spec("psutil") is None:
-        raise InvalidArgument(
-            "A search needs keras-tuner and psutil. Received: neither or one. pip install 'kzoo[search]'"
-        )
+    for name in ("keras_tuner", "psutil"):
+        if importlib.util.find_spec(name) is None:
+            raise InvalidArgument(f"A search needs more packages. Received: no {name}. pip install 'kzoo[search]'")
     helper = Helper()
     try:
         yield helper
@@ -196,50 +189,29 @@ def _helper() -> Iterator[Helper]:
         helper.close()
 
 
-def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[Settings, Task]:
+def _settle(helper: Helper, base: RunRecord, config: SearchConfig, space: dict | None) -> tuple[Settings, Task]:
     """Put a value in every place that was left open, for this data and this machine."""
-    load = _load_arguments(start, dataset, data)
-    models = [start.model]
-    if space and "model" in space and start.pretrained is None:
-        models = space["model"]["values"]
     hardware = probe()
     gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
-    train, reasons = resolve(start.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
+    train, reasons = resolve(base.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
     for reason in reasons:
         console.log(reason)
-    pretrained = None if start.pretrained is None else asdict(start.pretrained)
-    task = plain.read(Task, helper.ask("inspect", models=models, load=load, pretrained=pretrained))
-    space = space or spaces.default_space(task, train, start.transfer)
+    base = replace(base, train=train, origin=origin())
+    settings = Settings(search=config, base=base, space=space or {}, fingerprint="")
+    model, load, transfer = settings.model, settings.load, base.transfer or TransferConfig()
+    models, pretrained = [model.name], None
+    if model.weights is not None:
+        pretrained = {"weights": model.weights, "like": model.like}
+    elif space and "model" in space:
+        models = space["model"]["values"]
+    task = plain.read(Task, helper.ask("inspect", models=models, load=asdict(load), pretrained=pretrained))
+    space = space or spaces.default_space(task, train, transfer)
     spaces.check_suits(space, task)
     # What cannot be trained in the first trial cannot be trained at all.
-    spaces.trial_config(spaces.starts(space), space, train, start.model, task, start.transfer)
+    spaces.trial_config(spaces.starts(space), space, train, model.name, task, transfer)
     if config.algorithm == "hyperband" and "epochs" in space:
         raise InvalidArgument("hyperband chooses the epochs itself. Received: a space with 'epochs'. Take it out.")
-    settings = Settings(
-        model=start.model,
-        load=load,
-        search=config,
-        train=train,
-        requested={"precision": start.train.precision, "strategy": start.train.strategy},
-        space=space,
-        fingerprint=fingerprint(load["name"], load["data_dir"]),
-        transfer=start.transfer,
-        pretrained=start.pretrained,
-    )
-    return settings, task
-
-
-def _load_arguments(start: _Start, dataset, data: dict) -> dict:
-    """How every trial loads its data: arguments of `kzoo.data.load`, as plain data."""
-    own = {"image_size": None, "channels": None, "download": False, "on_bad_image": "stop"}
-    for name in data:
-        if name not in (*own, "data_dir"):
-            valid = ", ".join((*own, "data_dir"))
-            raise InvalidArgument(f"No such argument of a search. Received: {name!r}. Valid: {valid}.")
-    given = {name: value for name, value in data.items() if value is not None}
-    load = {**own, **absolute(dataset, given.pop("data_dir", None)), **start.images, **given}
-    size = load["image_size"]
-    return {**load, "image_size": [size] * 2 if isinstance(size, int) else None if size is None else list(size)}
+    return replace(settings, space=space, fingerprint=fingerprint(load.name, load.data_dir)), task
 
 
 def _work(folder: Path, helper: Helper, slots: int) -> SearchResult:
@@ -254,23 +226,15 @@ def _work(folder: Path, helper: Helper, slots: int) -> SearchResult:
 
 
 def _result(folder: Path, state: State, best: BestTrial) -> SearchResult:
-    command = "train" if state.settings.pretrained is None else "finetune"
+    command = "train" if state.settings.base.transfer is None else "finetune"
     trials = [asdict(trial) for trial in state.trials]
     return SearchResult(asdict(best), trials, folder / store.BEST, folder, command)
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best trial of a search, to be trained again."""
-
-    trial: spaces.TrialConfig
-    settings: Settings
-    kept: str | None
-    """Of fine-tuning: "head" where the new classifier alone was the best model, else "fine_tuned"."""
-
-
-def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, Any], *, all_data: bool = False) -> Best:
-    """The best trial of a finished search, but for some values.
+def best_of(
+    search_dir: str | Path, train: dict[str, Any], transfer: dict[str, Any], *, all_data: bool = False
+) -> RunRecord:
+    """The run of a finished search's best trial, except for some values: `kzoo.train.start` trains it again.
 
     Args:
         search_dir: A search directory.
@@ -289,20 +253,33 @@ def best_of(search_dir: str | Path, train: dict[str, Any], transfer: dict[str, A
         raise RunError(
             f"This search is not finished. Received: {str(search_dir)!r}. Finish it: kzoo search --resume {search_dir}"
         )
-    best, settings = state.result, state.settings
+    best, settings, base = state.result, state.settings, state.settings.base
     run_dir = store.run_dir(folder, best.run)
     metrics = runs.read_json(run_dir / runs.METRICS)
-    own = {"epochs": best.epochs}
-    if all_data and runs.read_config(run_dir)["train"].early_stopping is not None and "early_stopping" not in train:
-        own = {"early_stopping": None, "epochs": max(1, metrics["best_epoch"])}
+    found: dict[str, Any] = {"epochs": best.epochs}
+    if all_data and runs.read_record(run_dir).train.early_stopping is not None and "early_stopping" not in train:
+        found = {"early_stopping": None, "epochs": max(1, metrics["best_epoch"])}
         if "epochs" not in train:
-            console.log(f"no early stopping without validation data: {own['epochs']} epochs, as of the best model")
-    given = {**own, **train, **transfer}
+            console.log(f"no early stopping without validation data: {found['epochs']} epochs, as of the best model")
+    given = {**found, **train, **transfer}
     values = {name: value for name, value in best.values.items() if name not in given}
     if "augment" in given:
         values.pop("augment_strength", None)
-    # Of what was left to kzoo, this machine may want another than the search's.
-    base = replace(settings.train, **{**settings.requested, **own, **train})
-    base_transfer = replace(settings.transfer, **transfer)
-    trial = spaces.trial_config(values, settings.space, base, settings.model, state.task, base_transfer)
-    return Best(trial, settings, metrics.get("kept"))
+    # This machine may choose another precision and strategy than the search's.
+    asked = {"precision": base.requested.precision, "strategy": base.requested.strategy}
+    config = spaces.trial_config(
+        values,
+        settings.space,
+        replace(base.train, **{**asked, **found, **train}),
+        settings.model.name,
+        state.task,
+        replace(base.transfer or TransferConfig(), **transfer),
+    )
+    record = trial_record(settings, config)
+    return replace(
+        record,
+        requested=config.train,
+        data=replace(record.data, all_data=all_data),
+        fine_tuning=FineTuningState(kept=metrics.get("kept")),
+        origin=None,
+    )

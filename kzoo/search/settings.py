@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.models.registry import defaults
-from kzoo.train.config import TrainConfig
-from kzoo.transfer.config import TransferConfig
+from kzoo.train.record import DataSource, RunRecord, ZooModel
 
 Algorithm = Literal["bayesian", "hyperband", "random", "grid"]
 
@@ -60,32 +58,24 @@ class SearchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrained:
-    """Pretrained weights to fine-tune, as `kzoo finetune` names them."""
-
-    weights: str
-    like: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that was asked of a search; never changes."""
 
-    model: str
-    load: dict[str, Any]
-    """Arguments of `kzoo.data.load`."""
     search: SearchConfig
-    train: TrainConfig
-    """What every trial has where the space says nothing, resolved for the machine that began the search."""
-    requested: dict[str, str]
-    """The precision and the strategy as they were asked for."""
+    base: RunRecord
+    """The run of every trial where the space says nothing. Without an image size each model has its default."""
     space: dict[str, dict[str, Any]]
     fingerprint: str
     """Of the data, as `kzoo.data.loading.fingerprint` gives it."""
-    transfer: TransferConfig
-    pretrained: Pretrained | None
-    """The weights that trials fine-tune; None to train from scratch."""
 
-    def image_size(self, model: str) -> list[int]:
-        """(height, width) of the images for a model."""
-        return list(self.load["image_size"] or defaults(model)[0][:2])
+    @property
+    def model(self) -> ZooModel:
+        """The model of every trial where the space says nothing, with the weights that trials fine-tune."""
+        assert isinstance(self.base.model, ZooModel)  # noqa: S101 - for the type checker
+        return self.base.model
+
+    @property
+    def load(self) -> DataSource:
+        """How every trial loads its data."""
+        assert self.base.data.load is not None  # noqa: S101 - for the type checker
+        return self.base.data.load

@@ -17,8 +17,8 @@ from typing import Any
 from kzoo import augment
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.models.registry import check_name
-from kzoo.train.config import TrainConfig, settle_for_data
-from kzoo.transfer.config import TransferConfig, settle_fine_tuning
+from kzoo.train.config import TrainConfig, TransferConfig, settle_for_data
+from kzoo.transfer.defaults import settle_fine_tuning
 
 # Besides the fields of the configurations: arguments of create_model, and what is made of the augmentation.
 OTHERS = {
@@ -280,7 +280,7 @@ def trial_config(
     train: TrainConfig,
     model: str,
     task: Task,
-    transfer: TransferConfig = TransferConfig(),  # noqa: B008 - frozen
+    transfer: TransferConfig | None = None,
 ) -> TrialConfig:
     """Put the values of a trial into the configurations and the arguments of the model.
 
@@ -290,7 +290,7 @@ def trial_config(
         train: What every trial has where the space says nothing.
         model: Likewise.
         task: Of the search.
-        transfer: As `train`.
+        transfer: As `train`; by default its defaults.
 
     Raises:
         InvalidArgument: Values that do not fit together.
@@ -312,7 +312,9 @@ def trial_config(
     if strength != 1:
         train = replace(train, augment=[part for item in train.augment for part in strengthened(item, strength)])
     arguments = {"dropout": values.get("dropout"), **({} if task.fine_tunes else {"auxiliary_heads": False})}
-    transfer = replace(transfer, **{name: value for name, value in values.items() if name in TRANSFER})
+    transfer = replace(
+        transfer or TransferConfig(), **{name: value for name, value in values.items() if name in TRANSFER}
+    )
     return TrialConfig(train, model, arguments, transfer)
 
 

@@ -105,8 +105,6 @@ class State:
     finisher: str | None = None
     """The worker that scores the best model once all trials have ended."""
     result: BestTrial | None = None
-    origin: dict[str, Any] = field(default_factory=dict)
-    """Versions, git state and command."""
 
     @property
     def running(self) -> list[Trial]:

@@ -4,17 +4,20 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from kzoo import console
 from kzoo.errors import InvalidArgument, RunError
+from kzoo.models.registry import defaults
 from kzoo.search import ranking, store
 from kzoo.search.helper import Helper
 from kzoo.search.leases import Lease, Observer
-from kzoo.search.space import default_values, trial_config
+from kzoo.search.settings import Settings
+from kzoo.search.space import TrialConfig, default_values, trial_config
 from kzoo.search.store import BestTrial, State, Trial
 from kzoo.train import runs
+from kzoo.train.record import RunRecord
 
 # How often a worker looks for what other workers have done.
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -131,7 +134,7 @@ class Trials:
 
     def _proposed(self, state: State) -> Trial | None:
         """A new trial, if there is to be one now; notes when there will be no more."""
-        settings, search, train = state.settings, state.settings.search, state.settings.train
+        settings, search, train = state.settings, state.settings.search, state.settings.base.train
         tried = [trial for trial in state.trials if trial.repeats is None]
         if not self._wants_proposal(state) or self._is_late(state, self._reserve(state, tried)):
             state.exhausted = True
@@ -163,7 +166,7 @@ class Trials:
             worker=self._worker,
             values=values,
             epochs=values.get("epochs", epochs),
-            seed=(state.settings.train.seed + number) % 2**32,
+            seed=(state.settings.base.train.seed + number) % 2**32,
             rung=rung,
         )
 
@@ -189,18 +192,12 @@ class Trials:
         if (run_dir / runs.CONFIG).exists():
             return
         settings = state.settings
-        train = replace(settings.train, epochs=trial.epochs, seed=trial.seed)
-        config = trial_config(trial.values, settings.space, train, settings.model, state.task, settings.transfer)
-        record = {
-            "requested": settings.requested,
-            "model": {"name": config.model, "arguments": config.arguments},
-            "data": {"load": {**settings.load, "image_size": settings.image_size(config.model)}},
-        }
-        if settings.pretrained is not None:
-            record["model"] |= asdict(settings.pretrained)
-            record["transfer"] = asdict(config.transfer)
+        train = replace(settings.base.train, epochs=trial.epochs, seed=trial.seed)
+        config = trial_config(
+            trial.values, settings.space, train, settings.model.name, state.task, settings.base.transfer
+        )
         run_dir.mkdir(parents=True, exist_ok=True)
-        runs.create(run_dir, config.train, **record)
+        runs.create(run_dir, trial_record(settings, config))
 
     def complete(self, trial: Trial, seconds: float) -> None:
         """Take the figures of a trial from its run, whose process has ended well."""
@@ -213,7 +210,7 @@ class Trials:
             self.fail(trial, f"its run has no figures: {error}", seconds)
             return
         with self._changing() as state:
-            model = trial.values.get("model", state.settings.model)
+            model = trial.values.get("model", state.settings.model.name)
             self._end_mine(
                 state,
                 replace(
@@ -278,6 +275,20 @@ class Trials:
     def _write(self, state: State) -> None:
         state.seconds = round(self._elapsed(state), 3)
         self._content = store.write(self.folder, state)
+
+
+def trial_record(settings: Settings, config: TrialConfig) -> RunRecord:
+    """The run of a trial."""
+    base, load = settings.base, settings.load
+    load = replace(load, image_size=load.image_size or defaults(config.model)[0][:2])
+    return replace(
+        base,
+        model=replace(settings.model, name=config.model, **config.arguments),
+        data=replace(base.data, load=load),
+        train=config.train,
+        requested=replace(config.train, precision=base.requested.precision, strategy=base.requested.strategy),
+        transfer=None if base.transfer is None else config.transfer,
+    )
 
 
 def _is_free(run_dir: Path) -> bool:

@@ -73,7 +73,7 @@ def run(trials: Trials, slots: int) -> None:
 def _start(run_dir: Path, search: SearchConfig, slot: int, slots: int, gpus: int) -> TrialProcess:
     """Begin a trial's process, or go on with it."""
     limit = search.trial_memory_limit
-    command = "finetune" if "transfer" in runs.read_config(run_dir) else "train"
+    command = "train" if runs.read_record(run_dir).transfer is None else "finetune"
     return TrialProcess(
         [command, "--resume", str(run_dir)],
         run_dir / store.LOG,

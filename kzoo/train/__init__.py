@@ -3,23 +3,44 @@
 Names are imported on first use; the configuration alone needs no TensorFlow.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+_lazy, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "config": ["TrainConfig"],
+        "config": ["TrainConfig", "TransferConfig"],
         "evaluation": ["evaluate"],
-        "loop": ["Result", "fit", "load", "resume"],
+        "fitting": ["fit", "load"],
+        "lifecycle": ["Result"],
+        "record": ["DataRecord", "DataSource", "ModelFile", "RunRecord", "ZooModel"],
     },
 )
 
+
+def __getattr__(name: str):
+    # Runs by names need models and fine-tuning, which stand above training: no import here points upwards.
+    if name in ("resume", "run_record", "start"):
+        return getattr(importlib.import_module("kzoo.job"), name)
+    return _lazy(name)
+
+
+__all__ += ["resume", "run_record", "start"]
+
 if TYPE_CHECKING:
+    from kzoo.job import resume as resume
+    from kzoo.job import run_record as run_record
+    from kzoo.job import start as start
     from kzoo.train.config import TrainConfig as TrainConfig
+    from kzoo.train.config import TransferConfig as TransferConfig
     from kzoo.train.evaluation import evaluate as evaluate
-    from kzoo.train.loop import Result as Result
-    from kzoo.train.loop import fit as fit
-    from kzoo.train.loop import load as load
-    from kzoo.train.loop import resume as resume
+    from kzoo.train.fitting import fit as fit
+    from kzoo.train.fitting import load as load
+    from kzoo.train.lifecycle import Result as Result
+    from kzoo.train.record import DataRecord as DataRecord
+    from kzoo.train.record import DataSource as DataSource
+    from kzoo.train.record import ModelFile as ModelFile
+    from kzoo.train.record import RunRecord as RunRecord
+    from kzoo.train.record import ZooModel as ZooModel

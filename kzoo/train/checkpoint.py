@@ -1,24 +1,47 @@
 """Checkpoints: the whole state of a training run in one file, so that it is there or not, never half."""
 
 import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from kzoo import console
+from kzoo import console, plain
 from kzoo.errors import RunError
 from kzoo.files import write_bytes
 
 
-def save(path: Path, variables: list, state: dict) -> None:
-    """Write the values of `variables`, by position, and the plain data of `state`."""
+@dataclass
+class State:
+    """Where a run stands, besides its variables: plain data, saved with every checkpoint."""
+
+    epoch: int = 0  # epochs completed
+    step: int = 0  # steps done of the current epoch
+    # Of the current epoch: loss, correct, examples, skipped steps, and the loss of each auxiliary head. Empty before
+    # its first step.
+    sums: list[float] = field(default_factory=list)
+    learning_rate: float = 0.0  # of the last step
+    seconds: float = 0.0  # spent on the current epoch
+    history: list[dict[str, int | float]] = field(default_factory=list)
+    best: list[float] | None = None  # validation accuracy and minus the loss of the best epoch
+    best_epoch: int = 0
+    stale: int = 0  # epochs since the best
+    plateau_stale: int = 0  # epochs since the best or the last decay by plateau
+    plateau_factor: float = 1.0
+    callback_rate: float | None = None  # the learning rate that a callback has set, instead of the schedule's
+    stopped: bool = False  # by a callback
+    finished: bool = False
+
+
+def save(path: Path, variables: list, state: State) -> None:
+    """Write the values of `variables`, by position, and the state."""
     tensors = {f"{position:05d}": np.asarray(v.numpy(), order="C") for position, v in enumerate(variables)}
-    write_bytes(path, safetensors.numpy.save(tensors, metadata={"state": json.dumps(state)}))
+    write_bytes(path, safetensors.numpy.save(tensors, metadata={"state": json.dumps(asdict(state))}))
 
 
-def read_state(path: Path) -> dict | None:
+def read_state(path: Path) -> State | None:
     """The state in a checkpoint, without its variables; None where there is no checkpoint. Needs no TensorFlow.
 
     Raises:
@@ -27,16 +50,16 @@ def read_state(path: Path) -> dict | None:
     return _read(path, with_values=False)[0] if path.exists() else None
 
 
-def finished_state(path: Path) -> dict | None:
+def finished_state(path: Path) -> State | None:
     """The state in a checkpoint if its run is finished, after saying so; None otherwise."""
     state = read_state(path)
-    if state is None or not state["finished"]:
+    if state is None or not state.finished:
         return None
-    console.log(f"this run is finished: {state['epoch']} epochs in {path.parent}")
+    console.log(f"this run is finished: {state.epoch} epochs in {path.parent}")
     return state
 
 
-def restore(path: Path, variables: list) -> dict:
+def restore(path: Path, variables: list) -> State:
     """Assign what `save` wrote to the same variables; returns the state.
 
     Raises:
@@ -54,10 +77,11 @@ def restore(path: Path, variables: list) -> dict:
     return state
 
 
-def _read(path: Path, *, with_values: bool) -> tuple[dict, list[np.ndarray]]:
+def _read(path: Path, *, with_values: bool) -> tuple[State, list[np.ndarray]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             names = sorted(file.keys()) if with_values else []
-            return json.loads(file.metadata()["state"]), [file.get_tensor(name) for name in names]
-    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+            state = plain.read(State, json.loads(file.metadata()["state"]), "state")
+            return state, [file.get_tensor(name) for name in names]
+    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise RunError(f"The checkpoint is damaged. Received: {str(path)!r}: {error}. Start a new run.") from error

@@ -1,17 +1,19 @@
-"""The training configuration: the single source of every default and of every training flag."""
+"""How to train and how to fine-tune: the single source of every default and of every flag of both."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kzoo import augment as augmentation
 from kzoo.errors import InvalidArgument, unknown
+from kzoo.plain import number_fields
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "polynomial", "exponential", "cosine", "one_cycle", "plateau"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Strategy = Literal["auto", "one", "mirrored"]
 ClassWeight = Literal["none", "balanced"]
+BatchNorm = Literal["frozen", "affine", "train"]
 
 # Rates that train most networks of this zoo from scratch, at this batch size, in about so many steps an epoch.
 REFERENCE_BATCH_SIZE = 256
@@ -119,11 +121,8 @@ class TrainConfig:
             raise InvalidArgument(f"sync_batch_norm must be true or false. Received: {self.sync_batch_norm!r}.")
         check_ranges(self, _RANGES)
         _check_times(self)
-        # Lists come from JSON and from the command line; Keras takes an integer 1 for another thing than 1.0.
+        _make_floats(self)
         object.__setattr__(self, "decay_epochs", tuple(map(float, self.decay_epochs)))
-        for field in fields(self):
-            if "float" in str(field.type) and isinstance(getattr(self, field.name), int):
-                object.__setattr__(self, field.name, float(getattr(self, field.name)))
 
     @property
     def peak_learning_rate(self) -> float:
@@ -183,19 +182,73 @@ _RANGES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransferConfig:
+    """How to transfer a model; how its second phase is trained is in `kzoo.train.TrainConfig`.
+
+    >>> TransferConfig(batch_norm="thawed")
+    Traceback (most recent call last):
+    kzoo.errors.InvalidArgument: Unknown batch_norm. Received: 'thawed'. Valid: affine, frozen, train.
+    """
+
+    head_epochs: int = 60
+    """Passes of the first phase, in which only the new head is trained."""
+    head_learning_rate: float | None = None
+    """The highest learning rate of the first phase [default: 0.009 at a batch size of 256, by its square root]."""
+    unfreeze: str | None = None
+    """The lowest stage that the second phase trains, by the name in its paper, with all above it [default: the stages
+    of the smallest feature map]."""
+    layer_decay: float = 0.5
+    """By what the learning rate is multiplied from each stage to the one below."""
+    batch_norm: BatchNorm = "frozen"
+    """Of the unfrozen stages: frozen keeps their statistics, gamma and beta; affine trains gamma and beta; train trains
+    them as from scratch."""
+    views: int = 8
+    """Augmented views of each image that the frozen layers are computed for, once; epochs take them in turn."""
+
+    def __post_init__(self):
+        """Check every value.
+
+        Raises:
+            InvalidArgument: A value out of its range.
+        """
+        if self.batch_norm not in get_args(BatchNorm):
+            raise unknown("batch_norm", self.batch_norm, get_args(BatchNorm))
+        if not (self.unfreeze is None or isinstance(self.unfreeze, str)):
+            raise InvalidArgument(f"unfreeze must be the name of a stage. Received: {self.unfreeze!r}.")
+        check_ranges(self, _TRANSFER_RANGES)
+        _make_floats(self)
+
+
+_TRANSFER_RANGES = {
+    "head_epochs": (1, 10**6, "a whole number of at least 1"),
+    "head_learning_rate": (1e-12, 1e4, "a number above 0"),
+    "layer_decay": (1e-6, 1, "a factor above 0 and at most 1"),
+    "views": (1, 10**4, "a whole number of at least 1"),
+}
+
+
 def check_ranges(config, ranges: dict) -> None:
     """Raise InvalidArgument unless each value is in its range: by name the lowest, the highest, and a name of both.
 
     None is in range where it is the default.
     """
+    kinds = number_fields(type(config))
     for name, (lowest, highest, meaning) in ranges.items():
         value = getattr(config, name)
         if value is None and getattr(type(config), name) is None:
             continue
-        kind = int if meaning.startswith("a whole number") else int | float
+        kind = int if kinds[name] is int else int | float
         # `not (a <= b)` is also true for NaN.
         if isinstance(value, bool) or not isinstance(value, kind) or not lowest <= value <= highest:
             raise InvalidArgument(f"{name} must be {meaning}. Received: {value!r}.")
+
+
+def _make_floats(config) -> None:
+    """Give each field that may be a fraction a float: Keras takes an integer 1 for another thing than 1.0."""
+    for name, kind in number_fields(type(config)).items():
+        if kind is float and getattr(config, name) is not None:
+            object.__setattr__(config, name, float(getattr(config, name)))
 
 
 def _check_times(config):

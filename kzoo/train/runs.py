@@ -3,19 +3,17 @@
 import csv
 import io
 import json
-import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from kzoo.data.splits import TRAIN_AND_VALIDATION
+from kzoo import plain
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import is_temporary, locked, write_bytes, write_json, write_text
-from kzoo.train.config import TrainConfig, from_dict, to_dict
+from kzoo.train.record import RunRecord, origin
 
 CONFIG = "config.json"  # what was asked and what it was resolved to: written first
 ARCHITECTURE = "model.json"  # the model without its weights
@@ -33,7 +31,7 @@ _FILES = (ARCHITECTURE, CHECKPOINT, HISTORY, BEST, LAST, METRICS, CURVES, CONFIG
 
 
 @contextmanager
-def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **record) -> Iterator[Path]:
+def new(run_dir: str | Path, record: RunRecord, *, overwrite: bool = False) -> Iterator[Path]:
     """Make a run directory with its config.json, and hold its lock while the run goes on; needs no TensorFlow.
 
     A run that ends before its first checkpoint, for whatever reason, leaves the folder as it was: what it replaces is
@@ -41,9 +39,8 @@ def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **
 
     Args:
         run_dir: A folder that is empty or does not exist.
-        config: The training configuration, with precision and strategy resolved.
+        record: The run, with precision and strategy resolved.
         overwrite: Whether the files of a run that is there (and nothing else in the folder) may be replaced.
-        **record: More entries of config.json, as plain data.
 
     Raises:
         RunError: The folder is occupied or cannot be written.
@@ -59,7 +56,7 @@ def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **
         _check_free(run_dir, overwrite)
         try:
             _put_aside(run_dir)
-            create(run_dir, config, **record)
+            create(run_dir, record)
             yield run_dir
         finally:
             if not any((part / CHECKPOINT).exists() for part in (run_dir, run_dir / HEAD)):
@@ -70,18 +67,18 @@ def new(run_dir: str | Path, config: TrainConfig, *, overwrite: bool = False, **
                         run_dir.rmdir()
 
 
-def new_head(run_dir: Path, config: TrainConfig, **record) -> Path:
+def new_head(run_dir: Path, record: RunRecord) -> Path:
     """Make, in a run whose lock is held, the folder of the run that trains the new classifier, if there is none."""
     folder = run_dir / HEAD
     if not (folder / CONFIG).exists():
         folder.mkdir(exist_ok=True)
-        create(folder, config, **record)
+        create(folder, record)
     return folder
 
 
-def create(run_dir: Path, config: TrainConfig, **record) -> None:
-    """Write the config.json of a run; `kzoo train --resume` starts it."""
-    write_json(run_dir / CONFIG, {**origin(), **record, "train": to_dict(config)})
+def create(run_dir: Path, record: RunRecord) -> None:
+    """Write the config.json of a run, which can then be resumed."""
+    write_record(run_dir, replace(record, origin=origin()))
 
 
 def _put_aside(run_dir: Path) -> None:
@@ -165,8 +162,8 @@ def lock(run_dir: Path, doing: str = "training this run") -> Iterator[None]:
         raise RunError(f"Another process is {doing}. Received: {str(run_dir)!r}.") from None
 
 
-def read_config(run_dir: str | Path) -> dict:
-    """The content of config.json, with `train` as a TrainConfig.
+def read_record(run_dir: str | Path) -> RunRecord:
+    """The record of a run, from its config.json.
 
     Raises:
         InvalidArgument: Not a run directory.
@@ -174,17 +171,22 @@ def read_config(run_dir: str | Path) -> dict:
     """
     path = Path(run_dir).expanduser() / CONFIG
     try:
-        record = json.loads(path.read_text())
-        return {**record, "train": from_dict(record["train"])}
+        return plain.read(RunRecord, json.loads(path.read_text()))
     except (FileNotFoundError, NotADirectoryError):
-        raise InvalidArgument(f"Not a run directory: it has no config.json. Received: {str(run_dir)!r}.") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(f"The run's config.json is damaged. Received: {str(path)!r}: {error}.") from error
+        raise InvalidArgument(f"Not a run directory: it has no {CONFIG}. Received: {str(run_dir)!r}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"The run's {CONFIG} is damaged. Received: {str(path)!r}: {error}") from error
 
 
-def splits_of(record: dict) -> list[str]:
-    """The splits that a run of the command line trains on and, if there are two, validates on."""
-    return [TRAIN_AND_VALIDATION] if record["data"].get("all_data") else ["train", "validation"]
+def write_record(run_dir: Path, record: RunRecord) -> RunRecord:
+    """Write the record of a run; returns it."""
+    write_json(run_dir / CONFIG, asdict(record))
+    return record
+
+
+def update_record(run_dir: Path, **parts: Any) -> RunRecord:
+    """Replace parts of the record of a run; returns the new one."""
+    return write_record(run_dir, replace(read_record(run_dir), **parts))
 
 
 def read_json(path: Path) -> dict:
@@ -197,12 +199,6 @@ def read_json(path: Path) -> dict:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
-
-
-def update_config(run_dir: Path, **record) -> None:
-    """Add or replace entries of config.json."""
-    content = json.loads((run_dir / CONFIG).read_text())
-    write_json(run_dir / CONFIG, {**content, **record})
 
 
 def write_history(run_dir: Path, rows: list[dict]) -> None:
@@ -261,46 +257,3 @@ def write_curves(run_dir: Path, rows: list[dict]) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     write_bytes(run_dir / CURVES, picture.getvalue())
-
-
-def origin() -> dict:
-    """What the result of a run depends on besides its configuration."""
-    return {
-        "versions": _versions(),
-        "git": _git_state(),
-        "command": sys.argv,
-    }
-
-
-_PACKAGES = ("kzoo", "keras", "tensorflow", "numpy", "pillow", "tensorflow-datasets")
-
-
-def _versions() -> dict[str, str | None]:
-    return {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_state() -> dict | None:
-    """Commit of the checkout that the command was given in, and whether it was changed since; None outside one."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def differing_versions(record: dict) -> list[str]:
-    """What has changed since a run began that can change its bits: "keras 3.15.0 -> 3.15.1"."""
-    now = _versions()
-    then = record.get("versions", {})
-    return [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,11 @@ from kzoo.errors import InvalidArgument, TrainingDiverged, TrainingInterrupted
 from kzoo.files import atomic_path
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
+from kzoo.train.checkpoint import State
 from kzoo.train.config import TrainConfig
 from kzoo.train.evaluation import evaluate
 from kzoo.train.inputs import batches_per_epoch, metadata_of_data
+from kzoo.train.record import RunRecord, differing_versions
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
 from kzoo.train.strategy import give_each_replica_its_own_seeds, share_out
@@ -34,30 +35,8 @@ SECONDS_PER_EXECUTION = 0.5
 SECONDS_BETWEEN_SAVES = 5.0
 
 
-@dataclass
-class State:
-    """Where a run stands, besides its variables: plain data, saved with every checkpoint."""
-
-    epoch: int = 0  # epochs completed
-    step: int = 0  # steps done of the current epoch
-    # Of the current epoch: loss, correct, examples, skipped steps, and the loss of each auxiliary head. Empty before
-    # its first step.
-    sums: list[float] = field(default_factory=list)
-    learning_rate: float = 0.0  # of the last step
-    seconds: float = 0.0  # spent on the current epoch
-    history: list[dict] = field(default_factory=list)
-    best: list[float] | None = None  # validation accuracy and minus the loss of the best epoch
-    best_epoch: int = 0
-    stale: int = 0  # epochs since the best
-    plateau_stale: int = 0  # epochs since the best or the last decay by plateau
-    plateau_factor: float = 1.0
-    callback_rate: float | None = None  # the learning rate that a callback has set, instead of the schedule's
-    stopped: bool = False  # by a callback
-    finished: bool = False
-
-
 class Trainer:
-    """One run in progress; `kzoo.train.loop.Setting.trainer` makes it."""
+    """One run in progress; `kzoo.train.fitting.Setup.trainer` makes it."""
 
     def __init__(
         self,
@@ -114,14 +93,14 @@ class Trainer:
             _checked(callbacks), model=self.step.model, epochs=config.epochs, steps=self.steps, verbose=0
         )
 
-    def restore(self, record):
+    def restore(self, record: RunRecord):
         """Take up the checkpoint, or make the first."""
-        self.keeps_files = record.get("keep", True)
+        self.keeps_files = record.keep
         path = self.dir / runs.CHECKPOINT
         if path.exists():
-            self.state = State(**checkpoint.restore(path, self.step.variables))
+            self.state = checkpoint.restore(path, self.step.variables)
             console.log(f"resuming {self.dir} in {self._position()}")
-            for change in runs.differing_versions(record):
+            for change in [] if record.origin is None else differing_versions(record.origin.versions):
                 console.warn(f"not the versions this run began with, so its bits may differ: {change}")
         else:
             self.save_checkpoint()
@@ -153,7 +132,7 @@ class Trainer:
         What is missing before it is done again, what were missing after it would stay so.
         """
         self._write_epochs()
-        checkpoint.save(self.dir / runs.CHECKPOINT, self.step.variables, asdict(self.state))
+        checkpoint.save(self.dir / runs.CHECKPOINT, self.step.variables, self.state)
         self.saved_at = time.monotonic()
 
     def _write_epochs(self):
@@ -264,7 +243,7 @@ class Trainer:
 
     def _stop_diverged(self, what, step, rate):
         """Go back to the newest checkpoint or epoch, whose weights are finite, and stop."""
-        good = State(**checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables))
+        good = checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables)
         if self.unsaved_rows:  # they are later than the checkpoint
             good = State(epoch=self.state.epoch)
             self._write_epochs()
@@ -375,7 +354,7 @@ class Trainer:
             **entries,
         }
         if best_epoch:  # else it is the one that the run started from
-            metrics["train"] = {name: history[best_epoch - 1][name] for name in ("loss", "accuracy")}
+            metrics |= {"train": {name: history[best_epoch - 1][name] for name in ("loss", "accuracy")}}
         if self.validation_data is not None:
             metrics["validation"] = evaluate(load_model(self.dir, "best"), validation_images or self.validation_data)
         runs.write_json(self.dir / runs.METRICS, metrics)

@@ -8,17 +8,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "loading": ["images_for"],
-        "config": ["TransferConfig"],
-        "finetuning": ["fine_tune", "resume"],
+        "defaults": ["TransferConfig"],
+        "finetuning": ["fine_tune"],
         "freezing": ["freeze", "unfreeze"],
         "surgery": ["NotCopied", "add_head", "copy_weights"],
     },
 )
 
 if TYPE_CHECKING:
-    from kzoo.transfer.config import TransferConfig as TransferConfig
+    from kzoo.train.config import TransferConfig as TransferConfig
     from kzoo.transfer.finetuning import fine_tune as fine_tune
-    from kzoo.transfer.finetuning import resume as resume
     from kzoo.transfer.freezing import freeze as freeze
     from kzoo.transfer.freezing import unfreeze as unfreeze
     from kzoo.transfer.loading import images_for as images_for

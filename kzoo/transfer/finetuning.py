@@ -23,14 +23,16 @@ from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
 from kzoo.text import by
 from kzoo.train import checkpoint, runs
-from kzoo.train.config import Strategy, TrainConfig
+from kzoo.train.config import TrainConfig, TransferConfig
+from kzoo.train.fitting import Setup, set_up
 from kzoo.train.inputs import Stream, as_data, data_errors
-from kzoo.train.loop import Result, Setting, load_data, move, new_run, result_of, settle
+from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import in_float32, in_precision, twin
-from kzoo.train.trainer import State, Trainer
+from kzoo.train.record import FineTuningState, RunRecord
+from kzoo.train.trainer import Trainer
 from kzoo.transfer.checks import check_overlap, warn_of_imbalance
-from kzoo.transfer.config import TransferConfig, head_config, settle_fine_tuning, to_dict
 from kzoo.transfer.cutting import find_cut, split
+from kzoo.transfer.defaults import head_config, settle_fine_tuning
 from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
@@ -52,6 +54,7 @@ def fine_tune(
     transfer: TransferConfig | None = None,
     run_dir: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     callbacks: Sequence[Any] = (),
 ) -> Result:
     """Fine-tune a pretrained model on other classes.
@@ -75,6 +78,7 @@ def fine_tune(
         transfer: What else there is to choose.
         run_dir: An empty or new folder for all that `kzoo.train.fit` writes, and the first phase's run in `head`.
         overwrite: Whether a run that is in `run_dir` may be deleted.
+        resume: As for `kzoo.train.fit`.
         callbacks: As for `kzoo.train.fit`, in both phases; their `model` is the part that is trained.
 
     Returns:
@@ -95,52 +99,13 @@ def fine_tune(
     >>> result.metrics["validation"]["accuracy"] > 0.9
     True
     """
-    make = _maker(model, weights)
-    with new_run(run_dir, config, overwrite=overwrite, transfer=to_dict(transfer or TransferConfig())) as folder:
-        result = run(folder, make, train_data, validation_data, callbacks)
-    return replace(result, run_dir=None if run_dir is None else folder)
+    make = maker(model, weights)
+    record = RunRecord(train=config or TrainConfig(), transfer=transfer or TransferConfig())
 
+    def train(folder: Path) -> Result:
+        return run(folder, make, train_data, validation_data, callbacks)
 
-def resume(
-    run_dir: str | Path,
-    *,
-    model: Any = None,
-    weights: Any = None,
-    train_data: Any = None,
-    validation_data: Any = None,
-    strategy: Strategy | None = None,
-    devices: str | None = None,
-    callbacks: Sequence[Any] = (),
-) -> Result:
-    """Continue a run of `fine_tune` to its end; on a CPU, to the same bits as if it had never stopped.
-
-    Args:
-        run_dir: The run directory. A finished run is not trained again; its result is loaded.
-        model: Needed only if the run was stopped in its first phase: the same again.
-        weights: Likewise.
-        train_data: Needed only if the run was given arrays or a `tf.data.Dataset`: the same again.
-        validation_data: Likewise.
-        strategy: As for `kzoo.train.resume`.
-        devices: Likewise.
-        callbacks: As for `fine_tune`; what state they have is not in the run directory.
-
-    Raises:
-        InvalidArgument: Not a run of `fine_tune`, or an argument that is needed is missing.
-        RunError: The data or the weights are not those of the run, or a file is damaged.
-    """
-    run_dir = Path(run_dir).expanduser()
-    record = runs.read_config(run_dir)
-    if "transfer" not in record:
-        raise InvalidArgument(f"Not a run that fine-tunes. Received: {str(run_dir)!r}. Use kzoo.train.resume.")
-    state = checkpoint.finished_state(run_dir / runs.CHECKPOINT)
-    if state is not None:
-        return result_of(run_dir, State(**state))
-    with runs.lock(run_dir):
-        if train_data is None:
-            train_data, validation_data = load_data(record)
-        move(run_dir, strategy, devices)
-        make = None if model is None else _maker(model, weights)
-        return run(run_dir, make, train_data, validation_data, callbacks)
+    return begin(record, run_dir, train, overwrite=overwrite, resume=resume)
 
 
 def run(
@@ -154,15 +119,16 @@ def run(
 
     `make` gives the pretrained model for an image shape; without it the first phase must be over.
     """
-    record = runs.read_config(run_dir)
-    _refuse_mixing(record["train"].augment)
+    record = runs.read_record(run_dir)
+    assert record.transfer is not None  # noqa: S101 - the caller knows what the run is
+    _refuse_mixing(record.train.augment)
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
-    config = settle_fine_tuning(record["train"], train_data.name, len(train_data), shape)
-    runs.update_config(run_dir, train=runs.to_dict(config))
+    config = settle_fine_tuning(record.train, train_data.name, len(train_data), shape)
+    runs.update_record(run_dir, train=config)
     with data_errors():
-        setting = settle(run_dir, train_data, validation_data)
-        job = _Job(setting, TransferConfig(**record["transfer"]), callbacks)
+        setup = set_up(run_dir, train_data, validation_data)
+        job = _Job(setup, record.transfer, callbacks)
         _train_head(job, make)
         return _train_upper_stages(job)
 
@@ -170,17 +136,17 @@ def run(
 class _Job:
     """What both phases need."""
 
-    def __init__(self, setting: Setting, transfer: TransferConfig, callbacks: Sequence[Any]):
-        self.dir, self.config, self.transfer = setting.run_dir, setting.config, transfer
+    def __init__(self, setup: Setup, transfer: TransferConfig, callbacks: Sequence[Any]):
+        self.dir, self.config, self.transfer = setup.run_dir, setup.config, transfer
         self.callbacks = callbacks
-        self.setting = setting
+        self.setup = setup
         self.how_to_resume = (
-            f"kzoo finetune --resume {self.dir}"
-            if "model" in setting.record
-            else f"kzoo.transfer.resume({str(self.dir)!r}, ...)"
+            f"kzoo.train.resume({str(self.dir)!r}, ...)"
+            if setup.record.model is None
+            else f"kzoo finetune --resume {self.dir}"
         )
-        self.train: Any = setting.train_data  # Datasets, never Streams
-        self.validation: Any = setting.validation_data
+        self.train: Any = setup.train_data  # Datasets, never Streams
+        self.validation: Any = setup.validation_data
         self.train_digests = digests(self.train)
         self.validation_digests = [] if self.validation is None else digests(self.validation)
         if self.validation is None:
@@ -233,18 +199,23 @@ def _train_head(job: _Job, make) -> None:
     warn_of_imbalance(job.train, job.config.class_weight)
     whole = add_head(make(job.train.image_shape), len(job.train.class_names))
     set_metadata(whole)
-    job.setting.check_model(whole)
+    job.setup.check_model(whole)
     _check_weights(job, whole)
     config = head_config(job.config, job.transfer, len(job.train))
-    kept = {name: job.setting.record[name] for name in ("keep", "requested") if name in job.setting.record}
-    setting = settle(runs.new_head(job.dir, config, **kept), job.train, job.validation)
+    record = RunRecord(
+        train=config,
+        requested=job.setup.record.requested,
+        fine_tuning=FineTuningState(is_head=True),
+        keep=job.setup.record.keep,
+    )
+    setup = set_up(runs.new_head(job.dir, record), job.train, job.validation)
     frozen = in_precision(whole, job.config.precision)
     low, high = (find_cut(prepare(frozen)) for prepare in (job.unfreeze, freeze))
     cuts = list(dict.fromkeys(cut for cut in (low, high) if cut))
     console.log(f"head: a new classifier of {len(job.train.class_names)} classes on {whole.name}, the rest frozen")
     # The last epoch's, at the end of the schedule: by some dozens of images an early epoch can seem better by luck.
-    data = _features(job, setting, frozen, cuts, EPOCHS_PER_VIEW)
-    trainer = _trainer(job, setting, whole, freeze, high, data, keeps_last=True)
+    data = _features(job, setup, frozen, cuts, EPOCHS_PER_VIEW)
+    trainer = _trainer(job, setup, whole, freeze, high, data, keeps_last=True)
     runs.forget_replaced(job.dir)
     trainer.train()
     trainer.finish(job.validation)
@@ -258,11 +229,11 @@ def _train_upper_stages(job: _Job) -> Result:
     whole = load_model(head, "best")
     frozen = job.unfreeze(in_precision(whole, job.config.precision))
     cut = find_cut(frozen)
-    data = _features(job, job.setting, freeze(frozen), [] if cut is None else [cut], 0)
-    trainer = _trainer(job, job.setting, whole, job.unfreeze, cut, data, layer_decay=job.transfer.layer_decay)
+    data = _features(job, job.setup, freeze(frozen), [] if cut is None else [cut], 0)
+    trainer = _trainer(job, job.setup, whole, job.unfreeze, cut, data, layer_decay=job.transfer.layer_decay)
     trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
     console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
-    if job.validation is None and job.setting.record.get("kept") == "head":
+    if job.validation is None and job.setup.record.fine_tuning.kept == "head":
         # A search has found so; without validation data nothing else could tell.
         console.log("the new head alone is kept, as in the search's best trial")
         trainer.adopt(head / runs.BEST)
@@ -277,18 +248,18 @@ def _train_upper_stages(job: _Job) -> Result:
 
 
 def _trainer(
-    job: _Job, setting: Setting, whole, prepare, cut: str | None, data, *, layer_decay: float = 1.0, keeps_last=False
+    job: _Job, setup: Setup, whole, prepare, cut: str | None, data, *, layer_decay: float = 1.0, keeps_last=False
 ) -> Trainer:
     """The trainer of what of a float32 model is above the cut, on features, or of all of it, where there are none."""
     keras.utils.set_random_seed(job.config.seed)  # what was drawn before depends on what had to be computed
-    with setting.scope():
-        trained = prepare(in_precision(whole, setting.config.precision))
+    with setup.scope():
+        trained = prepare(in_precision(whole, setup.config.precision))
     factors = rate_factors(trained, layer_decay)
     above, final, given = trained, whole, {}
     if cut is not None and data is not None:
         (_, above), (_, final) = split(trained, cut), split(whole, cut)
         given = {"train_data": data[0], "validation_data": data[1]}
-    return setting.trainer(
+    return setup.trainer(
         above,
         final,
         rate_factors=[factors[id(weight)] for weight in above.trainable_variables] if layer_decay < 1 else (),
@@ -301,38 +272,43 @@ def _trainer(
 
 
 def _features(
-    job: _Job, setting: Setting, frozen, cuts: list[str], epochs_per_view: int
+    job: _Job, setup: Setup, frozen, cuts: list[str], epochs_per_view: int
 ) -> tuple[Features, Features | None] | None:
     """Features at the last cut, or at none where there is no room; as the run began, which its checkpoint is of."""
-    began_at = setting.record.get("features_at")
-    for tried in [cuts, cuts[-1:]] if began_at is None else [began_at]:
+    began_at = setup.record.fine_tuning.features_at
+    for tried in [cuts, cuts[-1:]] if began_at is None else [list(began_at)]:
         data = job.features(frozen, tried, epochs_per_view) if tried else None
         if data is not None:
-            runs.update_config(setting.run_dir, features_at=tried)
+            _note(setup.run_dir, features_at=tuple(tried))
             return data
     if began_at:
         raise RunError(
             f"There is no room for the features that this run is trained on. Received: {str(job.folder)!r}. Free some "
             "of the disk, or set KZOO_HOME to a folder with more of it, and resume."
         )
-    runs.update_config(setting.run_dir, features_at=[])
+    _note(setup.run_dir, features_at=())
     return None
+
+
+def _note(run_dir: Path, **found: Any) -> None:
+    """Write down what a run has found out."""
+    runs.update_record(run_dir, fine_tuning=replace(runs.read_record(run_dir).fine_tuning, **found))
 
 
 def _check_weights(job: _Job, whole) -> None:
     """Refuse pretrained weights that are not those which the run began with."""
     last = whole.layers[-1]
     digest = weights_digest(keras.Model(whole.inputs, last.input))
-    began_with = job.setting.record.get("pretrained", digest)
-    if digest != began_with:
+    began_with = job.setup.record.fine_tuning.pretrained
+    if began_with not in (None, digest):
         raise RunError(
             f"The pretrained weights are not what this run began with. Received: {digest}, recorded: {began_with}. "
             "Pass the same model and weights, or start a new run."
         )
-    runs.update_config(job.dir, pretrained=digest)
+    _note(job.dir, pretrained=digest)
 
 
-def _maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
+def maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
     """What makes the pretrained model, in float32, for an image shape; what is wrong is found now, where it can be."""
     if isinstance(model, keras.Model):
         if weights is not None:

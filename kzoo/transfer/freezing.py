@@ -6,7 +6,7 @@ from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.graph import topology
 from kzoo.graph.endpoints import stages
-from kzoo.transfer.config import BatchNorm
+from kzoo.train.config import BatchNorm
 
 
 def freeze(model, through: str | None = None):

@@ -48,7 +48,8 @@ def test_train_writes_a_whole_run(digits_run):
     assert config["train"]["precision"] in ("float32", "mixed_bfloat16", "mixed_float16")
     assert config["train"]["strategy"] in ("one", "mirrored")
     assert config["data"]["class_names"] == list("0123456789")
-    assert config["model"] == {"name": "mnist_net", "arguments": {"dropout": None, "auxiliary_heads": False}}
+    model = {"name": "mnist_net", "weights": None, "like": None, "dropout": None, "auxiliary_heads": False}
+    assert config["model"] == model
 
 
 def test_evaluate_scores_the_test_split_and_keeps_the_figures(digits_run, last_json):

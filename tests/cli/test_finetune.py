@@ -50,7 +50,8 @@ def test_it_writes_a_whole_run(tuned):
     assert {path.name for path in tuned.iterdir()} - {".lock"} == {*files, "head"}
     assert {path.name for path in (tuned / "head").iterdir()} == files
     config = json.loads((tuned / "config.json").read_text())
-    assert config["model"] == {"name": "mnist_net", "weights": "mnist", "like": None, "arguments": {"dropout": None}}
+    model = {"name": "mnist_net", "weights": "mnist", "like": None, "dropout": None, "auxiliary_heads": False}
+    assert config["model"] == model
     assert config["transfer"]["head_epochs"] == 2
     assert config["data"]["load"]["image_size"] == [28, 28]
 
@@ -99,7 +100,7 @@ def test_resume_from_the_first_phase_on_other_devices(tuned, tmp_path, last_json
         (folder / runs.CONFIG).write_text(json.dumps(config))
     assert kzoo(["finetune", "--resume", str(run), "--strategy", "one", "--json"]) == 0
     assert last_json()["epochs"] == 1
-    assert [runs.read_config(folder)["train"].devices for folder in (run, run / runs.HEAD)] == [None, None]
+    assert [runs.read_record(folder).train.devices for folder in (run, run / runs.HEAD)] == [None, None]
     assert weights(run) == weights(tuned)
 
 

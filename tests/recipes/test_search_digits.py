@@ -31,7 +31,7 @@ def test_a_second_call_searches_no_more(recipe, monkeypatch, tmp_path, capfd):
     arguments = ["--runs", str(search), "--output", str(tmp_path), "--algorithm", "random", "--trials", "2"]
     monkeypatch.setattr(sys, "argv", ["search_digits.py", *arguments])
     recipe.main()
-    first = runs.read_config(search / "trials" / "0000")["train"]
+    first = runs.read_record(search / "trials" / "0000").train
     assert (first.optimizer, first.momentum, first.epochs) == ("sgd", 0, 5)
     assert first.learning_rate == pytest.approx(1e-5)
     picture = tmp_path / "search_digits.png"

@@ -23,19 +23,19 @@ from kzoo.search.space import Task
 from kzoo.search.store import State, Trial
 from kzoo.search.trials import SECONDS_BETWEEN_LOOKS, Trials
 from kzoo.train import TrainConfig, runs
-from kzoo.transfer import TransferConfig
+from kzoo.train.record import DataRecord, DataSource, RunRecord, ZooModel
 
 WORKER = Path(__file__).with_name("worker_process.py")
 
 
 def make_search(folder, count):
     """A search whose trials are all in the table, and whose worker has died."""
-    load = {"name": "digits", "image_size": [28, 28], "channels": None, "data_dir": None}
+    base = RunRecord(
+        model=ZooModel("mnist_net"), data=DataRecord(DataSource("digits")), train=TrainConfig(precision="float32")
+    )
     settings = Settings(
-        model="mnist_net", load=load, search=SearchConfig(seeds=1), train=TrainConfig(),
-        requested={"precision": "auto", "strategy": "auto"}, space={"momentum": {"min": 0.5, "max": 1.0}},
-        fingerprint="", transfer=TransferConfig(), pretrained=None,
-    )  # fmt: skip
+        search=SearchConfig(seeds=1), base=base, space={"momentum": {"min": 0.5, "max": 1.0}}, fingerprint=""
+    )
     task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
     rows = [Trial(number=n, worker="dead", values={"momentum": 0.5 + n / 100}, epochs=1, seed=n) for n in range(count)]
     folder.mkdir()
@@ -238,7 +238,7 @@ DAMAGED = [
     (lambda search: search.update(trials={}), "trials = {}"),
     (lambda search: search["trials"][1].update(status="ended"), "trials[1].status = 'ended'"),
     (lambda search: search["trials"][0].pop("worker"), "no trials[0].worker"),
-    (lambda search: search["settings"].update(train=7), "settings.train = 7"),
+    (lambda search: search["settings"]["base"].update(train=7), "settings.base.train = 7"),
     (lambda search: search["settings"]["search"].update(seeds="3"), "settings.search.seeds = '3'"),
     (lambda search: search["settings"]["search"].update(seeds=0), "settings.search: seeds must be a whole number"),
     (lambda search: search["task"].update(image_shape=[28, 28]), "task.image_shape = [28, 28]"),

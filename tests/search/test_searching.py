@@ -2,16 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 import kzoo
+from kzoo.cli import app
 from kzoo.cli import run as run_kzoo
-from kzoo.cli._options import note
-from kzoo.cli._search import from_search
+from kzoo.cli._options import DataOptions
+from kzoo.cli._runs import record_of
 from kzoo.errors import RunError
 from kzoo.search import SearchConfig, resume, search
-from kzoo.train import TrainConfig, evaluate, runs
+from kzoo.train import TrainConfig, ZooModel, evaluate, runs
 from kzoo.transfer import TransferConfig
 
 GOOD_AND_BAD = {"learning_rate": {"values": [0.05, 1e4]}}
@@ -36,10 +38,10 @@ def test_a_trial_that_diverges_ends_alone(finished):
 
 def test_each_trial_is_a_run_of_its_own(finished):
     for trial, rate in zip(finished.trials, (0.05, 1e4), strict=True):
-        record = runs.read_config(finished.search_dir / "trials" / f"{trial['number']:04d}")
-        assert record["train"].learning_rate == rate
-        assert (record["train"].precision, record["train"].epochs) == ("float32", 1)
-        assert record["train"].seed == trial["seed"] == 3 + trial["number"]
+        record = runs.read_record(finished.search_dir / "trials" / f"{trial['number']:04d}")
+        assert record.train.learning_rate == rate
+        assert (record.train.precision, record.train.epochs) == ("float32", 1)
+        assert record.train.seed == trial["seed"] == 3 + trial["number"]
 
 
 def test_the_score_is_that_of_the_model_loaded_again(finished):
@@ -70,9 +72,9 @@ def test_train_from_search(finished, tmp_path, capfd):
     arguments = ["--run-dir", str(path), "--seed", "8", "--json"]
     assert run_kzoo(["train", "--from-search", str(finished.search_dir), *arguments]) == 0
     assert json.loads(capfd.readouterr().out.splitlines()[-1])["accuracy"] > 0.5
-    found, best = runs.read_config(path), runs.read_config(finished.search_dir / "trials" / "0000")
-    assert runs.to_dict(found["train"]) == {**runs.to_dict(best["train"]), "seed": 8}
-    assert found["model"] == best["model"]
+    found, best = runs.read_record(path), runs.read_record(finished.search_dir / "trials" / "0000")
+    assert found.train == replace(best.train, seed=8)
+    assert found.model == best.model
     # A flag counts also where it says the default, and what follows from it follows.
     found, _ = from_search_flags(finished, "--optimizer", "adamw", "--epochs", "15", "--schedule", "step")
     assert (found.epochs, found.decay_epochs, found.learning_rate) == (15, (7.5, 11.25), 0.05)
@@ -83,12 +85,15 @@ def test_train_from_search(finished, tmp_path, capfd):
 
 
 def from_search_flags(finished, *flags, all_data=False):
-    """The configuration of `kzoo train --from-search RUN FLAGS`."""
-    note(flags)
-    names = [flag[2:].replace("-", "_") for flag in flags[::2]]
-    kinds = {"epochs": int, "learning_rate": float}
-    said = {name: kinds.get(name, str)(value) for name, value in zip(names, flags[1::2], strict=True)}
-    return from_search(str(finished.search_dir), "train", all_data, TrainConfig(**said))
+    """The configuration and the record of the run that `kzoo train --from-search RUN FLAGS` begins."""
+    folder = str(finished.search_dir)
+    _, bound, _ = app.parse_args(["train", "--from-search", folder, *flags], exit_on_error=False, print_error=False)
+    given = {"config": TrainConfig(), **bound.arguments}
+    record = record_of(
+        "train", None, None, from_search=folder, all_data=all_data, config=given["config"], data=DataOptions(),
+        image_size=None,
+    )  # fmt: skip
+    return record.train, record
 
 
 def test_on_all_data_a_trial_that_was_stopped_early_is_trained_as_long_as_it_was_good(tmp_path, capfd):
@@ -101,7 +106,7 @@ def test_on_all_data_a_trial_that_was_stopped_early_is_trained_as_long_as_it_was
     best = runs.read_json(tmp_path / "run" / "trials" / "0000" / runs.METRICS)["best_epoch"]
     capfd.readouterr()
     found, record = from_search_flags(stopped, all_data=True)
-    assert (found.early_stopping, found.epochs, record["data"]["all_data"]) == (None, best, True)
+    assert (found.early_stopping, found.epochs, record.data.all_data) == (None, best, True)
     assert found.warmup_epochs == pytest.approx(0.3 * best)
     assert f"{best} epochs, as of the best model" in capfd.readouterr().err
     found, _ = from_search_flags(stopped, "--epochs", "9", "--schedule", "step", all_data=True)
@@ -137,8 +142,8 @@ def test_every_algorithm(algorithm, devices, precision, tmp_path):
     assert [trial["status"] for trial in result.trials] == ["completed"] * 6
     assert result.best["verified"] is True
     assert result.best["test"]["accuracy"] > 0.8
-    record = runs.read_config(tmp_path / "run" / "trials" / "0004")
-    assert (record["train"].precision, record["train"].strategy) == (precision, devices["strategy"])
+    record = runs.read_record(tmp_path / "run" / "trials" / "0004")
+    assert (record.train.precision, record.train.strategy) == (precision, devices["strategy"])
 
 
 def test_train_from_search_on_all_data(finished, tmp_path, capfd):
@@ -166,10 +171,12 @@ def test_pretrained_weights_are_fine_tuned(tmp_path, capfd):
     assert result.best["verified"] is True
     # 0.93 on the weights as they are; the head alone gets as far in two epochs.
     assert min(trial["accuracy"] for trial in result.trials) > 0.9
-    best = runs.read_config(folder / "trials" / f"{result.best['run']:04d}")
-    assert best["transfer"]["unfreeze"] == result.best["values"]["unfreeze"]
-    assert (best["transfer"]["head_epochs"], best["transfer"]["layer_decay"]) == (2, 0.3)
-    assert best["model"]["weights"] == "mnist"
+    best = runs.read_record(folder / "trials" / f"{result.best['run']:04d}")
+    assert best.transfer is not None
+    assert best.transfer.unfreeze == result.best["values"]["unfreeze"]
+    assert (best.transfer.head_epochs, best.transfer.layer_decay) == (2, 0.3)
+    assert isinstance(best.model, ZooModel)
+    assert best.model.weights == "mnist"
     assert (folder / "trials" / "0000" / "head" / "metrics.json").exists()
 
     assert run_kzoo(["train", "--from-search", str(folder)]) == 2
@@ -178,8 +185,8 @@ def test_pretrained_weights_are_fine_tuned(tmp_path, capfd):
     command = ["finetune", "--from-search", str(folder), "--all-data", "--views", "2", "--run-dir", str(again)]
     assert run_kzoo(command) == 0
     assert "1,618 training and 0 validation images" in capfd.readouterr().err
-    record = runs.read_config(again)
-    assert record["transfer"] == {**best["transfer"], "views": 2}
+    record = runs.read_record(again)
+    assert record.transfer == replace(best.transfer, views=2)
     assert run_kzoo(["evaluate", str(again), "--json"]) == 0
     figures = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert (figures["split"], figures["images"]) == ("test", 179)

@@ -146,7 +146,7 @@ def test_values_that_change_how_long_a_trial_trains(tmp_path, scripted):
     config = SearchConfig(algorithm="grid", trials=2, workers=2, seeds=1)
     result = search("mnist_net", "digits", tmp_path / "run", config=config, train=TrainConfig(epochs=4), space=space)
     for row in result.trials:
-        record = runs.read_config(tmp_path / "run" / "trials" / f"{row['number']:04d}")["train"]
+        record = runs.read_record(tmp_path / "run" / "trials" / f"{row['number']:04d}").train
         assert record.epochs == row["epochs"] == row["values"]["epochs"]
         assert record.decay_epochs == (0.5 * row["epochs"], 0.75 * row["epochs"])
     assert {row["epochs"] for row in result.trials} == {2, 8}

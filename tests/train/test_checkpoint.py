@@ -6,6 +6,7 @@ import pytest
 from kzoo.backend import tf
 from kzoo.errors import RunError
 from kzoo.train import checkpoint
+from kzoo.train.checkpoint import State
 
 
 def variables():
@@ -22,7 +23,7 @@ def variables():
     ]
 
 
-STATE = {"epoch": 3, "sums": [0.1, 1 / 3, 5e-324], "history": [{"loss": 0.30000000000000004}], "best": None}
+STATE = State(epoch=3, sums=[0.1, 1 / 3, 5e-324], history=[{"loss": 0.30000000000000004}], best=None)
 
 
 def bits(values):
@@ -38,7 +39,7 @@ def test_roundtrip_is_bit_exact(tmp_path):
 
 
 def test_order_is_by_position_beyond_ten(tmp_path):
-    checkpoint.save(tmp_path / "c", [tf.Variable(float(i)) for i in range(120)], {})
+    checkpoint.save(tmp_path / "c", [tf.Variable(float(i)) for i in range(120)], State())
     others = [tf.Variable(0.0) for _ in range(120)]
     checkpoint.restore(tmp_path / "c", others)
     assert [float(v) for v in others] == list(range(120))

@@ -201,7 +201,7 @@ def test_begun_on_two_replicas_and_ended_on_one(tmp_path, child_environment):
     assert 0 < step < 44, "it was to be killed within an epoch"
     status, _ = Trainer(run_dir, config, child_environment, "linear", "one").finish()
     assert status == 0, Path(f"{run_dir}.log").read_text()[-3000:]
-    assert runs.read_config(run_dir)["train"].strategy == "one"
+    assert runs.read_record(run_dir).train.strategy == "one"
     _ = reference.content  # waits for it
     found, expected = (load(run, "last").get_weights() for run in (run_dir, reference.trainer.dir))
     for one, other in zip(found, expected, strict=True):

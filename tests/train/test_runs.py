@@ -4,11 +4,13 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
 from kzoo.errors import InvalidArgument, RunError
-from kzoo.train import TrainConfig, runs
+from kzoo.train import RunRecord, TrainConfig, ZooModel, runs
+from kzoo.train.record import differing_versions
 
 ROWS = [
     {"epoch": 1, "learning_rate": 0.1, "loss": 1 / 3, "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25},
@@ -16,9 +18,9 @@ ROWS = [
 ]
 
 
-def begin(run_dir, config, **options):
+def begin(run_dir, config, model=None, **options):
     """A run as it is when it has written its first checkpoint."""
-    with runs.new(run_dir, config, **options) as made:
+    with runs.new(run_dir, RunRecord(train=config, model=model), **options) as made:
         (made / "checkpoint.safetensors").touch()
         runs.forget_replaced(made)
     return made
@@ -30,14 +32,15 @@ def names(folder):
 
 def test_a_new_run_writes_what_was_asked(tmp_path):
     config = TrainConfig(epochs=3, decay_epochs=(1, 2))
-    run_dir = begin(tmp_path / "a" / "run", config, model={"name": "mnist_net"})
+    run_dir = begin(tmp_path / "a" / "run", config, ZooModel("mnist_net"))
     content = json.loads((run_dir / "config.json").read_text())
-    assert content["train"] == {**runs.to_dict(config), "decay_epochs": [1, 2], "augment": ["auto"]}
-    assert content["model"] == {"name": "mnist_net"}
-    assert content["command"] == sys.argv
-    assert {"python", "kzoo", "keras", "tensorflow", "numpy"} <= content["versions"].keys()
-    assert content["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert runs.read_config(run_dir)["train"] == config
+    assert content["train"] == {**asdict(config), "decay_epochs": [1, 2], "augment": ["auto"]}
+    model = {"name": "mnist_net", "weights": None, "like": None, "dropout": None, "auxiliary_heads": False}
+    assert content["model"] == model
+    assert content["origin"]["command"] == sys.argv
+    assert {"python", "kzoo", "keras", "tensorflow", "numpy"} <= content["origin"]["versions"].keys()
+    assert content["origin"]["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert runs.read_record(run_dir).train == config
 
 
 def test_git_state_is_recorded(tmp_path, monkeypatch):
@@ -45,16 +48,16 @@ def test_git_state_is_recorded(tmp_path, monkeypatch):
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert json.loads((begin("outside", TrainConfig()) / "config.json").read_text())["git"] is None
+    assert json.loads((begin("outside", TrainConfig()) / "config.json").read_text())["origin"]["git"] is None
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com"]
     (tmp_path / "code.py").write_text("1")
     for arguments in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *arguments], check=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    clean = json.loads((begin("clean", TrainConfig()) / "config.json").read_text())["git"]
+    clean = json.loads((begin("clean", TrainConfig()) / "config.json").read_text())["origin"]["git"]
     assert clean == {"commit": commit, "changed": False}
     (tmp_path / "code.py").write_text("2")
-    assert json.loads((begin("changed", TrainConfig()) / "config.json").read_text())["git"]["changed"] is True
+    assert json.loads((begin("changed", TrainConfig()) / "config.json").read_text())["origin"]["git"]["changed"] is True
 
 
 def test_an_occupied_run_is_kept(tmp_path):
@@ -65,7 +68,7 @@ def test_an_occupied_run_is_kept(tmp_path):
         f"There is a run here already. Received: run_dir={str(tmp_path)!r}. Continue it with kzoo train --resume "
         f"{tmp_path}, pass overwrite=True (--overwrite), or name another folder."
     )
-    assert runs.read_config(tmp_path)["train"].seed == 1
+    assert runs.read_record(tmp_path).train.seed == 1
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -89,7 +92,7 @@ def test_overwrite_deletes_only_the_runs_files(tmp_path):
         (tmp_path / name).write_text("mine")
     begin(tmp_path, TrainConfig(seed=2), overwrite=True)
     assert names(tmp_path) == sorted([".lock", "config.json", "checkpoint.safetensors", *mine])
-    assert runs.read_config(tmp_path)["train"].seed == 2
+    assert runs.read_record(tmp_path).train.seed == 2
 
 
 def test_what_a_killed_create_left_is_no_obstacle(tmp_path):
@@ -104,11 +107,11 @@ class StopError(Exception):
 
 
 def test_a_run_that_fails_before_its_first_checkpoint_leaves_nothing(tmp_path):
-    with pytest.raises(StopError), runs.new(tmp_path / "run", TrainConfig()) as made:
+    with pytest.raises(StopError), runs.new(tmp_path / "run", RunRecord()) as made:
         assert names(made) == [".lock", "config.json"]
         raise StopError
     assert not (tmp_path / "run").exists()
-    with pytest.raises(StopError), runs.new(tmp_path, TrainConfig()):
+    with pytest.raises(StopError), runs.new(tmp_path, RunRecord()):
         (tmp_path / "notes.txt").write_text("mine")
         raise StopError
     assert names(tmp_path) == [".lock", "notes.txt"]
@@ -124,8 +127,8 @@ def old_run(folder):
 
 def test_what_is_overwritten_comes_back_if_the_new_run_fails(tmp_path):
     before = old_run(tmp_path)
-    with pytest.raises(StopError), runs.new(tmp_path, TrainConfig(seed=2), overwrite=True):
-        assert runs.read_config(tmp_path)["train"].seed == 2
+    with pytest.raises(StopError), runs.new(tmp_path, RunRecord(train=TrainConfig(seed=2)), overwrite=True):
+        assert runs.read_record(tmp_path).train.seed == 2
         assert not (tmp_path / "best.keras").exists()
         (tmp_path / "model.json").write_text("new")
         raise StopError
@@ -136,15 +139,15 @@ def test_what_is_overwritten_survives_a_kill(tmp_path, child_environment):
     before = old_run(tmp_path)
     code = """
 import os, sys
-from kzoo.train import TrainConfig, runs
-with runs.new(sys.argv[1], TrainConfig(seed=2), overwrite=True):
+from kzoo.train import RunRecord, TrainConfig, runs
+with runs.new(sys.argv[1], RunRecord(train=TrainConfig(seed=2)), overwrite=True):
     os.kill(os.getpid(), 9)
 """
     done = subprocess.run([sys.executable, "-c", code, tmp_path], env=child_environment, check=False)
     assert done.returncode == -9
     with pytest.raises(RunError, match="There is a run here already"):
         begin(tmp_path, TrainConfig(seed=3))
-    with pytest.raises(StopError), runs.new(tmp_path, TrainConfig(seed=3), overwrite=True):
+    with pytest.raises(StopError), runs.new(tmp_path, RunRecord(train=TrainConfig(seed=3)), overwrite=True):
         raise StopError
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 
@@ -217,7 +220,7 @@ def test_curves_are_a_picture(tmp_path, rows):
 def test_damaged_config(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises((RunError, InvalidArgument)) as caught:
-        runs.read_config(tmp_path)
+        runs.read_record(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -225,7 +228,7 @@ def test_damaged_config(tmp_path, content):
 def test_no_run_directory(tmp_path, name):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InvalidArgument, match="Not a run directory"):
-        runs.read_config(tmp_path / name)
+        runs.read_record(tmp_path / name)
 
 
 def test_a_path_that_cannot_be_a_folder(tmp_path):
@@ -235,8 +238,10 @@ def test_a_path_that_cannot_be_a_folder(tmp_path):
 
 
 def test_changed_versions_are_named(tmp_path):
-    record = runs.read_config(begin(tmp_path, TrainConfig()))
-    assert runs.differing_versions(record) == []
-    now = record["versions"]["keras"]
-    record["versions"]["keras"] = "3.0.0"
-    assert runs.differing_versions(record) == [f"keras 3.0.0 -> {now}"]
+    origin = runs.read_record(begin(tmp_path, TrainConfig())).origin
+    assert origin is not None
+    versions = origin.versions
+    assert differing_versions(versions) == []
+    now = versions["keras"]
+    versions["keras"] = "3.0.0"
+    assert differing_versions(versions) == [f"keras 3.0.0 -> {now}"]

@@ -7,8 +7,8 @@ from pathlib import Path
 from small_models import digits, functional
 
 from kzoo.errors import TrainingInterrupted
-from kzoo.train import TrainConfig
-from kzoo.transfer import TransferConfig, fine_tune, resume
+from kzoo.train import TrainConfig, resume
+from kzoo.transfer import TransferConfig, fine_tune
 
 
 def main():

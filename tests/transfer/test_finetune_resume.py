@@ -132,7 +132,7 @@ def test_ctrl_c_in_each_phase_says_how_to_go_on(tmp_path, child_environment):
         status, output = worker.stop(signal.SIGINT)
         assert status == 130
         assert output.startswith("Interrupted in epoch ")
-        assert output.strip().endswith(f"Continue with: kzoo.transfer.resume({str(run_dir)!r}, ...)")
+        assert output.strip().endswith(f"Continue with: kzoo.train.resume({str(run_dir)!r}, ...)")
     assert "Traceback" not in Path(f"{run_dir}.log").read_text()
 
 

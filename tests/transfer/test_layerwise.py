@@ -11,7 +11,8 @@ import kzoo
 from kzoo.backend import keras
 from kzoo.train import TrainConfig, runs
 from kzoo.train.config import Schedule
-from kzoo.train.loop import settle
+from kzoo.train.fitting import set_up
+from kzoo.train.record import RunRecord
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
 from kzoo.transfer import freeze, unfreeze
@@ -116,20 +117,20 @@ def test_rates_follow_every_schedule_and_survive_a_checkpoint(schedule, tmp_path
     data = digits(100, 20)
 
     def trainer_of(run_dir):
-        setting = settle(run_dir, *data)
+        setup = set_up(run_dir, *data)
         model = unfreeze(freeze(functional(dropout=0)), "conv2", batch_norm="frozen")
         model = keras.Model(model.inputs[0], keras.layers.Dense(10, name="new")(model.layers[-1].input))
         factors = rate_factors(model, 0.5)
         factors = [factors[id(weight)] for weight in model.trainable_variables]
         final = functional(dropout=0)
         final = keras.Model(final.inputs[0], keras.layers.Dense(10, name="new")(final.layers[-1].input))
-        made = setting.trainer(model, final, rate_factors=factors, how_to_resume="")
+        made = setup.trainer(model, final, rate_factors=factors, how_to_resume="")
         ones = made.step.optimizer.apply
         # Gradients of ones, whatever the loss: the weights then tell the sum of the rates.
         made.step.optimizer.apply = lambda gradients, variables: ones([tf.ones_like(g) for g in gradients], variables)
         return made, factors
 
-    with runs.new(tmp_path / "run", config) as run_dir:
+    with runs.new(tmp_path / "run", RunRecord(train=config)) as run_dir:
         trainer, factors = trainer_of(run_dir)
         before = [v.numpy().copy() for v in trainer.step.model.trainable_variables]
         trainer._judge = lambda row: stop(trainer, row)  # after the first epoch, before its checkpoint

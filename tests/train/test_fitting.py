@@ -21,7 +21,7 @@ from kzoo.classifier import class_names_of, metadata, set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
 from kzoo.layers import BatchNormalization, MixUp, RandomCrop
-from kzoo.train import TrainConfig, evaluate, fit, load, resume, runs
+from kzoo.train import RunRecord, TrainConfig, evaluate, fit, load, resume, runs
 from kzoo.train.precision import in_float32
 
 FAST = {"batch_size": 64, "precision": "float32", "augment": "none", "checkpoint_seconds": 1e6}
@@ -76,7 +76,7 @@ def test_the_run_directory_is_complete(finished, digits):
     assert record["train"]["strategy"] == "one"
     load = {
         "name": "digits", "data_dir": None, "image_size": None, "channels": None, "crop_fraction": 1.0,
-        "interpolation": None, "on_bad_image": "stop",
+        "interpolation": None, "download": False, "on_bad_image": "stop",
     }  # fmt: skip
     assert record["data"] == {
         part: {
@@ -87,7 +87,7 @@ def test_the_run_directory_is_complete(finished, digits):
             "image_shape": [8, 8, 1],
         }
         for part, dataset in zip(("train", "validation"), digits, strict=True)
-    } | {"class_names": [str(i) for i in range(10)]}
+    } | {"class_names": [str(i) for i in range(10)], "load": None, "all_data": False}
 
 
 def test_history_matches_the_models(finished, digits):
@@ -436,7 +436,7 @@ def test_weights_given_by_build_are_trained_from(digits, tmp_path):
 
     config = TrainConfig(**FAST, epochs=1, optimizer="sgd", learning_rate=1e-12, weight_decay=0)
     # As if the process had died between model.json and the first checkpoint.
-    with runs.new(tmp_path / "run", config) as run_dir:
+    with runs.new(tmp_path / "run", RunRecord(train=config)) as run_dir:
         (run_dir / runs.CHECKPOINT).touch()
     (run_dir / runs.CHECKPOINT).unlink()
     runs.write_json(run_dir / runs.ARCHITECTURE, keras.saving.serialize_keras_object(trained()))
@@ -529,7 +529,7 @@ import json, sys
 import kzoo
 from kzoo import data
 from kzoo.classifier import class_names_of, metadata, set_metadata
-from kzoo.train import TrainConfig, evaluate, fit, load, resume
+from kzoo.train import RunRecord, TrainConfig, evaluate, fit, load, resume
 
 train, validation = data.load("digits"), data.load("digits", "validation")
 build = lambda: kzoo.create_model("mnist_net", input_shape=(8, 8, 1))

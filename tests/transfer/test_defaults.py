@@ -1,10 +1,12 @@
 """TransferConfig, and what is chosen for the data."""
 
+from dataclasses import asdict
+
 import pytest
 
 from kzoo.errors import InvalidArgument
-from kzoo.train import TrainConfig
-from kzoo.transfer.config import TransferConfig, head_config, settle_fine_tuning, to_dict
+from kzoo.train import TrainConfig, TransferConfig
+from kzoo.transfer.defaults import head_config, settle_fine_tuning
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def test_values_out_of_range(name, value, line):
 
 def test_plain_data_and_back():
     config = TransferConfig(unfreeze="conv4", batch_norm="affine", layer_decay=1)
-    assert TransferConfig(**to_dict(config)) == config
+    assert TransferConfig(**asdict(config)) == config
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,9 @@
-"""How to transfer: what there is to choose besides the training configuration, and what is chosen for the data."""
+"""What fine-tuning takes by default, in place of the defaults of training from scratch."""
 
-from dataclasses import asdict, dataclass, replace
-from typing import Literal, get_args
+from dataclasses import replace
 
 from kzoo import augment as augmentation
-from kzoo.errors import InvalidArgument, unknown
-from kzoo.train.config import TrainConfig, check_ranges, default_batch_size, default_learning_rate
-
-BatchNorm = Literal["frozen", "affine", "train"]
+from kzoo.train.config import TrainConfig, TransferConfig, default_batch_size, default_learning_rate
 
 # By what the rates that train a network from scratch are multiplied, at the batch size, however many images there are:
 # a new head learns fast what features mean, and pretrained weights are close to where they should be.
@@ -15,56 +11,6 @@ HEAD_RATE = 3.0
 FINE_TUNING_RATE = 0.3
 # Photos that are no smaller are augmented as photos, where nothing else is known of a dataset.
 PHOTO_SIZE = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransferConfig:
-    """How to transfer a model; how its second phase is trained is in `kzoo.train.TrainConfig`.
-
-    >>> TransferConfig(batch_norm="thawed")
-    Traceback (most recent call last):
-    kzoo.errors.InvalidArgument: Unknown batch_norm. Received: 'thawed'. Valid: affine, frozen, train.
-    """
-
-    head_epochs: int = 60
-    """Passes of the first phase, in which only the new head is trained."""
-    head_learning_rate: float | None = None
-    """The highest learning rate of the first phase [default: 0.009 at a batch size of 256, by its square root]."""
-    unfreeze: str | None = None
-    """The lowest stage that the second phase trains, by the name in its paper, with all above it [default: the stages
-    of the smallest feature map]."""
-    layer_decay: float = 0.5
-    """By what the learning rate is multiplied from each stage to the one below."""
-    batch_norm: BatchNorm = "frozen"
-    """Of the unfrozen stages: frozen keeps their statistics, gamma and beta; affine trains gamma and beta; train trains
-    them as from scratch."""
-    views: int = 8
-    """Augmented views of each image that the frozen layers are computed for, once; epochs take them in turn."""
-
-    def __post_init__(self):
-        """Check every value.
-
-        Raises:
-            InvalidArgument: A value out of its range.
-        """
-        if self.batch_norm not in get_args(BatchNorm):
-            raise unknown("batch_norm", self.batch_norm, get_args(BatchNorm))
-        if not (self.unfreeze is None or isinstance(self.unfreeze, str)):
-            raise InvalidArgument(f"unfreeze must be the name of a stage. Received: {self.unfreeze!r}.")
-        check_ranges(self, _RANGES)
-
-
-_RANGES = {
-    "head_epochs": (1, 10**6, "a whole number of at least 1"),
-    "head_learning_rate": (1e-12, 1e4, "a number above 0"),
-    "layer_decay": (1e-6, 1, "a factor above 0 and at most 1"),
-    "views": (1, 10**4, "a whole number of at least 1"),
-}
-
-
-def to_dict(config: TransferConfig) -> dict:
-    """The configuration as plain data, for JSON."""
-    return asdict(config)
 
 
 def settle_fine_tuning(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:

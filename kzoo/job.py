@@ -1,0 +1,238 @@
+"""Runs by names: what `kzoo train` and `kzoo finetune` do, and the one `resume` for every run.
+
+Offered as `kzoo.train.run_record`, `kzoo.train.start` and `kzoo.train.resume`. Bad data is found before TensorFlow is
+started, except that of TFDS, which TensorFlow reads.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kzoo import console
+from kzoo.data.loading import absolute, load, load_splits
+from kzoo.errors import InvalidArgument
+from kzoo.models.registry import check_name, defaults
+from kzoo.text import by
+from kzoo.train import runs
+from kzoo.train.config import Strategy, TrainConfig, TransferConfig
+from kzoo.train.lifecycle import Result, begin, go_on
+from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooModel
+from kzoo.transfer.loading import images_for, portable
+from kzoo.weights.resolve import resolve as resolve_weights
+
+
+def run_record(
+    model: str,
+    dataset: str,
+    *,
+    config: TrainConfig | None = None,
+    weights: str | None = None,
+    like: str | None = None,
+    transfer: TransferConfig | None = None,
+    all_data: bool = False,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    dropout: float | None = None,
+    auxiliary_heads: bool = False,
+    **loading: Any,
+) -> RunRecord:
+    """Describe a run by names, for `start`.
+
+    Args:
+        model: A name of `kzoo.list_models()`; to fine-tune also a run directory or a `.keras` file.
+        dataset: A name or a path, as `kzoo.data.load` takes it.
+        config: How to train.
+        weights: Pretrained weights to fine-tune: a tag, a file or a folder.
+        like: For weights in a file: the tag whose preprocessing and class names they take.
+        transfer: How to fine-tune; None trains from scratch, unless there are weights.
+        all_data: Whether to train on the validation images too.
+        image_size: As for `kzoo.data.load`; by default the model's, or the weights'.
+        channels: Likewise.
+        dropout: Rate before the classifier; by default the model's.
+        auxiliary_heads: Whether to train with the auxiliary classifiers that the model has.
+        **loading: data_dir, download and on_bad_image of `kzoo.data.load`.
+
+    Raises:
+        InvalidArgument: Arguments that do not fit together.
+        WeightsError: Weights that are not on this machine.
+
+    >>> record = run_record("mnist_net", "digits", config=TrainConfig(epochs=3))
+    >>> record.data.load.image_size
+    (28, 28)
+    """
+    if weights is not None:
+        check_name(model)
+        transfer = transfer or TransferConfig()
+        found: Any = ZooModel(model, portable(model, weights), like, dropout, auxiliary_heads)
+        images = images_for(model, resolve_weights(model, weights, like), image_size)
+    elif transfer is not None:
+        if dropout is not None:
+            raise InvalidArgument(f"dropout is for a model of kzoo list. Received: {dropout!r} with {model!r}.")
+        found, images = ModelFile(str(Path(model).expanduser().resolve())), _images_for_file(model, image_size)
+    else:
+        check_name(model)
+        found = ZooModel(model, dropout=dropout, auxiliary_heads=auxiliary_heads)
+        images = {"image_size": image_size or defaults(model)[0][:2], "channels": None}
+    size = images["image_size"]
+    images |= {"image_size": (size, size) if isinstance(size, int) else tuple(size)}
+    images |= {"channels": channels or images["channels"]}
+    source = DataSource(**{**absolute(dataset, loading.pop("data_dir", None)), **images, **loading})
+    train = config or TrainConfig()
+    return RunRecord(model=found, data=DataRecord(source, all_data), train=train, transfer=transfer)
+
+
+def start(record: RunRecord, run_dir: str | Path, *, overwrite: bool = False, resume: bool = False) -> Result:
+    """Begin a run by names: load its data, make its model, train or fine-tune it to the end.
+
+    Args:
+        record: What `run_record` gives.
+        run_dir: An empty or new folder for all that `kzoo.train.fit` writes.
+        overwrite: Whether a run that is in `run_dir` may be deleted.
+        resume: Whether a run that is in `run_dir` goes on to its end; a finished one gives its result. The record must
+            be the one it was begun with; strategy and devices may be others.
+
+    Raises:
+        InvalidArgument: A record without model or data, or arguments that do not fit together.
+        DataError: There is no such dataset, or it cannot be used.
+        RunError: As `kzoo.train.fit`.
+
+    >>> from kzoo.train import TrainConfig
+    >>> import tempfile
+    >>> record = run_record("mnist_net", "digits", config=TrainConfig(epochs=1, batch_size=256))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = start(record, folder)
+    >>> result.metrics["epochs"]
+    1
+    """
+    if record.model is None or record.data.load is None:
+        raise InvalidArgument(
+            f"A run by names has a model and data. Received: model={record.model!r}, data.load={record.data.load!r}. "
+            "Make the record with kzoo.train.run_record, or train with kzoo.train.fit."
+        )
+    return begin(record, run_dir, _train, overwrite=overwrite, resume=resume)
+
+
+def resume(
+    run_dir: str | Path,
+    *,
+    build: Callable[[], Any] | None = None,
+    model: Any = None,
+    weights: Any = None,
+    train_data: Any = None,
+    validation_data: Any = None,
+    strategy: Strategy | None = None,
+    devices: str | None = None,
+    callbacks: Sequence[Any] = (),
+) -> Result:
+    """Continue a run to its end, whatever began it; on a CPU, to the same bits as if it had never stopped.
+
+    That holds on the same machine with the same versions, number of cores and devices, for kzoo's datasets and for
+    arrays. On other devices it is the same run, except for rounding, dropout, and batch normalization that is not
+    synchronized: each step still takes the images that it would have taken.
+
+    Args:
+        run_dir: The run directory. A finished run is not trained again; its result is loaded.
+        build: Of a run of `fit` that was stopped before its first step: the same again.
+        model: Of a run of `fine_tune` that was stopped in its first phase: the same again.
+        weights: Likewise.
+        train_data: Of a run that was given arrays or a `tf.data.Dataset`: the same again.
+        validation_data: Likewise.
+        strategy: What to continue with, instead of the run's strategy and devices.
+        devices: Likewise.
+        callbacks: As in `fit`; what state they have is not in the run directory.
+
+    Raises:
+        InvalidArgument: Not a run directory, or an argument that is needed is missing.
+        RunError: The data or the weights are not those of the run, or a file is damaged.
+    """
+    run_dir = Path(run_dir).expanduser()
+    if runs.read_record(run_dir).fine_tuning.is_head:
+        raise InvalidArgument(
+            f"Not a run that fine-tunes, but its first phase. Received: {str(run_dir)!r}. Resume {run_dir.parent}."
+        )
+    given = {"build": build, "model": model, "weights": weights, "train_data": train_data}
+    train = partial(_train, **given, validation_data=validation_data, callbacks=callbacks)
+    return go_on(run_dir, train, strategy, devices)
+
+
+def _train(
+    run_dir: Path,
+    *,
+    build: Callable[[], Any] | None = None,
+    model: Any = None,
+    weights: Any = None,
+    train_data: Any = None,
+    validation_data: Any = None,
+    callbacks: Sequence[Any] = (),
+) -> Result:
+    """Train what config.json in `run_dir` says; what is not given is made by the names there."""
+    record = runs.read_record(run_dir)
+    if train_data is None:
+        console.log(f"run directory {run_dir}")
+        train_data, validation_data = _load(record.data)
+        console.log(
+            f"{len(train_data):,} training and {len(validation_data or ()):,} validation images of "
+            f"{by(train_data.image_shape)}, {len(train_data.class_names)} classes"
+        )
+    if record.transfer is None:
+        from kzoo.train import fitting
+
+        if build is None and isinstance(record.model, ZooModel):
+            build = partial(_build, record.model, train_data)
+        return fitting.run(run_dir, build, train_data, validation_data, callbacks)
+    from kzoo.transfer import finetuning
+
+    if model is not None:
+        make = finetuning.maker(model, weights)
+    else:
+        make = None if record.model is None else partial(_make_pretrained, record.model)
+    return finetuning.run(run_dir, make, train_data, validation_data, callbacks)
+
+
+def _build(model: ZooModel, data: Any):
+    from kzoo.models.registry import create_model
+
+    arguments: Any = {"dropout": model.dropout, "auxiliary_heads": model.auxiliary_heads}
+    return create_model(model.name, input_shape=data.image_shape, classes=len(data.class_names), **arguments)
+
+
+def _make_pretrained(model: ZooModel | ModelFile, image_shape: tuple):
+    """The pretrained model for images of a shape. Only the first phase needs it."""
+    from kzoo.saving import load_model
+    from kzoo.transfer import finetuning
+
+    if isinstance(model, ModelFile):
+        return finetuning.copied(load_model(model.path))(image_shape)
+    chosen = resolve_weights(model.name, model.weights, model.like)
+    return finetuning.pretrained(chosen, model.dropout)(image_shape)
+
+
+def _load(described: DataRecord) -> tuple[Any, Any]:
+    """The training and validation data of a run."""
+    if described.load is not None:
+        parts = [(described.load, split) for split in described.splits]
+    else:
+        parts = [(one.load, one.split) for one in (described.train, described.validation) if one is not None]
+    wanted = [(source, split) for source, split in parts if source is not None and split is not None]
+    if not wanted or wanted != parts:
+        raise InvalidArgument("This run was not given its data by name. Pass train_data and validation_data again.")
+    if len({source for source, _ in wanted}) == 1:
+        train, *validation = load_splits([split for _, split in wanted], **asdict(wanted[0][0]))
+    else:
+        train, *validation = [load(**asdict(source), split=split) for source, split in wanted]
+    return train, validation[0] if validation else None
+
+
+def _images_for_file(path: str, size: int | tuple[int, int] | None) -> dict:
+    """The arguments of `kzoo.data.load` for a model file or a run."""
+    from kzoo.classifier import scaling_of
+    from kzoo.saving import load_model
+
+    model = load_model(path)
+    *own, channels = model.input_shape[1:]
+    if size is None and None in own:
+        raise InvalidArgument(f"The model takes images of any size. Received: {path!r}. Add --image-size.")
+    how = {"image_size": size or tuple(own), "channels": channels, **scaling_of(model)}
+    return how if size is None else {**how, "crop_fraction": 1.0}

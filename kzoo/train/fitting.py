@@ -1,0 +1,272 @@
+"""`fit`: from a model, data and a configuration to a finished run.
+
+A run is a pure function of its configuration, its data and the machine: shuffling, augmentation and the learning
+rate are functions of (seed, epoch, position), and everything else that changes is in the checkpoint. So a run that was
+killed and resumed ends in the same bits as one that was not.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kzoo import augment, console
+from kzoo.backend import keras, tf
+from kzoo.classifier import without_auxiliary_heads
+from kzoo.errors import InvalidArgument, RunError
+from kzoo.hardware import probe, usable_only
+from kzoo.saving import load_model
+from kzoo.train import runs
+from kzoo.train.config import TrainConfig, settle_for_data
+from kzoo.train.inputs import Stream, as_data, check_fit, class_names_of_data, data_errors, with_labels_of
+from kzoo.train.lifecycle import Result, begin, result_of
+from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
+from kzoo.train.record import DataSource, RunRecord, SplitRecord
+from kzoo.train.step import TrainStep
+from kzoo.train.strategy import check_made_in_scope, create_strategy, synchronize_batch_norm
+from kzoo.train.trainer import Trainer
+
+
+def fit(
+    build: Callable[[], Any],
+    train_data: Any,
+    validation_data: Any = None,
+    config: TrainConfig | None = None,
+    run_dir: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    callbacks: Sequence[Any] = (),
+) -> Result:
+    """Train a classifier.
+
+    Args:
+        build: Makes the model: a function without arguments that returns a `keras.Model` with an output of shape
+            (batch, classes), softmax or logits. It is called inside the strategy's scope and under the dtype policy.
+            With auxiliary heads the output is a dict, of which `predictions` is the classifier; what is saved and
+            returned is that one alone.
+        train_data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs.
+            Images (N, height, width, channels), values 0 to 255; labels (N,) int.
+        validation_data: The same, or None.
+        config: How to train.
+        run_dir: An empty or new folder for config, history, checkpoints, models and metrics; None keeps no files.
+        overwrite: Whether a run that is in `run_dir` may be deleted.
+        resume: Whether a run that is in `run_dir` goes on to its end; a finished one gives its result. The arguments
+            must be those it was begun with; strategy and devices may be others.
+        callbacks: Of `keras.callbacks`. Their `model` is the one in training, in the training precision. One that sets
+            `model.optimizer.learning_rate` takes it over from the schedule from there on. The hooks of a batch are
+            called once for each execution of several steps, as in Keras. What is saved with `ema_momentum` is the
+            average, which weights that a callback sets do not reach.
+
+    Raises:
+        InvalidArgument: Arguments that do not fit together.
+        RunError: `run_dir` is occupied, or cannot be written.
+        TrainingDiverged: The loss became NaN or infinite; the last good model is kept in `run_dir`.
+        TrainingInterrupted: Ctrl-C, after the state was saved.
+
+    The global random generators of Python, NumPy and Keras are seeded with `config.seed`.
+
+    >>> from kzoo import create_model, data
+    >>> from kzoo.train import TrainConfig, fit
+    >>> digits = data.load("digits", image_size=28)
+    >>> result = fit(lambda: create_model("mnist_net"), digits, config=TrainConfig(epochs=1, batch_size=256))
+    >>> sorted(result.history)
+    ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
+    """
+    record = RunRecord(train=config or TrainConfig())
+
+    def train(folder: Path) -> Result:
+        return run(folder, build, train_data, validation_data, callbacks)
+
+    return begin(record, run_dir, train, overwrite=overwrite, resume=resume)
+
+
+def load(run_dir: str | Path, which: str = "best"):
+    """The "best" or the "last" model of a run: a float32 `keras.Model`."""
+    return load_model(run_dir, which)
+
+
+def run(
+    run_dir: Path,
+    build: Callable[[], Any] | None,
+    train_data: Any,
+    validation_data: Any = None,
+    callbacks: Sequence[Any] = (),
+) -> Result:
+    """Train what config.json in `run_dir` says from where it stands; the caller holds the run's lock."""
+    trainer = prepare(run_dir, build, train_data, validation_data, callbacks)
+    with data_errors():
+        trainer.train()
+        trainer.finish()
+    return result_of(run_dir, trainer.state)
+
+
+def prepare(
+    run_dir: Path,
+    build: Callable[[], Any] | None,
+    train_data: Any,
+    validation_data: Any = None,
+    callbacks: Sequence[Any] = (),
+) -> Trainer:
+    """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
+    setup = set_up(run_dir, train_data, validation_data)
+    with setup.scope():
+        model = _build(setup, build)
+    how = f"kzoo.train.resume({str(run_dir)!r})" if setup.record.model is None else f"kzoo train --resume {run_dir}"
+    return setup.trainer(model, in_float32(without_auxiliary_heads(model)), callbacks=callbacks, how_to_resume=how)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is fixed before there is a model: the run, its configuration, the devices and the data."""
+
+    run_dir: Path
+    record: RunRecord
+    """As the run was found."""
+    config: TrainConfig
+    """With a value in every place."""
+    strategy: Any
+    train_data: Any
+    """A Dataset or a Stream."""
+    validation_data: Any
+    """The same, or None."""
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Where the model in training is to be made: on the strategy's devices, in the precision of the run."""
+        with self.strategy.scope(), dtype_policy(self.config.precision):
+            yield
+
+    def check_model(self, classifier) -> None:
+        """Raise InvalidArgument unless the classifier takes the images and has an output for each class."""
+        check_fit(self.train_data, classifier, "training", augment.policy(self.config.augment))
+        if self.validation_data is not None:
+            check_fit(self.validation_data, classifier, "validation")
+
+    def trainer(self, model, final, *, rate_factors: Sequence[float] = (), **arguments) -> Trainer:
+        """The trainer of a model made in the scope, with the checkpoint taken up.
+
+        Args:
+            model: What is trained.
+            final: As for `Trainer`.
+            rate_factors: As for `create_optimizer`.
+            **arguments: More for `Trainer`; the data is the setup's, unless it is among them.
+        """
+        check_made_in_scope(model, self.strategy)
+        if self.config.sync_batch_norm:
+            synchronize_batch_norm(model)
+        with self.strategy.scope():
+            weights = self.train_data.class_weights() if self.config.class_weight == "balanced" else None
+            step = TrainStep(model, self.config, weights, rate_factors)
+        given = {"train_data": self.train_data, "validation_data": self.validation_data, **arguments}
+        trainer = Trainer(self.run_dir, self.config, step, final, **given)
+        trainer.restore(self.record)
+        return trainer
+
+
+def set_up(run_dir: Path, train_data: Any, validation_data: Any) -> Setup:
+    """Choose what is left to the data and the devices, and check that they are the run's; seeds all generators."""
+    if tf is None:
+        raise InvalidArgument(
+            f"kzoo.train needs the TensorFlow backend. Received: {keras.backend.backend()!r}. "
+            "Set KERAS_BACKEND=tensorflow."
+        )
+    runs.delete_temporary(run_dir)
+    record = runs.read_record(run_dir)
+    config, kind, count = _choose_devices(run_dir, record)
+    train_data = as_data(train_data, config.batch_size)
+    config = _choose_for_data(run_dir, config, train_data)
+    if validation_data is not None:
+        validation_data = with_labels_of(as_data(validation_data, config.batch_size), class_names_of_data(train_data))
+    _check_data(run_dir, record, config, train_data, validation_data)
+    strategy = create_strategy(config, kind, count)
+    keras.utils.set_random_seed(config.seed)
+    return Setup(run_dir, record, config, strategy, train_data, validation_data)
+
+
+def _choose_devices(run_dir: Path, record: RunRecord) -> tuple[TrainConfig, str, int]:
+    """Make sure that TensorFlow has the devices which the config was resolved for, and choose again where it has not.
+
+    Only what was left to kzoo is chosen again, and only before the first step.
+    """
+    config, hardware = record.train, probe()
+    usable = len(tf.config.list_physical_devices("GPU"))
+    if usable >= len(hardware.gpus) or (config.devices or "gpu").startswith("cpu"):
+        return config, *parse_devices(config.devices, hardware)
+    console.warn(f"TensorFlow can use {usable} of this machine's {len(hardware.gpus)} NVIDIA GPUs; see kzoo doctor")
+    hardware = usable_only(hardware, usable)
+    if not (run_dir / runs.CHECKPOINT).exists():
+        asked = replace(config, precision=record.requested.precision, strategy=record.requested.strategy)
+        config, reasons = resolve(asked, hardware)
+        for reason in reasons:
+            console.log(reason)
+        runs.update_record(run_dir, train=config)
+    return config, *parse_devices(config.devices, hardware)
+
+
+def _choose_for_data(run_dir: Path, config: TrainConfig, train_data) -> TrainConfig:
+    """Choose what the configuration leaves to the data, say so, and write it down."""
+    if isinstance(train_data, Stream):
+        config = replace(config, batch_size=train_data.batch_size)
+    settled = settle_for_data(config, train_data.name, len(train_data), train_data.image_shape)
+    if settled != config:
+        console.log(
+            f"batch size {settled.batch_size}, learning rate up to {settled.peak_learning_rate:.4g}, "
+            f"augmentation {augment.title(settled.augment)}"
+        )
+    runs.update_record(run_dir, train=settled)
+    return settled
+
+
+def _build(setup: Setup, build):
+    """The model, as built the first time or as the run directory describes it."""
+    path = setup.run_dir / runs.ARCHITECTURE
+    # Before the first checkpoint the description alone would mean random weights, where `build` may bring trained ones.
+    if (setup.run_dir / runs.CHECKPOINT).exists():
+        try:
+            return keras.saving.deserialize_keras_object(runs.read_json(path))
+        except Exception as error:  # whatever Keras makes of a damaged file
+            raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
+    if build is None:
+        raise InvalidArgument(
+            f"This run was stopped before its first step. Received: {str(setup.run_dir)!r}. Pass build=, or continue "
+            "a run of the command line with kzoo train --resume."
+        )
+    model = build()
+    setup.check_model(without_auxiliary_heads(model))
+    runs.write_json(path, keras.saving.serialize_keras_object(model))
+    return model
+
+
+def _check_data(run_dir: Path, record: RunRecord, config: TrainConfig, train_data, validation_data) -> None:
+    """Refuse data that the configuration cannot be used with, or that is not the run's."""
+    if config.class_weight == "balanced" and isinstance(train_data, Stream):
+        raise InvalidArgument("class_weight 'balanced' needs the labels in advance. Received: a tf.data.Dataset.")
+    if validation_data is None and (config.early_stopping is not None or config.schedule == "plateau"):
+        raise InvalidArgument("early_stopping and the plateau schedule need validation data. Received: none.")
+    train, validation = (None if one is None else _describe(one) for one in (train_data, validation_data))
+    recorded = record.data
+    if recorded.train is None:
+        names = class_names_of_data(train_data)
+        runs.update_record(run_dir, data=replace(recorded, train=train, validation=validation, class_names=names))
+        return
+    for part, now, then in (("train", train, recorded.train), ("validation", validation, recorded.validation)):
+        now, then = (one and replace(one, load=None) for one in (now, then))  # the same content may lie elsewhere
+        if now != then:
+            raise RunError(
+                f"The {part} data is not what this run began with. Received: {_shown(now)}, recorded: {_shown(then)}. "
+                "Restore the data, or start a new run."
+            )
+
+
+def _describe(dataset) -> SplitRecord:
+    """What config.json says of a dataset."""
+    if isinstance(dataset, Stream):
+        return SplitRecord(None, None, None, None, tuple(dataset.image_shape))
+    load = None if dataset.load_arguments is None else DataSource(**dataset.load_arguments)
+    return SplitRecord(load, dataset.split, dataset.fingerprint, len(dataset), tuple(dataset.image_shape))
+
+
+def _shown(split: SplitRecord | None) -> dict | None:
+    return None if split is None else {name: value for name, value in asdict(split).items() if name != "load"}

@@ -1,0 +1,148 @@
+"""What every run has around its training: its folder, its lock, the choice of devices, and its result.
+
+Needs no TensorFlow before there is something to train.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kzoo import console
+from kzoo.errors import InvalidArgument, RunError
+from kzoo.hardware import probe
+from kzoo.train import checkpoint, runs
+from kzoo.train.checkpoint import State
+from kzoo.train.config import Strategy
+from kzoo.train.precision import resolve
+from kzoo.train.record import RunRecord
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training gives back."""
+
+    model: Any
+    """The best model by validation accuracy (the last one, without validation data): a float32 `keras.Model`."""
+    history: dict[str, list[float]]
+    """A list per quantity, with a value per epoch, as in Keras."""
+    metrics: dict
+    """The content of metrics.json."""
+    run_dir: Path | None
+
+
+def begin(
+    record: RunRecord,
+    run_dir: str | Path | None,
+    train: Callable[[Path], Result],
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Result:
+    """Begin a run, or with `resume` go on with the one that is there.
+
+    Args:
+        record: The run as it is asked for.
+        run_dir: Its folder; None is one that is not kept.
+        train: Trains what config.json in a folder says, from where it stands.
+        overwrite: Whether a run that is in `run_dir` may be deleted.
+        resume: Whether a run that is in `run_dir` goes on; of a finished one the result is loaded.
+
+    Raises:
+        InvalidArgument: Devices that this machine does not have, or `resume` without a folder or with `overwrite`.
+        RunError: As `runs.new`; with `resume`, the run in the folder was begun with another configuration.
+    """
+    if resume and (overwrite or run_dir is None):
+        raise InvalidArgument(
+            f"resume=True goes on with the run in run_dir. Received: run_dir={run_dir!r}, overwrite={overwrite!r}. "
+            "Name a folder, and leave overwrite out."
+        )
+    if resume and run_dir is not None and (folder := Path(run_dir).expanduser() / runs.CONFIG).exists():
+        recorded = runs.read_record(folder.parent)
+        _check_same(folder.parent, record, recorded)
+        asked, began = record.requested, recorded.requested
+        if (asked.strategy, asked.devices) == (began.strategy, began.devices):
+            return go_on(folder.parent, train)
+        return go_on(folder.parent, train, asked.strategy, asked.devices)
+    with _new(run_dir, record, overwrite) as folder:
+        result = train(folder)
+    return replace(result, run_dir=None if run_dir is None else folder)
+
+
+def go_on(
+    run_dir: Path, train: Callable[[Path], Result], strategy: Strategy | None = None, devices: str | None = None
+) -> Result:
+    """Continue a run to its end; one that is finished is not trained again."""
+    state = checkpoint.finished_state(run_dir / runs.CHECKPOINT)
+    if state is not None:
+        return result_of(run_dir, state)
+    with runs.lock(run_dir):
+        _change_devices(run_dir, strategy, devices)
+        return train(run_dir)
+
+
+def result_of(run_dir: Path, state: State) -> Result:
+    """What a finished run has in its directory."""
+    from kzoo.saving import load_model
+
+    return Result(
+        model=load_model(run_dir, "best"),
+        history={key: [row[key] for row in state.history] for key in (state.history or [{}])[0]},
+        metrics=runs.read_json(run_dir / runs.METRICS),
+        run_dir=run_dir,
+    )
+
+
+@contextmanager
+def _new(run_dir: str | Path | None, record: RunRecord, overwrite: bool) -> Iterator[Path]:
+    """Choose what "auto" is on this machine, say so, and make the run directory."""
+    config, reasons = resolve(record.train, probe())
+    record = replace(record, train=config, keep=run_dir is not None)
+    for reason in reasons:
+        console.log(reason)
+    if run_dir is None:
+        with tempfile.TemporaryDirectory(prefix="kzoo-") as folder, runs.new(folder, record):
+            yield Path(folder)
+        return
+    with runs.new(run_dir, record, overwrite=overwrite) as folder:
+        yield folder
+
+
+def _change_devices(run_dir: Path, strategy: Strategy | None, devices: str | None) -> None:
+    """Write down that the run goes on with another strategy or on other devices, where one is given."""
+    if strategy is None and devices is None:
+        return
+    changed: Any = {"strategy": strategy or "auto", "devices": devices}
+    for folder in (run_dir, run_dir / runs.HEAD):
+        if not (folder / runs.CONFIG).exists():  # no run that fine-tunes, or one that has no head yet
+            continue
+        record = runs.read_record(folder)
+        config, reasons = resolve(replace(record.train, **changed), probe())
+        for reason in reasons if folder == run_dir else ():
+            console.log(reason)
+        runs.write_record(folder, replace(record, train=config, requested=replace(record.requested, **changed)))
+
+
+def _check_same(run_dir: Path, asked: RunRecord, recorded: RunRecord) -> None:
+    """Refuse to go on with a run that was begun with another configuration; strategy and devices may differ."""
+    one, other = dict(_entries(asked)), dict(_entries(recorded))
+    for entry in [*one, *other]:
+        if entry.startswith(("train.strategy", "train.devices")) or one.get(entry) == other.get(entry):
+            continue
+        raise RunError(
+            f"The run in {str(run_dir)!r} was begun with another configuration. Received: {entry} = "
+            f"{one.get(entry)!r}, recorded: {other.get(entry)!r}. Ask for the same, or name another folder."
+        )
+
+
+def _entries(record: RunRecord) -> Iterator[tuple[str, Any]]:
+    """What a run was asked to be, by entry: ("train.epochs", 15)."""
+    data = {"data.load": record.data.load, "data.all_data": record.data.all_data}
+    parts = {"model": record.model, **data, "train": record.requested, "transfer": record.transfer}
+    for name, part in {**parts, "fine_tuning.kept": record.fine_tuning.kept}.items():
+        if is_dataclass(part):
+            yield from ((f"{name}.{field.name}", getattr(part, field.name)) for field in fields(part))
+        else:
+            yield name, part

@@ -1,0 +1,189 @@
+"""The record of a run: all that config.json holds, as frozen dataclasses. It is read strictly and written whole."""
+
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from kzoo.data.splits import TRAIN_AND_VALIDATION
+from kzoo.errors import InvalidArgument
+from kzoo.train.config import TrainConfig, TransferConfig
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A model of the zoo by its name: trained from scratch, or with weights to fine-tune."""
+
+    name: str
+    weights: str | None = None
+    """A tag, or the path of a file or folder."""
+    like: str | None = None
+    """For weights in a file: the tag whose preprocessing and class names they take."""
+    dropout: float | None = None
+    """Rate before the classifier [default: the model's]."""
+    auxiliary_heads: bool = False
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model to fine-tune, in a `.keras` file or a run directory."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """How a dataset is loaded: the arguments of `kzoo.data.load`, except the split."""
+
+    name: str
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    crop_fraction: float = 1.0
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    data_dir: str | None = None
+    download: bool = False
+    on_bad_image: Literal["stop", "skip"] = "stop"
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """What was found when a split was loaded. Of a `tf.data.Dataset` only the shape is known."""
+
+    load: DataSource | None
+    """None for arrays and a `tf.data.Dataset`."""
+    split: str | None
+    fingerprint: str | None
+    images: int | None
+    image_shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The data of a run: how it is loaded by name, and what was found."""
+
+    load: DataSource | None = None
+    """None where the data was given in Python."""
+    all_data: bool = False
+    """Whether to train on the validation images too."""
+    train: SplitRecord | None = None
+    validation: SplitRecord | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that are trained on and, if there are two, validated on."""
+        return [TRAIN_AND_VALIDATION] if self.all_data else ["train", "validation"]
+
+
+@dataclass(frozen=True)
+class FineTuningState:
+    """What a run that fine-tunes has found out, and keeps when it is resumed."""
+
+    pretrained: str | None = None
+    """Digest of the pretrained weights."""
+    features_at: tuple[str, ...] | None = None
+    """Layers after which features are computed, one from the other; empty where there was no room for any."""
+    is_head: bool = False
+    """Whether this is the first phase of a run that fine-tunes, in the folder `head` of it."""
+    kept: Literal["head", "fine_tuned"] | None = None
+    """Without validation data: the phase whose model is kept, as in a search's best trial."""
+
+
+@dataclass(frozen=True)
+class GitState:
+    """The checkout that the command was given in."""
+
+    commit: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the result of a run depends on besides its configuration."""
+
+    versions: dict[str, str | None]
+    git: GitState | None
+    """None outside a checkout."""
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A run: what was asked, what it was resolved to, and what was found.
+
+    >>> record = RunRecord(model=ZooModel("mnist_net"), data=DataRecord(DataSource("digits")))
+    >>> record.train.epochs, record.requested.precision
+    (15, 'auto')
+    """
+
+    model: ZooModel | ModelFile | None = None
+    """None where it was given in Python."""
+    data: DataRecord = DataRecord()
+    train: TrainConfig = TrainConfig()  # noqa: RUF009 - frozen
+    """Resolved for the machine when the run begins, and for the data when that is loaded."""
+    transfer: TransferConfig | None = None
+    """None to train from scratch."""
+    fine_tuning: FineTuningState = FineTuningState()
+    requested: TrainConfig = None  # pyright: ignore[reportAssignmentType] - __post_init__ has a value
+    """`train` as it was asked for [default: as it is]."""
+    keep: bool = True
+    """Whether the run directory stays."""
+    origin: Origin | None = None
+    """Filled in when the run directory is made."""
+
+    def __post_init__(self):
+        """Keep what was asked, and check that the model suits.
+
+        Raises:
+            InvalidArgument: Weights without fine-tuning, or fine-tuning without weights.
+        """
+        if self.requested is None:
+            object.__setattr__(self, "requested", self.train)
+        if isinstance(self.model, ZooModel) and (self.model.weights is not None) != (self.transfer is not None):
+            raise InvalidArgument(
+                "Weights are for fine-tuning, and fine-tuning needs them. "
+                f"Received: weights={self.model.weights!r}, transfer={self.transfer!r}."
+            )
+        if isinstance(self.model, ModelFile) and self.transfer is None:
+            raise InvalidArgument(
+                f"A model file is for fine-tuning. Received: {self.model.path!r}, transfer=None. Pass a TransferConfig."
+            )
+
+
+def origin() -> Origin:
+    """What this process is."""
+    return Origin(versions(), _git_state(), tuple(sys.argv))
+
+
+_PACKAGES = ("kzoo", "keras", "tensorflow", "numpy", "pillow", "tensorflow-datasets")
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of Python and of the packages that a run's bits depend on."""
+    return {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}}
+
+
+def differing_versions(then: dict[str, str | None]) -> list[str]:
+    """What has changed since then that can change a run's bits: "keras 3.15.0 -> 3.15.1"."""
+    now = versions()
+    return [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> GitState | None:
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return GitState(git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno")))
+    except (OSError, subprocess.SubprocessError):
+        return None
