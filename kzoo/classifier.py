@@ -10,7 +10,7 @@ PREDICTIONS = "predictions"
 
 
 def metadata(model) -> dict:
-    """What is known of a classifier besides its layers: `class_names`, and how images are scaled for it.
+    """Return what is stored with a classifier besides its layers: `class_names`, and how images are scaled for it.
 
     It is saved with the model by `kzoo.saving` and carried over to copies by kzoo's own functions.
     """
@@ -18,9 +18,9 @@ def metadata(model) -> dict:
 
 
 def set_metadata(model, *, class_names=None, crop_fraction: float = 1.0, interpolation: str | None = None):
-    """Say how the outputs of `model` are called, and how images are to be scaled for it; returns the model.
+    """Store the class names of `model` and how images are scaled for it; returns the model.
 
-    What `kzoo.data.load` does by itself is not noted.
+    The defaults of `kzoo.data.load` are not stored.
     """
     known = {
         "class_names": None if class_names is None else list(class_names),
@@ -38,7 +38,7 @@ def class_names_of(model) -> tuple[str, ...] | None:
 
 
 def scaling_of(model) -> dict:
-    """How images are scaled for a model, as arguments of `kzoo.data.load`; what is not in it is as there."""
+    """How images are scaled for a model, as arguments of `kzoo.data.load`; what is missing has its default there."""
     return {name: value for name, value in metadata(model).items() if name != "class_names"}
 
 

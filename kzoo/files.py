@@ -1,11 +1,16 @@
-"""Writing files so that each appears whole or not at all."""
+"""Writing files so that each appears whole or not at all, and by one process at a time."""
 
+import errno
 import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from kzoo.console import log
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -59,18 +64,39 @@ def write_json(path: str | Path, content: object) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock of a file, which is made for it. The system lets go of the lock when a process dies.
+    """Hold the lock of the file at `path`. The system releases it when the process dies, however it dies.
+
+    The empty file is made in a folder that exists, and stays: if it were deleted, a process that waits for it and one
+    that makes it anew would both go on. A caller that holds the lock cannot take it a second time.
+
+    Args:
+        path: The file; it is used for nothing else.
+        wait: Whether to wait, and say so, while another process holds the lock.
 
     Raises:
-        BlockingIOError: Another process holds it, and `wait` is false.
+        BlockingIOError: Another process or thread holds it, and `wait` is false.
+        OSError: The file cannot be written, or is on a file system without locks.
     """
-    with open(path, "w") as file:
-        try:
-            import fcntl
+    from filelock import FileLock, Timeout  # 50 ms, which not every command needs
 
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows
-            pass
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    # A soft lock, which is a file that exists, would outlive a killed process. Another thread may leave the context.
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)
+    try:
+        try:
+            hold = lock.acquire(blocking=False)
+        except Timeout:
+            if not wait:
+                raise BlockingIOError(errno.EAGAIN, "Another process holds the lock", str(path)) from None
+            log(f"Another process is writing to {path.parent}; waiting for it.")
+            hold = lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        message = "The file system has no file locks. Use a folder on another disk"
+        raise OSError(error.errno, message, str(path)) from error
+    with hold:
         yield
 
 

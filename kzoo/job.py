@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kzoo import console
-from kzoo.data.loading import absolute, load, load_splits
+from kzoo.data.loading import absolute, checked_size, load, load_splits
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name, defaults
 from kzoo.text import by
@@ -34,9 +34,11 @@ def run_record(
     all_data: bool = False,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    data_dir: str | None = None,
+    download: bool = False,
+    on_bad_image: Literal["stop", "skip"] = "stop",
     dropout: float | None = None,
     auxiliary_heads: bool = False,
-    **loading: Any,
 ) -> RunRecord:
     """Describe a run by names, for `start`.
 
@@ -50,9 +52,11 @@ def run_record(
         all_data: Whether to train on the validation images too.
         image_size: As for `kzoo.data.load`; by default the model's, or the weights'.
         channels: Likewise.
+        data_dir: As for `kzoo.data.load`.
+        download: Likewise.
+        on_bad_image: Likewise.
         dropout: Rate before the classifier; by default the model's.
         auxiliary_heads: Whether to train with the auxiliary classifiers that the model has.
-        **loading: data_dir, download and on_bad_image of `kzoo.data.load`.
 
     Raises:
         InvalidArgument: Arguments that do not fit together.
@@ -75,10 +79,9 @@ def run_record(
         check_name(model)
         found = ZooModel(model, dropout=dropout, auxiliary_heads=auxiliary_heads)
         images = {"image_size": image_size or defaults(model)[0][:2], "channels": None}
-    size = images["image_size"]
-    images |= {"image_size": (size, size) if isinstance(size, int) else tuple(size)}
-    images |= {"channels": channels or images["channels"]}
-    source = DataSource(**{**absolute(dataset, loading.pop("data_dir", None)), **images, **loading})
+    size = checked_size(images["image_size"])
+    images |= {"image_size": size, "channels": images["channels"] if channels is None else channels}
+    source = DataSource(**absolute(dataset, data_dir), **images, download=download, on_bad_image=on_bad_image)
     train = config or TrainConfig()
     return RunRecord(model=found, data=DataRecord(source, all_data), train=train, transfer=transfer)
 

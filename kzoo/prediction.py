@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kzoo.arguments import integer
 from kzoo.backend import keras
 from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, scaling_of, without_auxiliary_heads
 from kzoo.data import images as decoding
@@ -48,8 +49,7 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
     >>> len(ranked), ranked[0].probability >= ranked[1].probability
     (3, True)
     """
-    if not isinstance(top, int) or top < 1:
-        raise InvalidArgument(f"top must be a whole number of at least 1. Received: {top!r}.")
+    integer("top", top, 1)
     if isinstance(images, str | os.PathLike):
         images = [images]
     names, scaling = class_names_of(model), decoding.Scaling(**scaling_of(model))

@@ -1,4 +1,4 @@
-"""Models as `.keras` files that know the names of their classes."""
+"""Save and load models as `.keras` files, with the names of their classes."""
 
 import json
 import warnings
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kzoo import layers  # noqa: F401 - registers the layers, without which a file does not load
+from kzoo.arguments import is_number, is_within
 from kzoo.backend import keras
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data.images import INTERPOLATIONS
@@ -14,7 +15,7 @@ from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import atomic_path
 
 # A `.keras` file is a zip archive; Keras reads the entries it knows and leaves this one alone.
-_OWN_ENTRY = "kzoo.json"
+_METADATA_ENTRY = "kzoo.json"
 
 
 def save_model(model, path: str | Path, class_names: Sequence[str] | None = None) -> None:
@@ -33,7 +34,7 @@ def save_model(model, path: str | Path, class_names: Sequence[str] | None = None
             model.save(temporary)
         if known:
             with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(_OWN_ENTRY, json.dumps(known))
+                archive.writestr(_METADATA_ENTRY, json.dumps(known))
 
 
 def load_model(path: str | Path, which: str = "best"):
@@ -46,7 +47,7 @@ def load_model(path: str | Path, which: str = "best"):
         which: For a run directory, "best" or "last".
 
     Returns:
-        A `keras.Model`, whose class names, if the file has them, `class_names_of` tells.
+        A `keras.Model`; `class_names_of` returns its class names, if the file has them.
 
     Raises:
         InvalidArgument: `path` is neither, or `which` is neither "best" nor "last".
@@ -71,8 +72,8 @@ def load_model(path: str | Path, which: str = "best"):
     try:
         model = keras.saving.load_model(path, compile=False)
         with zipfile.ZipFile(path) as archive:
-            if _OWN_ENTRY in archive.namelist():
-                set_metadata(model, **_checked(json.loads(archive.read(_OWN_ENTRY)), model))
+            if _METADATA_ENTRY in archive.namelist():
+                set_metadata(model, **_checked(json.loads(archive.read(_METADATA_ENTRY)), model))
     except Exception as error:  # whatever a damaged or hostile file makes Keras, zipfile or h5py raise
         reason = str(error).strip().split("\n")[0]
         raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason}") from error
@@ -80,16 +81,16 @@ def load_model(path: str | Path, which: str = "best"):
 
 
 def _checked(known: dict, model) -> dict:
-    """What a file says of its model, if that can be so."""
+    """Return the metadata in a file, checked against its model."""
     names, crop_fraction = known.get("class_names"), known.get("crop_fraction", 1.0)
     interpolation = known.get("interpolation")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"the class names in {_OWN_ENTRY} are no list of names")
+        raise ValueError(f"the class names in {_METADATA_ENTRY} are not a list of names")
     outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
     if names is not None and outputs is not None and len(names) != outputs:
-        raise ValueError(f"{_OWN_ENTRY} has {len(names)} class names for {outputs} outputs")
-    if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
-        raise ValueError(f"the crop_fraction in {_OWN_ENTRY} is not between 0 and 1")
+        raise ValueError(f"{_METADATA_ENTRY} has {len(names)} class names for {outputs} outputs")
+    if not is_number(crop_fraction) or not is_within(crop_fraction, 0, 1, above=True):
+        raise ValueError(f"the crop_fraction in {_METADATA_ENTRY} is not between 0 and 1")
     if interpolation not in (None, *INTERPOLATIONS):
-        raise ValueError(f"the interpolation in {_OWN_ENTRY} is neither bilinear nor bicubic")
+        raise ValueError(f"the interpolation in {_METADATA_ENTRY} is neither bilinear nor bicubic")
     return {"class_names": names, "crop_fraction": crop_fraction, "interpolation": interpolation}

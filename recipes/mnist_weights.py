@@ -16,9 +16,9 @@ from pathlib import Path
 
 import kzoo
 from kzoo.train import runs
-from kzoo.weights import own
-from kzoo.weights.checks import digest
-from kzoo.weights.places import PACKAGED
+from kzoo.weights import user_weights
+from kzoo.weights.checksums import digest
+from kzoo.weights.locations import PACKAGED
 
 NAME = "mnist_net-mnist.safetensors"
 
@@ -29,7 +29,7 @@ def main(run_dir: str, folder: Path = PACKAGED) -> None:
     if "test" not in metrics:
         sys.exit(f"The run's accuracy on the test images is not known yet: kzoo evaluate {run_dir}")
     path = folder / NAME
-    own.save(kzoo.load_model(run_dir), path)
+    user_weights.save(kzoo.load_model(run_dir), path)
     print(f"size={path.stat().st_size}, sha256={digest(path)!r}")
     print(f"top1={metrics['test']['accuracy']}, top5={metrics['test']['top5_accuracy']}")
 

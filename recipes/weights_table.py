@@ -10,7 +10,7 @@ from pathlib import Path
 import kzoo
 from kzoo.files import write_text
 from kzoo.text import markdown_table
-from kzoo.weights.checks import known_by
+from kzoo.weights.checksums import hash_kind
 from kzoo.weights.table import IMAGENET, RECORDS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "weights.md"
@@ -119,7 +119,7 @@ def row(record) -> tuple[str, ...]:
         _pixels(scaled),
         record.licence or "?",
         "?" if record.size is None else f"{record.size / 1e6:.1f} MB",
-        (known_by(record.files[0]) or "the hub's sha256").replace("_", " "),
+        (hash_kind(record.files[0]) or "the hub's sha256").replace("_", " "),
         _origin(record),
     )
 

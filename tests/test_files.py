@@ -1,13 +1,17 @@
-"""Each file appears whole or not at all: after an error, a kill, and where nothing may be written."""
+"""Each file appears whole or not at all: after an error, a kill, and where nothing may be written; and locks."""
 
 import json
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
+from typing import Any
 
 import pytest
 
-from kzoo.files import atomic_path, is_temporary, write_bytes, write_json, write_text
+from kzoo.files import atomic_path, is_temporary, locked, write_bytes, write_json, write_text
 
 
 def test_writes_what_it_was_given(tmp_path):
@@ -116,3 +120,172 @@ def test_a_folder_that_is_not_there(tmp_path):
 )
 def test_names_of_temporary_files(tmp_path, name, expected):
     assert is_temporary(tmp_path / name) is expected
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from kzoo.files import locked
+with locked(Path(sys.argv[1]), wait=True):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path, child_environment):
+    """Start a process that holds the lock of a file until it reads a line; it has printed nothing yet."""
+    started = []
+
+    def start(path):
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen([sys.executable, "-c", HOLD, path], text=True, env=child_environment, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_killed_process_lets_go_of_its_lock(tmp_path, holder):
+    path = tmp_path / ".lock"
+    process = holder(path)
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(BlockingIOError, match=r"Another process holds the lock: '.*\.lock'"), locked(path, wait=False):
+        pass
+    process.kill()
+    process.wait()
+    with locked(path, wait=False):
+        pass
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_process_that_waits_says_so_and_goes_on_when_the_holder_dies(tmp_path, holder):
+    path = tmp_path / ".lock"
+    first = holder(path)
+    assert first.stdout.readline() == "held\n"
+    second = holder(path)
+    assert second.stderr.readline() == f"Another process is writing to {tmp_path}; waiting for it.\n"
+    first.kill()
+    assert second.stdout.readline() == "held\n"
+    with pytest.raises(BlockingIOError), locked(path, wait=False):
+        pass
+    _, errors = second.communicate("\n", timeout=60)
+    assert (second.returncode, errors) == (0, "")
+    with locked(path, wait=False):
+        pass
+
+
+COUNT = """
+import sys
+from pathlib import Path
+from kzoo.files import locked
+folder = Path(sys.argv[1])
+for _ in range(50):
+    with locked(folder / ".lock", wait=True):
+        number = int((folder / "number").read_text())
+        (folder / "number").write_text(str(number + 1))
+"""
+
+
+def test_one_at_a_time(tmp_path, child_environment):
+    (tmp_path / "number").write_text("0")
+    command = [sys.executable, "-c", COUNT, tmp_path]
+    processes = [subprocess.Popen(command, env=child_environment, stderr=subprocess.DEVNULL) for _ in range(4)]
+    assert [process.wait(timeout=100) for process in processes] == [0] * 4
+    assert (tmp_path / "number").read_text() == "200"
+
+
+def test_a_lock_is_held_once_in_a_process_too(tmp_path):
+    path = tmp_path / ".lock"
+    outcomes = []
+
+    def take(wait):
+        try:
+            with locked(path, wait=wait):
+                outcomes.append("held")
+        except BlockingIOError:
+            outcomes.append("refused")
+
+    with locked(path, wait=False):
+        take(wait=False)
+        other = threading.Thread(target=take, args=(False,))
+        other.start()
+        other.join()
+        assert outcomes == ["refused", "refused"]
+        with pytest.raises(RuntimeError, match="Deadlock"):
+            take(wait=True)  # it would wait for itself
+        waiting = threading.Thread(target=take, args=(True,))
+        waiting.start()
+        time.sleep(0.2)
+        assert outcomes == ["refused", "refused"]
+    waiting.join(timeout=60)
+    assert outcomes == ["refused", "refused", "held"]
+    take(wait=False)
+    assert outcomes[-1] == "held"
+
+
+def test_an_error_while_a_lock_is_held_releases_it(tmp_path):
+    with pytest.raises(RuntimeError, match=r"^mine$"), locked(tmp_path / ".lock", wait=False):
+        raise RuntimeError("mine")
+    with locked(tmp_path / ".lock", wait=False):
+        pass
+
+
+def test_a_lock_makes_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '.*no'"):
+        locked(tmp_path / "no" / ".lock", wait=True).__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_in_a_folder_that_may_not_be_written(fresh_python):
+    code = """
+import os, sys
+from pathlib import Path
+from kzoo.files import locked
+folder = Path(sys.argv[1])
+with locked(folder / "first", wait=False):
+    pass  # everything is imported, which another user might not be able to do
+folder.chmod(0o555)
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may write everywhere
+for wait in (False, True):
+    try:
+        with locked(folder / ".lock", wait=wait):
+            print("held")
+    except PermissionError as error:
+        print(error, os.listdir(folder))
+"""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+        line = f"[Errno 13] Permission denied: '{folder}/.lock' ['first']\n"
+        assert fresh_python(code, folder).stdout == line * 2
+
+
+@pytest.mark.parametrize("number", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_without_locks_is_refused_in_one_line(tmp_path, fresh_python, number):
+    code = """
+import errno, fcntl, os, sys
+
+def refused(*_):  # as the system call does on such a file system
+    number = getattr(errno, sys.argv[2])
+    raise OSError(number, os.strerror(number))
+
+fcntl.flock = refused
+from pathlib import Path
+from kzoo.cli import run
+from kzoo.files import locked
+try:
+    with locked(Path(sys.argv[1]) / ".lock", wait=True):
+        print("held")
+except OSError as error:
+    print(error)
+sys.exit(run(["train", "mnist_net", "digits", "--run-dir", sys.argv[1] + "/run"]))
+"""
+    done = fresh_python(code, tmp_path, number, status=1)
+    told = "The file system has no file locks. Use a folder on another disk: '{}'"
+    assert told.format(tmp_path / ".lock") in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("kzoo: ")
+    assert told.format(tmp_path / "run" / ".lock") in line

@@ -4,22 +4,13 @@ The checks return what the layer keeps: Python's own numbers, which every file f
 """
 
 import math
-import numbers
 
+from kzoo import arguments
+from kzoo.arguments import is_number, is_within, plain, refused
 from kzoo.errors import InvalidArgument, unknown
 
 FILL_MODES = ("constant", "nearest", "reflect", "wrap")
 INTERPOLATIONS = ("bilinear", "nearest")
-
-
-def is_number(value) -> bool:
-    """Whether `value` is a real number, NumPy's scalars among them: no bool, no array."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def is_pair(value) -> bool:
-    """Whether `value` is two numbers."""
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
 
 
 def integer(name, value, lowest, highest=math.inf) -> int:
@@ -28,32 +19,30 @@ def integer(name, value, lowest, highest=math.inf) -> int:
     Raises:
         InvalidArgument: It is none. So do all functions here.
     """
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not lowest <= value <= highest:
-        raise _refused(name, "an integer", value, lowest, highest)
-    return int(value)
+    return arguments.integer(name, value, lowest, highest, valid=f"an integer, {_range(lowest, highest)}")
 
 
 def number(name, value, lowest, highest=math.inf, above=False):
     """`value`, a finite number from `lowest` to `highest`, or `above` the lowest."""
-    if not is_number(value) or not _is_within(value, lowest, highest, above):
-        raise _refused(name, "a number", value, lowest, highest, above)
-    return _plain(value)
+    valid = f"a number, {_range(lowest, highest, above)}"
+    return arguments.number(name, value, lowest, highest, above=above, valid=valid)
 
 
 def pair(name, value, lowest, highest=math.inf, above=False):
     """`value`, a pair (low, high) of such numbers."""
-    if not is_pair(value) or not _is_range(value, lowest, highest, above):
-        raise _refused(name, "a pair (low, high)", value, lowest, highest, above)
-    return _plain(value[0]), _plain(value[1])
+    return _pair(name, value, lowest, highest, above, "a pair (low, high)")
 
 
 def number_or_pair(name, value, lowest, highest=math.inf, above=False):
     """`value`, such a number or such a pair."""
-    if is_number(value) and _is_within(value, lowest, highest, above):
-        return _plain(value)
-    if not is_pair(value) or not _is_range(value, lowest, highest, above):
-        raise _refused(name, "a number or a pair (low, high)", value, lowest, highest, above)
-    return _plain(value[0]), _plain(value[1])
+    if is_number(value) and is_within(value, lowest, highest, above=above):
+        return plain(value)
+    return _pair(name, value, lowest, highest, above, "a number or a pair (low, high)")
+
+
+def is_pair(value) -> bool:
+    """Whether `value` is two numbers."""
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
 
 
 def one_of(name, value, valid):
@@ -88,21 +77,17 @@ def check_seeds(seeds, images) -> None:
         )
 
 
-def _is_range(values, lowest, highest, above):
-    return values[0] <= values[1] and all(_is_within(value, lowest, highest, above) for value in values)
+def _pair(name, value, lowest, highest, above, kind):
+    if (
+        not is_pair(value)
+        or not value[0] <= value[1]
+        or not all(is_within(one, lowest, highest, above=above) for one in value)
+    ):
+        raise refused(name, f"{kind}, {_range(lowest, highest, above)}", value)
+    return plain(value[0]), plain(value[1])
 
 
-def _is_within(value, lowest, highest, above):
-    return (value > lowest if above else value >= lowest) and value <= highest and math.isfinite(value)
-
-
-def _plain(value):
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
-
-
-def _refused(name, kind, value, lowest, highest, above=False):
-    if math.isinf(highest):
-        valid = f"above {lowest}" if above else f"at least {lowest}"
-    else:
-        valid = f"above {lowest} and at most {highest}" if above else f"{lowest} to {highest}"
-    return InvalidArgument(f"{name} must be {kind}, {valid}. Received: {value!r}.")
+def _range(lowest, highest, above=False):
+    if highest == math.inf:
+        return f"above {lowest}" if above else f"at least {lowest}"
+    return f"above {lowest} and at most {highest}" if above else f"{lowest} to {highest}"

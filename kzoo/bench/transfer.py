@@ -19,7 +19,7 @@ from kzoo.models.registry import create_model
 from kzoo.train.config import TrainConfig
 from kzoo.train.precision import dtype_policy, resolve
 from kzoo.transfer import fine_tune
-from kzoo.weights.resolve import Chosen
+from kzoo.weights.resolve import ResolvedWeights
 
 # https://keras.io/guides/transfer_learning: the section "An end-to-end example".
 GUIDE = "Keras's guide"
@@ -29,7 +29,9 @@ GUIDE_EPOCHS = 10
 GUIDE_RATE = 1e-5
 
 
-def measure_transfer(chosen: Chosen, train: Any, validation: Any, *, accuracy: float = 0.93, rounds: int = 1) -> dict:
+def measure_transfer(
+    chosen: ResolvedWeights, train: Any, validation: Any, *, accuracy: float = 0.93, rounds: int = 1
+) -> dict:
     """The seconds that kzoo and the guide's workflow take to a validation accuracy, from the same weights and images.
 
     The clock runs from the making of the model to the end of the first epoch that reaches the accuracy, validation
@@ -106,7 +108,7 @@ class _Clock(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def _guide(chosen: Chosen, train, validation, precision: str, seed: int, accuracy: float) -> list:
+def _guide(chosen: ResolvedWeights, train, validation, precision: str, seed: int, accuracy: float) -> list:
     """The guide's workflow, in its words: the frozen base runs in every epoch, then everything is trained, slowly."""
     import tensorflow as tf
 
@@ -149,7 +151,7 @@ def _guide(chosen: Chosen, train, validation, precision: str, seed: int, accurac
     return clock.curve
 
 
-def _kzoo(chosen: Chosen, train, validation, precision: str, seed: int) -> list:
+def _kzoo(chosen: ResolvedWeights, train, validation, precision: str, seed: int) -> list:
     """kzoo's, with all its defaults, and a cache that is empty."""
     config = TrainConfig(seed=seed, precision=precision)  # pyright: ignore[reportArgumentType] - one of its values
     before = os.environ.get("KZOO_HOME")

@@ -8,8 +8,8 @@ from cyclopts import App, Parameter
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import WeightsError, unknown
 from kzoo.text import by
-from kzoo.weights import checks, store
-from kzoo.weights.places import on_disk
+from kzoo.weights import checksums, store
+from kzoo.weights.locations import on_disk
 from kzoo.weights.record import Record
 from kzoo.weights.registry import get_record, list_weights
 
@@ -29,7 +29,9 @@ def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
     here = [next(on_disk(record), None) for record in records]
     if json:
         found = zip(records, here, strict=True)
-        print_json({"weights": [{**asdict(r), "path": str(place.path) if place else None} for r, place in found]})
+        print_json(
+            {"weights": [{**asdict(r), "path": str(location.path) if location else None} for r, location in found]}
+        )
         return
     print_table(
         ("model", "tag", "source", "classes", "input", "top-1", "size", "on disk"),
@@ -42,9 +44,9 @@ def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
                 by(record.input_size),
                 percent(record.accuracy.top1 if record.accuracy else None),
                 _megabytes(record.size),
-                "yes" if place else "no",
+                "yes" if location else "no",
             )
-            for record, place in zip(records, here, strict=True)
+            for record, location in zip(records, here, strict=True)
         ],
     )
 
@@ -85,7 +87,7 @@ def add_command(
         tag: What to call the weights: small letters, digits, ".", "_" and "-".
         overwrite: Replace weights of your own that have this name.
     """
-    from kzoo.adding import add_weights
+    from kzoo.publishing import add_weights
 
     record = add_weights(run, tag, overwrite=overwrite)
     _print_path(record, store.require(record), json)
@@ -133,27 +135,27 @@ def path_command(model: str, tag: str | None = None, /, *, json: Json = False) -
 
 def _verify(record: Record) -> dict:
     problem = None
-    place = next(on_disk(record), None)
+    location = next(on_disk(record), None)
     try:
         store.verify(record)
     except WeightsError as error:
-        problem = f"{error} {store.remedy(record)}" if place else str(error)
-    by = _known_by(record, place)
+        problem = f"{error} {store.remedy(record)}" if location else str(error)
+    by = _known_by(record, location)
     return {
         "model": record.model,
         "tag": record.tag,
         "right": None if by == "nothing" and problem is None else problem is None,
         "by": by,
-        "path": str(place.path) if place else None,
+        "path": str(location.path) if location else None,
         "problem": problem,
     }
 
 
-def _known_by(record, place):
+def _known_by(record, location):
     """What `store.verify` compares, for a reader."""
-    if place and place.in_hub_cache:
+    if location and location.in_hub_cache:
         return "hub"
-    return checks.known_by(record.files[0]) or "nothing"
+    return checksums.hash_kind(record.files[0]) or "nothing"
 
 
 def _print_path(record, path, json):

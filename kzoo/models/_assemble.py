@@ -15,7 +15,7 @@ from kzoo.weights import labels
 from kzoo.weights.convert import convert
 from kzoo.weights.formats import read
 from kzoo.weights.record import Preprocessing
-from kzoo.weights.resolve import Chosen, resolve
+from kzoo.weights.resolve import ResolvedWeights, resolve
 
 POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
 
@@ -105,7 +105,7 @@ def assemble(
     return model
 
 
-def _load(model, chosen: Chosen, *, with_head, classes):
+def _load(model, chosen: ResolvedWeights, *, with_head, classes):
     """Set the weights of a new model; its classifier keeps its random ones where the record has none that fits it."""
     record = chosen.record
     head = with_head and record.include_top and classes == record.classes

@@ -94,7 +94,7 @@ class TrainConfig:
     """Steps that TensorFlow takes in one call; results do not depend on it [default: as many as take half a second,
     measured while running]."""
     checkpoint_seconds: float = 60.0
-    """Longest time between two checkpoints within an epoch; each epoch ends with one, but for those that follow each
+    """Longest time between two checkpoints within an epoch; epochs end with one too, except those that follow each
     other within five seconds."""
 
     def __post_init__(self):

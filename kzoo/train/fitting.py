@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kzoo import augment, console
+from kzoo import augment, console, plain
 from kzoo.backend import keras, tf
 from kzoo.classifier import without_auxiliary_heads
 from kzoo.errors import InvalidArgument, RunError
@@ -244,7 +244,10 @@ def _check_data(run_dir: Path, record: RunRecord, config: TrainConfig, train_dat
     if config.class_weight == "balanced" and isinstance(train_data, Stream):
         raise InvalidArgument("class_weight 'balanced' needs the labels in advance. Received: a tf.data.Dataset.")
     if validation_data is None and (config.early_stopping is not None or config.schedule == "plateau"):
-        raise InvalidArgument("early_stopping and the plateau schedule need validation data. Received: none.")
+        raise InvalidArgument(
+            "early_stopping and the plateau schedule need validation data. Received: validation_data=None, "
+            f"early_stopping={config.early_stopping}, schedule={config.schedule!r}."
+        )
     train, validation = (None if one is None else _describe(one) for one in (train_data, validation_data))
     recorded = record.data
     if recorded.train is None:
@@ -264,7 +267,8 @@ def _describe(dataset) -> SplitRecord:
     """What config.json says of a dataset."""
     if isinstance(dataset, Stream):
         return SplitRecord(None, None, None, None, tuple(dataset.image_shape))
-    load = None if dataset.load_arguments is None else DataSource(**dataset.load_arguments)
+    how = dataset.load_arguments
+    load = None if how is None else plain.read(DataSource, {"download": False, **how}, "load_arguments")
     return SplitRecord(load, dataset.split, dataset.fingerprint, len(dataset), tuple(dataset.image_shape))
 
 

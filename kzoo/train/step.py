@@ -66,7 +66,7 @@ class TrainStep:
         self.train, self.evaluate = compiled(self._train), compiled(self._evaluate)
 
     @property
-    def judged(self):
+    def evaluation_model(self):
         """The classifier that is validated and saved: the one in training, or the average of its weights."""
         return self.classifier if self.average is None else self.average
 
@@ -249,12 +249,12 @@ class TrainStep:
 
     def _evaluate(self, images, labels, weight):
         """One global batch: (3,), the sum of losses, correct, examples."""
-        with logits_instead(self.judged):
+        with logits_instead(self.evaluation_model):
             sums = self.strategy.run(self._sums, args=(images, labels, weight))
         return self.strategy.reduce("SUM", sums, axis=None)
 
     def _sums(self, images, labels, weight):
-        logits = self.judged(images, training=False)
+        logits = self.evaluation_model(images, training=False)
         losses = cross_entropy(labels, logits, 0.0)
         examples = tf.cast(tf.size(labels), tf.float32)
         return weight * tf.stack([tf.reduce_sum(losses), _correct(labels, logits), examples])

@@ -129,7 +129,7 @@ class Trainer:
     def save_checkpoint(self):
         """Write the whole state, after the models and rows of the epochs that it counts as done.
 
-        What is missing before it is done again, what were missing after it would stay so.
+        A kill before the checkpoint repeats the epoch; what would be written after it could be lost.
         """
         self._write_epochs()
         checkpoint.save(self.dir / runs.CHECKPOINT, self.step.variables, self.state)
@@ -163,9 +163,9 @@ class Trainer:
             self.was_interrupted = interrupted.is_set()  # in the last epoch: the run is over, what follows it is not
             self._call_back("on_train_end")
             if self.callbacks.callbacks:  # one of which may have put other weights back
-                self._save_model(runs.LAST, self.step.judged.get_weights())
+                self._save_model(runs.LAST, self.step.evaluation_model.get_weights())
                 if self.keeps_last:
-                    self._save_model(runs.BEST, self.step.judged.get_weights())
+                    self._save_model(runs.BEST, self.step.evaluation_model.get_weights())
 
     def train_epoch(self, interrupted, advance):
         """Train to the end of the current epoch; `interrupted` is an event, `advance` tells of progress."""
@@ -248,7 +248,7 @@ class Trainer:
             good = State(epoch=self.state.epoch)
             self._write_epochs()
         else:
-            self._save_model(runs.LAST, self.step.judged.get_weights())
+            self._save_model(runs.LAST, self.step.evaluation_model.get_weights())
         raise TrainingDiverged(
             f"{what} at step {step + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
             + (
@@ -285,8 +285,8 @@ class Trainer:
         state.history.append(row)
         state.epoch, state.step, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         self.unsaved_rows.append((row, time.time()))
-        self.unsaved_models[runs.LAST] = self.step.judged.get_weights()
-        if self._judge(row):
+        self.unsaved_models[runs.LAST] = self.step.evaluation_model.get_weights()
+        if self._update_best(row):
             self.unsaved_models[runs.BEST] = self.unsaved_models[runs.LAST]
         if time.monotonic() - self.saved_at >= min(SECONDS_BETWEEN_SAVES, self.config.checkpoint_seconds):
             self.save_checkpoint()
@@ -313,8 +313,8 @@ class Trainer:
         self._call_back("on_test_end", {"loss": loss, "accuracy": accuracy})
         return loss, accuracy
 
-    def _judge(self, row) -> bool:
-        """Whether this epoch is the best so far: by validation accuracy, then by validation loss."""
+    def _update_best(self, row) -> bool:
+        """Compare an epoch with the best, by validation accuracy, then by loss; returns whether it is better."""
         state, config = self.state, self.config
         score = [float(row["epoch"]), 0.0] if self.keeps_last else [row["val_accuracy"], -row["val_loss"]]
         improved = state.best is None or score > state.best

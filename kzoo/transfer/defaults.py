@@ -42,21 +42,25 @@ def _policy(name: str, image_shape: tuple) -> str:
     return "photos" if recommended == "none" and is_photo else recommended
 
 
-def head_config(config: TrainConfig, transfer: TransferConfig, images: int) -> TrainConfig:
-    """The training configuration of the first phase, from that of the second, settled one.
+# What the first phase takes from the configuration of the second: all that is not about how a head is optimized.
+SHARED = (
+    "batch_size",
+    "label_smoothing",
+    "class_weight",
+    "augment",
+    "seed",
+    "precision",
+    "strategy",
+    "devices",
+    "steps_per_execution",
+    "checkpoint_seconds",
+)
 
-    Images, precision, devices, seed and loss are the same; how the head is optimized is its own.
-    """
-    shared = ("batch_size", "label_smoothing", "class_weight", "augment", "seed", "precision", "strategy", "devices")
-    own = TrainConfig(epochs=transfer.head_epochs, **{name: getattr(config, name) for name in shared})
+
+def head_config(config: TrainConfig, transfer: TransferConfig, images: int) -> TrainConfig:
+    """The training configuration of the first phase, from that of the second, which has a value in every place."""
+    head = TrainConfig(epochs=transfer.head_epochs, **{name: getattr(config, name) for name in SHARED})
     rate = transfer.head_learning_rate
     if rate is None:
-        rate = HEAD_RATE * default_learning_rate(own.optimizer, min(config.batch_size or images, images))
-    return replace(
-        own,
-        learning_rate=rate,
-        steps_per_execution=config.steps_per_execution,
-        checkpoint_seconds=config.checkpoint_seconds,
-        weight_decay=own.decay,
-        warmup_epochs=own.warmup,
-    )
+        rate = HEAD_RATE * default_learning_rate(head.optimizer, min(config.batch_size or images, images))
+    return replace(head, learning_rate=rate, weight_decay=head.decay, warmup_epochs=head.warmup)

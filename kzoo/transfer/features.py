@@ -25,7 +25,7 @@ from kzoo.backend import compiled, keras
 from kzoo.data import Dataset
 from kzoo.errors import DataError
 from kzoo.files import is_temporary, locked, put_in_place
-from kzoo.weights.places import home
+from kzoo.weights.locations import home
 
 # Bytes of features that are kept in all, and of one set of them.
 LARGEST = 20 * 2**30

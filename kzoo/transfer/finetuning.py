@@ -11,7 +11,7 @@ In each phase what lies below the lowest trained layer gives the same in every e
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzoo import augment, console
 from kzoo.backend import keras
@@ -38,7 +38,7 @@ from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.surgery import add_head
 from kzoo.weights.registry import list_weights
-from kzoo.weights.resolve import Chosen, resolve
+from kzoo.weights.resolve import ResolvedWeights, resolve
 
 # In the first phase, whose epochs take no time, each further view is computed after so many.
 EPOCHS_PER_VIEW = 4
@@ -128,12 +128,22 @@ def run(
     runs.update_record(run_dir, train=config)
     with data_errors():
         setup = set_up(run_dir, train_data, validation_data)
-        job = _Job(setup, record.transfer, callbacks)
-        _train_head(job, make)
-        return _train_upper_stages(job)
+        tuning = _FineTuning(setup, record.transfer, callbacks)
+        _train_head(tuning, make)
+        return _train_upper_stages(tuning)
 
 
-class _Job:
+class _Images(NamedTuple):
+    """The images of a split, and what is done to them before features are computed."""
+
+    data: Any
+    """A Dataset, never a Stream."""
+    digests: list[bytes]
+    policy: Sequence[Any]
+    views: int
+
+
+class _FineTuning:
     """What both phases need."""
 
     def __init__(self, setup: Setup, transfer: TransferConfig, callbacks: Sequence[Any]):
@@ -145,14 +155,14 @@ class _Job:
             if setup.record.model is None
             else f"kzoo finetune --resume {self.dir}"
         )
-        self.train: Any = setup.train_data  # Datasets, never Streams
-        self.validation: Any = setup.validation_data
-        self.train_digests = digests(self.train)
-        self.validation_digests = [] if self.validation is None else digests(self.validation)
+        self.train, self.validation = setup.train_data, setup.validation_data
+        views = 1 if self.config.augment == ("none",) else transfer.views
+        self.images = [_Images(self.train, digests(self.train), self.config.augment, views)]
         if self.validation is None:
             console.warn("without validation data nobody knows whether fine-tuning helps: the last model is kept")
         else:
-            check_overlap(self.train, self.train_digests, self.validation, self.validation_digests)
+            self.images.append(_Images(self.validation, digests(self.validation), ("none",), 1))
+            check_overlap(self.train, self.images[0].digests, self.validation, self.images[1].digests)
         self.folder = cache_folder()
 
     def unfreeze(self, model):
@@ -161,79 +171,75 @@ class _Job:
         down_to = self.transfer.unfreeze or lowest_of_last_size(model)
         return unfreeze(model, down_to, batch_norm=self.transfer.batch_norm)
 
-    def features(self, frozen, cuts: list[str], epochs_per_view: int) -> tuple[Features, Features | None] | None:
+    def compute(self, frozen, cuts: list[str], epochs_per_view: int) -> tuple[Features, Features | None] | None:
         """Features of the images at the last of some cuts of a frozen model, computed from those at the one before.
 
         Returns:
             Of the training and of the validation images; None where they do not fit on the disk.
         """
-        views = 1 if self.config.augment == ("none",) else self.transfer.views
-        train, validation = self.train, self.validation
-        for number, cut in enumerate(cuts):
-            below, _ = split(frozen, cut)
-            upper = Frozen(split(below, cuts[number - 1])[1] if number else below)
-            via = cuts[:number]
-            train = self._at(train, below, upper, self.train_digests, self.config.augment, views, via, epochs_per_view)
-            if validation is not None:
-                validation = self._at(validation, below, upper, self.validation_digests, ("none",), 1, via)
-            if train is None or (validation is None and self.validation is not None):
-                return None
-        return train, validation
-
-    def _at(self, source, below, upper, pixels, policy, views, via, epochs_per_view=0) -> Features | None:
-        seed = self.config.seed
-        key = key_of(below, pixels, policy, views, seed, *via)
-        given: Any = {"policy": augment.policy(policy), "count": views, "seed": seed, "folder": self.folder}
-        return features(Views(source, upper, key, **given), epochs_per_view=epochs_per_view)
+        below = [split(frozen, cut)[0] for cut in cuts]
+        between = [Frozen(split(one, cuts[i - 1])[1] if i else one) for i, one in enumerate(below)]
+        found: list[Any] = [images.data for images in self.images]
+        for i in range(len(cuts)):
+            for which, images in enumerate(self.images):
+                key = key_of(below[i], images.digests, images.policy, images.views, self.config.seed, *cuts[:i])
+                policy, seed = augment.policy(images.policy), self.config.seed
+                views = Views(
+                    found[which], between[i], key, policy=policy, count=images.views, seed=seed, folder=self.folder
+                )
+                found[which] = features(views, epochs_per_view=0 if which else epochs_per_view)
+                if found[which] is None:
+                    return None
+        return found[0], found[1] if len(found) > 1 else None
 
 
-def _train_head(job: _Job, make) -> None:
+def _train_head(tuning: _FineTuning, make) -> None:
     """The first phase, unless it is over."""
-    if (job.dir / runs.CHECKPOINT).exists() or checkpoint.finished_state(job.dir / runs.HEAD / runs.CHECKPOINT):
+    if (tuning.dir / runs.CHECKPOINT).exists() or checkpoint.finished_state(tuning.dir / runs.HEAD / runs.CHECKPOINT):
         return
     if make is None:
         raise InvalidArgument(
-            f"This run was stopped in its first phase. Received: {str(job.dir)!r}. Pass the same model and weights "
+            f"This run was stopped in its first phase. Received: {str(tuning.dir)!r}. Pass the same model and weights "
             "again, or continue a run of the command line with kzoo finetune --resume."
         )
-    warn_of_imbalance(job.train, job.config.class_weight)
-    whole = add_head(make(job.train.image_shape), len(job.train.class_names))
+    warn_of_imbalance(tuning.train, tuning.config.class_weight)
+    whole = add_head(make(tuning.train.image_shape), len(tuning.train.class_names))
     set_metadata(whole)
-    job.setup.check_model(whole)
-    _check_weights(job, whole)
-    config = head_config(job.config, job.transfer, len(job.train))
+    tuning.setup.check_model(whole)
+    _check_weights(tuning, whole)
+    config = head_config(tuning.config, tuning.transfer, len(tuning.train))
     record = RunRecord(
         train=config,
-        requested=job.setup.record.requested,
+        requested=tuning.setup.record.requested,
         fine_tuning=FineTuningState(is_head=True),
-        keep=job.setup.record.keep,
+        keep=tuning.setup.record.keep,
     )
-    setup = set_up(runs.new_head(job.dir, record), job.train, job.validation)
-    frozen = in_precision(whole, job.config.precision)
-    low, high = (find_cut(prepare(frozen)) for prepare in (job.unfreeze, freeze))
+    setup = set_up(runs.new_head(tuning.dir, record), tuning.train, tuning.validation)
+    frozen = in_precision(whole, tuning.config.precision)
+    low, high = (find_cut(prepare(frozen)) for prepare in (tuning.unfreeze, freeze))
     cuts = list(dict.fromkeys(cut for cut in (low, high) if cut))
-    console.log(f"head: a new classifier of {len(job.train.class_names)} classes on {whole.name}, the rest frozen")
+    console.log(f"head: a new classifier of {len(tuning.train.class_names)} classes on {whole.name}, the rest frozen")
     # The last epoch's, at the end of the schedule: by some dozens of images an early epoch can seem better by luck.
-    data = _features(job, setup, frozen, cuts, EPOCHS_PER_VIEW)
-    trainer = _trainer(job, setup, whole, freeze, high, data, keeps_last=True)
-    runs.forget_replaced(job.dir)
+    data = _compute_features(tuning, setup, frozen, cuts, EPOCHS_PER_VIEW)
+    trainer = _trainer(tuning, setup, whole, freeze, high, data, keeps_last=True)
+    runs.forget_replaced(tuning.dir)
     trainer.train()
-    trainer.finish(job.validation)
+    trainer.finish(tuning.validation)
     if trainer.was_interrupted:
-        raise TrainingInterrupted(f"Interrupted between the phases. Continue with: {job.how_to_resume}")
+        raise TrainingInterrupted(f"Interrupted between the phases. Continue with: {tuning.how_to_resume}")
 
 
-def _train_upper_stages(job: _Job) -> Result:
+def _train_upper_stages(tuning: _FineTuning) -> Result:
     """The second phase: from the first one's best model, and against it."""
-    head = job.dir / runs.HEAD
+    head = tuning.dir / runs.HEAD
     whole = load_model(head, "best")
-    frozen = job.unfreeze(in_precision(whole, job.config.precision))
+    frozen = tuning.unfreeze(in_precision(whole, tuning.config.precision))
     cut = find_cut(frozen)
-    data = _features(job, job.setup, freeze(frozen), [] if cut is None else [cut], 0)
-    trainer = _trainer(job, job.setup, whole, job.unfreeze, cut, data, layer_decay=job.transfer.layer_decay)
+    data = _compute_features(tuning, tuning.setup, freeze(frozen), [] if cut is None else [cut], 0)
+    trainer = _trainer(tuning, tuning.setup, whole, tuning.unfreeze, cut, data, layer_decay=tuning.transfer.layer_decay)
     trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
     console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
-    if job.validation is None and job.setup.record.fine_tuning.kept == "head":
+    if tuning.validation is None and tuning.setup.record.fine_tuning.kept == "head":
         # A search has found so; without validation data nothing else could tell.
         console.log("the new head alone is kept, as in the search's best trial")
         trainer.adopt(head / runs.BEST)
@@ -241,17 +247,25 @@ def _train_upper_stages(job: _Job) -> Result:
         trainer.start_from(head / runs.BEST)
         trainer.train()
     kept = "fine_tuned" if trainer.state.best_epoch else "head"
-    if kept == "head" and job.validation is not None:
+    if kept == "head" and tuning.validation is not None:
         console.log("fine-tuning was no better than the new head alone on the validation data, which is kept")
-    trainer.finish(job.validation, kept=kept, head=runs.read_json(head / runs.METRICS))
-    return result_of(job.dir, trainer.state)
+    trainer.finish(tuning.validation, kept=kept, head=runs.read_json(head / runs.METRICS))
+    return result_of(tuning.dir, trainer.state)
 
 
 def _trainer(
-    job: _Job, setup: Setup, whole, prepare, cut: str | None, data, *, layer_decay: float = 1.0, keeps_last=False
+    tuning: _FineTuning,
+    setup: Setup,
+    whole,
+    prepare,
+    cut: str | None,
+    data,
+    *,
+    layer_decay: float = 1.0,
+    keeps_last=False,
 ) -> Trainer:
     """The trainer of what of a float32 model is above the cut, on features, or of all of it, where there are none."""
-    keras.utils.set_random_seed(job.config.seed)  # what was drawn before depends on what had to be computed
+    keras.utils.set_random_seed(tuning.config.seed)  # what was drawn before depends on what had to be computed
     with setup.scope():
         trained = prepare(in_precision(whole, setup.config.precision))
     factors = rate_factors(trained, layer_decay)
@@ -264,27 +278,27 @@ def _trainer(
         final,
         rate_factors=[factors[id(weight)] for weight in above.trainable_variables] if layer_decay < 1 else (),
         saved=whole,
-        how_to_resume=job.how_to_resume,
+        how_to_resume=tuning.how_to_resume,
         keeps_last=keeps_last,
-        callbacks=job.callbacks,
+        callbacks=tuning.callbacks,
         **given,
     )
 
 
-def _features(
-    job: _Job, setup: Setup, frozen, cuts: list[str], epochs_per_view: int
+def _compute_features(
+    tuning: _FineTuning, setup: Setup, frozen, cuts: list[str], epochs_per_view: int
 ) -> tuple[Features, Features | None] | None:
-    """Features at the last cut, or at none where there is no room; as the run began, which its checkpoint is of."""
+    """Features at the last cut that fits on disk, or None. A resumed run keeps the cuts it started with."""
     began_at = setup.record.fine_tuning.features_at
     for tried in [cuts, cuts[-1:]] if began_at is None else [list(began_at)]:
-        data = job.features(frozen, tried, epochs_per_view) if tried else None
+        data = tuning.compute(frozen, tried, epochs_per_view) if tried else None
         if data is not None:
             _note(setup.run_dir, features_at=tuple(tried))
             return data
     if began_at:
         raise RunError(
-            f"There is no room for the features that this run is trained on. Received: {str(job.folder)!r}. Free some "
-            "of the disk, or set KZOO_HOME to a folder with more of it, and resume."
+            f"There is no room for the features that this run is trained on. Received: {str(tuning.folder)!r}. Free "
+            "some of the disk, or set KZOO_HOME to a folder with more of it, and resume."
         )
     _note(setup.run_dir, features_at=())
     return None
@@ -295,17 +309,17 @@ def _note(run_dir: Path, **found: Any) -> None:
     runs.update_record(run_dir, fine_tuning=replace(runs.read_record(run_dir).fine_tuning, **found))
 
 
-def _check_weights(job: _Job, whole) -> None:
+def _check_weights(tuning: _FineTuning, whole) -> None:
     """Refuse pretrained weights that are not those which the run began with."""
     last = whole.layers[-1]
     digest = weights_digest(keras.Model(whole.inputs, last.input))
-    began_with = job.setup.record.fine_tuning.pretrained
+    began_with = tuning.setup.record.fine_tuning.pretrained
     if began_with not in (None, digest):
         raise RunError(
             f"The pretrained weights are not what this run began with. Received: {digest}, recorded: {began_with}. "
             "Pass the same model and weights, or start a new run."
         )
-    _note(job.dir, pretrained=digest)
+    _note(tuning.dir, pretrained=digest)
 
 
 def maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
@@ -342,7 +356,7 @@ def _for_images(config: dict, shape: tuple) -> dict:
     return config
 
 
-def pretrained(chosen: Chosen, dropout: float | None = None) -> Callable[[tuple], Any]:
+def pretrained(chosen: ResolvedWeights, dropout: float | None = None) -> Callable[[tuple], Any]:
     """What makes a model of the zoo with weights that are on this machine."""
     top = chosen.record.include_top
     arguments: Any = {"dropout": dropout} if top else {}

@@ -6,7 +6,7 @@ from typing import Any
 from kzoo.data.loading import checked_size
 from kzoo.models.registry import takes_any_size
 from kzoo.weights.registry import list_weights
-from kzoo.weights.resolve import Chosen, resolve
+from kzoo.weights.resolve import ResolvedWeights, resolve
 
 
 def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | None = None) -> dict:
@@ -26,7 +26,7 @@ def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | Non
     >>> images_for("mnist_net", "mnist")
     {'image_size': (28, 28), 'channels': 1, 'crop_fraction': 1.0, 'interpolation': None}
     """
-    record = weights.record if isinstance(weights, Chosen) else resolve(model, weights).record
+    record = weights.record if isinstance(weights, ResolvedWeights) else resolve(model, weights).record
     (height, width, channels), fraction = record.input_size, record.crop_fraction
     if (given := checked_size(image_size)) is not None:
         (height, width), fraction = given, 1.0

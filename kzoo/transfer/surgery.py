@@ -37,19 +37,19 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
         raise InvalidArgument(f"classifier_activation must be 'softmax' or None. Received: {classifier_activation!r}.")
     last = model.layers[-1]
     _check_removable(model, last)
-    features = last.input if isinstance(last, keras.layers.Dense) else model.outputs[0]
-    rank = len(getattr(features, "shape", ()))
+    backbone = last.input if isinstance(last, keras.layers.Dense) else model.outputs[0]
+    rank = len(getattr(backbone, "shape", ()))
     if rank not in (2, 4):
         raise InvalidArgument(
             "A model must end in a feature map or a vector to get a head. "
             f"Received: {model.name} with output_shape={model.output_shape!r}."
         )
     if rank == 4:
-        features = keras.layers.GlobalAveragePooling2D(name="avg_pool")(features)
+        backbone = keras.layers.GlobalAveragePooling2D(name="avg_pool")(backbone)
     if dropout:
-        features = keras.layers.Dropout(dropout, name="dropout")(features)
+        backbone = keras.layers.Dropout(dropout, name="dropout")(backbone)
     head = keras.layers.Dense(classes, activation=classifier_activation, dtype="float32", name="predictions")
-    return keras.Model(model.inputs[0], head(features), name=model.name)
+    return keras.Model(model.inputs[0], head(backbone), name=model.name)
 
 
 def _check_removable(model, last) -> None:

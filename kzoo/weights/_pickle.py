@@ -52,7 +52,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class TensorView:
     """A view of a storage; offset and strides count elements."""
 
     storage: Storage
@@ -62,7 +62,7 @@ class Tensor:
 
 
 def load(file) -> tuple[Any, dict[str, Storage]]:
-    """Read one pickle: None, bools, numbers, strings, lists, tuples, dicts, `Storage` and `Tensor`.
+    """Read one pickle: None, bools, numbers, strings, lists, tuples, dicts, `Storage` and `TensorView`.
 
     Returns what it holds, and every storage it speaks of by key.
 
@@ -192,7 +192,7 @@ def _tensor(storage, offset, shape, strides, *_):
     end = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1 if size else offset
     if end > storage.count or size > storage.count:
         raise ValueError(f"a tensor of {size:,} elements does not lie within its storage of {storage.count:,}")
-    return Tensor(storage, offset, shape, strides)
+    return TensorView(storage, offset, shape, strides)
 
 
 def _are_counts(numbers):
@@ -201,7 +201,7 @@ def _are_counts(numbers):
 
 def _parameter(tensor, *_):
     """What torch._utils._rebuild_parameter makes."""
-    if type(tensor) is not Tensor:
+    if type(tensor) is not TensorView:
         raise ValueError("its pickle describes a parameter in an unknown way")
     return tensor
 

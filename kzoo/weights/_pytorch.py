@@ -47,19 +47,19 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return {name: _array(tensor, storages) for name, tensor in tensors.items()}
 
 
-def _state_dict(tree: Any) -> dict[str, _pickle.Tensor]:
+def _state_dict(tree: Any) -> dict[str, _pickle.TensorView]:
     entries = tree
     if isinstance(tree, dict):
         entries = next((tree[entry] for entry in ENTRIES if isinstance(tree.get(entry), dict)), tree)
     if not isinstance(entries, dict) or not entries:
         raise ValueError("it holds no dict of tensors")
     for name, value in entries.items():
-        if not isinstance(name, str) or not isinstance(value, _pickle.Tensor):
+        if not isinstance(name, str) or not isinstance(value, _pickle.TensorView):
             raise ValueError(f"its entry {name!r:.100} is a {type(value).__name__.lower()}, not a tensor")
     return entries
 
 
-def _array(tensor: _pickle.Tensor, storages: dict[str, Any]) -> np.ndarray:
+def _array(tensor: _pickle.TensorView, storages: dict[str, Any]) -> np.ndarray:
     storage = tensor.storage
     if storage.key not in storages:
         raise ValueError(f"it lacks the storage {storage.key!r:.100}")

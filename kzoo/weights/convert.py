@@ -1,12 +1,12 @@
-"""The tensors of a weights file into a model: every one of both, or none."""
+"""Load the tensors of a weights file into a model: every one, or none."""
 
 import re
 
 import numpy as np
 
+from kzoo.arguments import integer
 from kzoo.errors import InvalidArgument, WeightsError, unknown
-from kzoo.weights.names import CLASSIFIERS, SOURCES
-from kzoo.weights.names import tensors as tensors_of
+from kzoo.weights.names import CLASSIFIERS, SOURCES, tensor_layouts
 
 # keras.applications' files have the names that their layers had when they were trained (keras-applications 1.0.8,
 # resnet_common.py; Keras 1's for VGG): Keras loads them by order.
@@ -91,8 +91,7 @@ def adapt_input_channels(kernel: np.ndarray, channels: int, *, bgr: bool = False
     >>> adapt_input_channels(kernel, 4).ravel().tolist()
     [0.75, 1.5, 2.25, 0.75]
     """
-    if channels < 1:
-        raise InvalidArgument(f"channels must be at least 1. Received: {channels!r}.")
+    integer("channels", channels, 1, valid="at least 1")
     inputs = kernel.shape[2]
     if channels == inputs:
         return kernel
@@ -154,11 +153,11 @@ def _some(names):
 def _expected(model, publisher, given):
     """The tensors of a file for the model, or for the same model of grey or RGB images, if that is the file's."""
     for channels in (None, *ADAPTABLE):
-        expected = tensors_of(model, publisher, channels)
+        expected = tensor_layouts(model, publisher, channels)
         array = given.get(expected[0].name)
         if array is None or array.shape == expected[0].shape:
             return expected
-    return tensors_of(model, publisher)
+    return tensor_layouts(model, publisher)
 
 
 def _check_array(array, tensor, is_classifier, model):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from kzoo.console import progress, warn
 from kzoo.errors import WeightsError
 from kzoo.files import put_in_place
-from kzoo.weights.checks import check, is_right
+from kzoo.weights.checksums import check, matches
 from kzoo.weights.record import File
 
 RETRIES = 4  # in a row that bring nothing new
@@ -46,7 +46,7 @@ def download(file: File, target: Path, *, show: bool = True) -> None:
     part = target.with_name(f".{target.name}.part")
     resumed = part.exists()
     _receive(file, part, show)
-    if resumed and not is_right(part, file):
+    if resumed and not matches(part, file):
         # What an earlier call left may be of another version of the file.
         part.unlink()
         _receive(file, part, show)
@@ -187,14 +187,13 @@ def _shown(show: bool, file: File, start: int, total: int | None) -> Iterator[Ca
     if not show or total is None:
         yield lambda count: None
         return
-    arrived = start
+    arrived = 0
     with progress(f"Fetching {file.name.rpartition('/')[2]}, MB", (total - start) // 10**6) as advance:
 
         def count(received: int) -> None:
             nonlocal arrived
-            whole = (arrived + received - start) // 10**6 - (arrived - start) // 10**6
-            arrived += received
-            advance(whole)
+            before, arrived = arrived, arrived + received
+            advance(arrived // 10**6 - before // 10**6)
 
         yield count
 

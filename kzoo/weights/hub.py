@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from kzoo.errors import WeightsError
-from kzoo.weights.checks import digest
+from kzoo.weights import checksums
 from kzoo.weights.record import File
 
 
@@ -29,7 +29,11 @@ def fetch(file: File) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
 
-    _delete_if_damaged(file)
+    if kept := cached(file):  # the hub's client would not look at its content
+        try:
+            check(kept, file)
+        except WeightsError:
+            _delete(kept)
     try:
         # Asked once: hf_hub_download would try for 20 seconds to reach a hub that is out of reach.
         get_hf_file_metadata(hf_hub_url(str(file.hub), _name(file), revision=file.revision))
@@ -53,23 +57,8 @@ def check(path: Path, file: File) -> None:
         WeightsError: It is damaged.
     """
     first_link = _chain(path)[1:2]
-    if first_link and re.fullmatch("[0-9a-f]{64}", expected := first_link[0].name):
-        received = digest(path)
-        if received != expected:
-            raise WeightsError(
-                f"{file.name} has the wrong content. Received: sha256 {received} in {str(path)!r}. "
-                f"Expected: {expected}."
-            )
-
-
-def _delete_if_damaged(file):
-    """The hub's client would take what is there for the file."""
-    path = cached(file)
-    if path is not None:
-        try:
-            check(path, file)
-        except WeightsError:
-            _delete(path)
+    if first_link and re.fullmatch("[0-9a-f]{64}", first_link[0].name):
+        checksums.check(path, File(name=file.name, sha256=first_link[0].name))
 
 
 def _delete(path):

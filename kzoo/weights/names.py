@@ -33,8 +33,8 @@ CLASSIFIERS = ("predictions", "auxiliary_1", "auxiliary_2")  # the layers whose 
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """What a weight of kzoo is in a file.
+class TensorLayout:
+    """The name and layout that a weight of kzoo has in a file.
 
     Its `shape` there, read as `unfolded`, becomes Keras's by taking the axes in the order `axes`; folded again it is
     `keras_shape`.
@@ -79,35 +79,36 @@ class Source:
 
     def classes(self, arrays: dict[str, np.ndarray]) -> int | None:
         """The outputs of the classifier in a file of these tensors: the length of its bias. None if it has none."""
-        own = [array for name, array in arrays.items() if re.fullmatch(self.classifier, name)]
-        return min((array.size for array in own if array.ndim == 1), default=None)
+        biases = (a for name, a in arrays.items() if re.fullmatch(self.classifier, name) and a.ndim == 1)
+        return min((bias.size for bias in biases), default=None)
 
 
-def tensors(model, source: Source, channels: int | None = None) -> list[Tensor]:
-    """One tensor for each of `model.weights`, in their order.
+def tensor_layouts(model, source: Source, channels: int | None = None) -> list[TensorLayout]:
+    """How each of `model.weights` is stored, in their order.
 
     The first, the kernel of the first convolution, is as for images of `channels` channels; by default the model's.
     """
     modules = source.modules(model.name, dict.fromkeys(w.path.split("/")[0] for w in model.weights))
-    found = []
+    layouts = []
     for weight in model.weights:
         layer, kind = weight.path.split("/")
         shape = tuple(weight.shape)
-        if channels and not found:
+        if channels and not layouts:
             shape = (*shape[:2], channels, shape[3])
         in_file = unfolded = shape
         axes = tuple(range(len(shape)))
         if len(shape) > 1:
-            in_file, unfolded, axes = source.kernel(modules[layer], shape, _flattened_by(model.get_layer(layer)))
+            in_file, unfolded, axes = source.kernel(modules[layer], shape, _flattened_map(model, layer))
         name = f"{modules[layer]}{source.separator}{source.variables.get(kind, kind)}"
-        found.append(Tensor(name, in_file, unfolded, axes, shape))
-    return found
+        layouts.append(TensorLayout(name, in_file, unfolded, axes, shape))
+    return layouts
 
 
-def _flattened_by(layer):
-    """The shape of what a fully connected layer reads, if that is a feature map in one row."""
-    before = layer.input._keras_history.operation
-    return tuple(before.input.shape[1:]) if before.name.endswith("flatten") else None
+def _flattened_map(model, layer):
+    """The shape of the feature map that a fully connected layer reads, flattened; None if it reads something else."""
+    row = model.get_layer(layer).input
+    flattened_by = (other for other in model.layers if other.name.endswith("flatten") and other.output is row)
+    return next((tuple(flatten.input.shape[1:]) for flatten in flattened_by), None)
 
 
 def _keras_kernel(_module, shape, _flattened):

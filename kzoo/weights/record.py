@@ -1,4 +1,4 @@
-"""What kzoo knows of a set of weights. The rows are in `records/`; `table` puts them together.
+"""What kzoo knows about a set of weights. The rows are in `records/`; `table` puts them together.
 
 What is not known is None, never a guess.
 """
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """One file of a record, where it is fetched from, and what its content is known by.
+    """One file of a record: where it is fetched from, and its hash.
 
     `name` is its path in the cache, and in a user's folder of weights, with "/" between the parts. It is fetched from
     `url`, or from the repository `hub` of the Hugging Face hub (newest revision if `revision` is None), where its name

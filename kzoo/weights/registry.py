@@ -1,9 +1,9 @@
-"""Records by model and tag, the user's own included. Looking them up imports neither Keras nor TensorFlow."""
+"""Records by model and tag, the user's included. Looking them up imports neither Keras nor TensorFlow."""
 
 import fnmatch
 
 from kzoo.errors import unknown
-from kzoo.weights import own
+from kzoo.weights import user_weights
 from kzoo.weights.record import Record
 from kzoo.weights.table import IMAGENET, RECORDS
 
@@ -19,7 +19,7 @@ def list_weights(model: str = "*") -> list[Record]:
     >>> list_weights("plain*")
     []
     """
-    records = (*RECORDS, *own.records())
+    records = (*RECORDS, *user_weights.records())
     names = fnmatch.filter(sorted({record.model for record in records}), model)
     return [record for name in names for record in sorted((r for r in records if r.model == name), key=_rank)]
 

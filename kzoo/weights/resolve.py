@@ -1,4 +1,4 @@
-"""What `weights=` means: a tag, or a path on this machine, to a record and the files that it describes."""
+"""What `weights=` means: a tag or a path, resolved to a record, its files, and how they are read."""
 
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 
 from kzoo.console import warn
 from kzoo.errors import InvalidArgument, WeightsError
-from kzoo.weights import checks, store
+from kzoo.weights import checksums, store
 from kzoo.weights.formats import format_of, read
+from kzoo.weights.locations import Location, location_below
 from kzoo.weights.names import SOURCES, source_of
-from kzoo.weights.places import Place, place_below
 from kzoo.weights.record import Record
 from kzoo.weights.registry import get_record, list_weights
 from kzoo.weights.table import RECORDS
 
 
-class Chosen(NamedTuple):
-    """A set of weights: what is known of it, where it is, and how it is read: in which format, by whose names.
+class ResolvedWeights(NamedTuple):
+    """A set of weights: its record, where it is, its format, and the source whose names its tensors have.
 
-    `tensors` is the content, where it was read already.
+    `tensors` is the content, if it was read already.
     """
 
     record: Record
@@ -28,7 +28,7 @@ class Chosen(NamedTuple):
     tensors: dict | None = None
 
 
-def resolve(model: str, weights: Any, like: str | None = None) -> Chosen:
+def resolve(model: str, weights: Any, like: str | None = None) -> ResolvedWeights:
     """Find a model's weights on this machine, verified where they are known.
 
     Args:
@@ -44,9 +44,11 @@ def resolve(model: str, weights: Any, like: str | None = None) -> Chosen:
         WeightsError: The weights of the tag are not on this machine, or not what its record says; or the file at the
             path is no file of weights.
     """
-    if isinstance(weights, Chosen):
+    if isinstance(weights, ResolvedWeights):
         if weights.record.model != model:
-            raise InvalidArgument(f"These are weights for {weights.record.model}. Received: them, for {model}.")
+            raise InvalidArgument(
+                f"These are weights for {weights.record.model}. Received: {weights.record.tag!r} for {model}."
+            )
         return weights
     if not isinstance(weights, str | Path):
         raise InvalidArgument(
@@ -68,49 +70,43 @@ def resolve(model: str, weights: Any, like: str | None = None) -> Chosen:
     if not path.exists():
         raise InvalidArgument(f"No such weights. Received: {str(path)!r}. Valid: {', '.join(tags) or 'no tags'}.")
     if like is not None:
-        return _by_its_names(model, path, get_record(model, like))
-    known = _recognised(model, path)
-    return _by_its_names(model, path) if known is None else as_recorded(known, path)
+        return _without_record(model, path, get_record(model, like))
+    known = _record_of(model, path)
+    return _without_record(model, path) if known is None else as_recorded(known, path)
 
 
-def as_recorded(record: Record, path: Path) -> Chosen:
-    """Weights at a path that are just what the record says."""
-    return Chosen(record, path, record.format, record.source)
+def as_recorded(record: Record, path: Path) -> ResolvedWeights:
+    """Weights at a path that are exactly the record's."""
+    return ResolvedWeights(record, path, record.format, record.source)
 
 
-def _recognised(model: str, path: Path) -> Record | None:
-    """The record of exactly these files, by their hashes.
+def _record_of(model: str, path: Path) -> Record | None:
+    """The record whose files these are, by their hashes; None if there is none.
 
     Raises:
         WeightsError: A file has the name of a record's, and not its content.
     """
-    records = [record for record in list_weights(model) if all(map(checks.known_by, record.files))]
-    for record in records:
-        for place in _places(path, record):
-            if place.is_there() and _are(place.files, record):
-                return record
-    for record in records:
-        names = [PurePosixPath(file.name).name for file in record.files]
-        for place in _places(path, record):
-            if place.is_there() and [file.name for file in place.files] == names:
-                for file, expected in zip(place.files, record.files, strict=True):
-                    checks.check(file, expected)
+    records = [record for record in list_weights(model) if all(map(checksums.hash_kind, record.files))]
+    candidates = [(record, at.files) for record in records for at in _locations(path, record) if at.is_there()]
+    for record, files in candidates:
+        if all(map(checksums.matches, files, record.files)):
+            return record
+    for record, files in candidates:
+        if [file.name for file in files] == [PurePosixPath(file.name).name for file in record.files]:
+            for file, expected in zip(files, record.files, strict=True):
+                checksums.check(file, expected)
     return None
 
 
-def _places(path: Path, record: Record) -> list[Place]:
-    """Where a record's files are, if `path` is what they are in, or the one that there is."""
+def _locations(path: Path, record: Record) -> list[Location]:
+    """Where a record's files may be if `path` is their folder, or the file of a record that has one."""
     if path.is_dir():
-        return [place_below(path, record), place_below(path, record, inside=True)]
-    return [Place(path, (path,))] if len(record.files) == 1 else []
+        return [location_below(path, record), location_below(path, record, inside=True)]
+    return [Location(path, (path,))] if len(record.files) == 1 else []
 
 
-def _are(paths, record) -> bool:
-    return all(checks.is_right(path, file) for path, file in zip(paths, record.files, strict=True))
-
-
-def _by_its_names(model: str, path: Path, liked: Record | None = None) -> Chosen:
-    """What a file is that no record knows: its format by its content, its source by the names of its tensors."""
+def _without_record(model: str, path: Path, like: Record | None = None) -> ResolvedWeights:
+    """A file that is not a record's: its format by its content, its source by the names of its tensors."""
     if path.suffix == ".keras" or (path / "config.json").is_file():
         raise InvalidArgument(
             f"This is a whole model, not weights for {model}. Received: {str(path)!r}. Use it in place of the model's "
@@ -131,12 +127,12 @@ def _by_its_names(model: str, path: Path, liked: Record | None = None) -> Chosen
     if source == "keras" and how != "keras_h5":  # Keras 3 and kzoo write the same names for models of whatever training
         source = "kzoo"
     classes = SOURCES[source].classes(tensors)
-    record = liked or _only_kind(model, path, source, has_head=classes is not None)
-    of = "hash" if liked else f"hash of any record, and is taken to have the preprocessing and classes of {record.tag}"
+    record = like or _only_kind(model, path, source, has_head=classes is not None)
+    of = "hash" if like else f"hash of any record, and is taken to have the preprocessing and classes of {record.tag}"
     warn(f"{path} has no known {of}.")
     if classes not in (None, record.classes):
         record = replace(record, classes=classes, labels=None)
-    return Chosen(replace(record, include_top=classes is not None, accuracy=None), path, how, source, tensors)
+    return ResolvedWeights(replace(record, include_top=classes is not None, accuracy=None), path, how, source, tensors)
 
 
 def _only_kind(model: str, path: Path, source: str, *, has_head: bool) -> Record:

@@ -1,4 +1,4 @@
-"""Pretrained weights on this machine: found, fetched, verified. What is found is hashed before it is handed out."""
+"""Find, fetch and verify pretrained weights. Files are hashed before their path is returned."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,34 +7,34 @@ from pathlib import Path
 
 from kzoo.console import log, progress, warn
 from kzoo.errors import InvalidArgument, WeightsError
-from kzoo.files import atomic_path
-from kzoo.weights import checks, hub
+from kzoo.files import atomic_path, locked
+from kzoo.weights import checksums, hub
 from kzoo.weights.download import download
-from kzoo.weights.places import Place, cache_folder, on_disk, place_below
+from kzoo.weights.locations import Location, cache_folder, location_below, on_disk
 from kzoo.weights.record import Record
 from kzoo.weights.table import RECORDS
 
 
 def find(record: Record) -> Path | None:
-    """Where the record's weights are on this machine, verified; None if they are not. Never uses the network.
+    """Find a record's weights on this machine and verify them; None if there are none. Never uses the network.
 
     Returns:
         The file; for a record of many files (raw ones) the folder that holds them.
     """
-    for place in on_disk(record):
+    for location in on_disk(record):
         try:
-            _check(place, record)
+            _check(location, record)
         except WeightsError as error:
             warn(f"Left aside: {error}")
         else:
-            if not place.in_hub_cache and not all(map(checks.known_by, record.files)):
-                warn(f"No hash of {record.files[0].name} is known: {place.path} is taken as it is.")
-            return place.path
+            if not location.in_hub_cache and not all(map(checksums.hash_kind, record.files)):
+                warn(f"No hash of {record.files[0].name} is known: {location.path} is taken as it is.")
+            return location.path
     return None
 
 
 def require(record: Record) -> Path:
-    """As `find`.
+    """Find a record's weights, as `find` does.
 
     Raises:
         WeightsError: They are not on this machine; the message has the command that fetches them.
@@ -45,17 +45,17 @@ def require(record: Record) -> Path:
     return path
 
 
-def verify(record: Record) -> Place:
-    """Hash what is on disk of a record, at the first place that has it.
+def verify(record: Record) -> Location:
+    """Hash a record's files at the first location that has them.
 
     Raises:
         WeightsError: It is not what the record says, or not on disk.
     """
-    place = next(on_disk(record), None)
-    if place is None:
+    location = next(on_disk(record), None)
+    if location is None:
         raise _absent(record)
-    _check(place, record)
-    return place
+    _check(location, record)
+    return location
 
 
 def fetch(record: Record, *, source: str | Path | None = None) -> Path:
@@ -106,12 +106,12 @@ def _download_missing(record: Record) -> Path:
     if record.files[0].hub:
         log(f"Fetching {record.tag} for {record.model} from huggingface.co/{record.files[0].hub}")
         return hub.fetch(record.files[0])
-    place = place_below(cache_folder(record), record)
-    with locked(cache_folder(record)):
+    with locked_cache_folder(record) as folder:
+        location = location_below(folder, record)
         wanted = [
             (file, path)
-            for file, path in zip(record.files, place.files, strict=True)
-            if not checks.is_right(path, file)
+            for file, path in zip(record.files, location.files, strict=True)
+            if not checksums.matches(path, file)
         ]
         if wanted:  # otherwise another process was first
             log(f"Fetching {record.tag} for {record.model} from {wanted[0][0].url}")
@@ -122,40 +122,40 @@ def _download_missing(record: Record) -> Path:
                 for file, path in wanted:
                     download(file, path, show=False)
                     advance(1)
-    return place.path
+    return location.path
 
 
 def _copy_from(source: Path, record: Record) -> Path:
     if not source.is_dir():
         raise InvalidArgument(f"--from must be a folder. Received: {str(source)!r}.")
     candidates = (
-        place_below(source / record.model / record.tag, record),
-        place_below(source, record),
-        place_below(source, record, inside=True),
+        location_below(source / record.model / record.tag, record),
+        location_below(source, record),
+        location_below(source, record, inside=True),
     )
-    found = next((place for place in candidates if place.is_there()), None)
+    found = next((location for location in candidates if location.is_there()), None)
     if found is None:
         missing = next(path for path in candidates[1].files if not path.is_file())
         raise WeightsError(
             f"The folder does not have the weights. Received: {str(source)!r} for {record.tag!r} of {record.model}. "
             f"Missing: {str(missing)!r}."
         )
-    target = place_below(cache_folder(record), record)
-    with locked(cache_folder(record)):
+    with locked_cache_folder(record) as folder:
+        target = location_below(folder, record)
         for file, path, copy in zip(record.files, found.files, target.files, strict=True):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            checks.check(path, file)
+            checksums.check(path, file)
             with atomic_path(copy) as temporary:
                 shutil.copyfile(path, temporary)
-            if checks.known_by(file) is None:
-                warn(f"No hash of {file.name} is known: it is taken as it is (sha256 {checks.digest(copy)}).")
+            if checksums.hash_kind(file) is None:
+                warn(f"No hash of {file.name} is known: it is taken as it is (sha256 {checksums.digest(copy)}).")
     return target.path
 
 
-def _check(place: Place, record: Record) -> None:
-    for path, file in zip(place.files, record.files, strict=True):
-        checks.check(path, file)
-        if place.in_hub_cache:
+def _check(location: Location, record: Record) -> None:
+    for path, file in zip(location.files, record.files, strict=True):
+        checksums.check(path, file)
+        if location.in_hub_cache:
             hub.check(path, file)
 
 
@@ -170,18 +170,9 @@ def _command(record: Record) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process writes to a record's folder. The system lets go of the lock when a process dies."""
+def locked_cache_folder(record: Record) -> Iterator[Path]:
+    """Make a record's folder in the cache, and wait until no other process writes to it."""
+    folder = cache_folder(record)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log(f"Another process is writing to {folder}; waiting for it.")
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except ImportError:  # Windows
-            pass
-        yield
+    with locked(folder / ".lock", wait=True):
+        yield folder

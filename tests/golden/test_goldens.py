@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kzoo
-from kzoo.weights.names import SOURCES, tensors
+from kzoo.weights.names import SOURCES, tensor_layouts
 
 FOLDER = Path(__file__).parent
 GOLDENS = json.loads((FOLDER / "goldens.json").read_text())
@@ -33,7 +33,7 @@ def test_logits_are_pytorchs(case):
         auxiliary_heads=case.auxiliary_heads,
     )
     source = SOURCES["akamaster" if case.model.endswith("_cifar") else "torchvision"]
-    found = tensors(model, source)
+    found = tensor_layouts(model, source)
     sizes = GOLDENS["models"][case.weights]
     # Every tensor of PyTorch's model, each once.
     assert len({tensor.name for tensor in found}) == len(found)

@@ -13,7 +13,7 @@ from kzoo.classifier import class_names_of, metadata
 from kzoo.data.images import Scaling, decode
 from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.saving import save_model
-from kzoo.weights import labels, own
+from kzoo.weights import labels, user_weights
 from kzoo.weights.formats import format_of, read
 from kzoo.weights.resolve import resolve
 
@@ -136,7 +136,7 @@ def test_an_image_is_scaled_as_its_record_says(tmp_path):
     record = kzoo.list_weights("resnet18")[1]
     assert (record.tag, record.preprocessing.interpolation) == ("a1_in1k", "bicubic")
     assert record.crop_fraction < 1
-    own.save(kzoo.create_model("resnet18"), tmp_path / "file")
+    user_weights.save(kzoo.create_model("resnet18"), tmp_path / "file")
     model = kzoo.create_model("resnet18", weights=resolve("resnet18", tmp_path / "file", like="a1_in1k"))
     assert metadata(model)["interpolation"] == "bicubic"
     photo = np.random.default_rng(0).integers(0, 256, (300, 300, 3), "uint8")
@@ -168,7 +168,7 @@ def test_weights_that_kzoo_and_keras_saved_of_the_model(checkpoint, tmp_path, na
     model = kzoo.create_model("resnet20_cifar", weights=checkpoint)
     path = tmp_path / name
     if name.endswith("safetensors"):
-        own.save(model, path)
+        user_weights.save(model, path)
     elif name == "own.weights.h5":
         model.save_weights(path)
     else:
@@ -242,7 +242,7 @@ def test_like_says_the_preprocessing_and_the_file_how_it_is_read(tmp_path):
 @pytest.mark.parametrize("like", [None, "cifar10"])
 def test_a_classifier_of_other_classes_is_loaded_where_it_fits(tmp_path, like, capsys):
     model = kzoo.create_model("resnet20_cifar", classes=3)
-    own.save(model, tmp_path / "file")
+    user_weights.save(model, tmp_path / "file")
     chosen = resolve("resnet20_cifar", tmp_path / "file", like)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), "uint8")
     for again in (
@@ -258,7 +258,7 @@ def test_a_classifier_of_other_classes_is_loaded_where_it_fits(tmp_path, like, c
 
 def test_a_backbone_without_a_classifier(tmp_path):
     backbone = kzoo.create_model("resnet20_cifar", include_top=False)
-    own.save(backbone, tmp_path / "file")
+    user_weights.save(backbone, tmp_path / "file")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), "uint8")
     again = kzoo.create_model("resnet20_cifar", weights=tmp_path / "file", include_top=False)
     np.testing.assert_array_equal(again(images), backbone(images))
@@ -268,7 +268,9 @@ def test_a_backbone_without_a_classifier(tmp_path):
 
 
 def test_auxiliary_heads_of_a_file_that_the_model_lacks(tmp_path):
-    own.save(kzoo.create_model("inception_v1_bn", auxiliary_heads=True, input_shape=(96, 96, 3)), tmp_path / "file")
+    user_weights.save(
+        kzoo.create_model("inception_v1_bn", auxiliary_heads=True, input_shape=(96, 96, 3)), tmp_path / "file"
+    )
     model = kzoo.create_model("inception_v1_bn", weights=tmp_path / "file")
     assert model.output_shape == (None, 1000)
 

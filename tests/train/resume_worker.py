@@ -29,10 +29,10 @@ def main():
     strategy: Any = sys.argv[4] if len(sys.argv) > 4 else None
     train, validation = (data.load("digits", split, image_size=20) for split in ("train", "validation"))
     try:
-        if (run_dir / "config.json").exists():
+        if strategy is not None:
             resume(run_dir, build=build, train_data=train, validation_data=validation, strategy=strategy)
         else:
-            fit(build, train, validation, config, run_dir)
+            fit(build, train, validation, config, run_dir, resume=True)
     except TrainingInterrupted as error:
         print(error)
         sys.exit(130)

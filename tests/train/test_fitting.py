@@ -505,7 +505,9 @@ def test_a_head_cannot_take_the_name_of_the_validation_loss(digits):
 def test_a_run_with_auxiliary_heads_resumes_to_the_same_bits(digits, tmp_path, monkeypatch):
     config = TrainConfig(**FAST, epochs=2)
     whole = fit(with_auxiliary_head, *digits, config=config, run_dir=tmp_path / "whole")
-    monkeypatch.setattr("kzoo.train.trainer.Trainer._judge", lambda *_: 1 / 0)  # dies at the end of the first epoch
+    monkeypatch.setattr(
+        "kzoo.train.trainer.Trainer._update_best", lambda *_: 1 / 0
+    )  # dies at the end of the first epoch
     with pytest.raises(ZeroDivisionError):
         fit(with_auxiliary_head, *digits, config=replace(config, checkpoint_seconds=0), run_dir=tmp_path / "half")
     monkeypatch.undo()

@@ -320,11 +320,13 @@ def test_average_of_the_weights():
         train(step, [batch(6, number)], [0.1])
         momentum = min(0.3, (1 + number) / (10 + number))  # 0.18, 0.25, then 0.3
         expected = [momentum * e + (1 - momentum) * w for e, w in zip(expected, step.model.get_weights(), strict=True)]
-    for found, average, weight in zip(step.judged.get_weights(), expected, step.model.get_weights(), strict=True):
+    for found, average, weight in zip(
+        step.evaluation_model.get_weights(), expected, step.model.get_weights(), strict=True
+    ):
         np.testing.assert_allclose(found, average, rtol=1e-5, atol=1e-6)
         assert np.abs(found - weight).max() > 1e-3
     images, labels = batch()
-    kernel, bias = step.judged.get_weights()
+    kernel, bias = step.evaluation_model.get_weights()
     log_likelihoods = scipy.special.log_softmax(images.reshape(6, -1) @ kernel + bias, axis=1)
     loss = step.evaluate(images, labels, 1.0).numpy()[0]
     assert loss == pytest.approx(-log_likelihoods[np.arange(6), labels].sum(), rel=1e-5)
@@ -339,7 +341,7 @@ def test_average_holds_the_statistics_of_normalizations_too():
     train(step, [(images + 100, labels)], [0.1])
     moving = model.layers[0].moving_mean.numpy()
     # After the first step 2 / 11 of the start, which is 0.
-    np.testing.assert_allclose(step.judged.layers[0].moving_mean.numpy(), moving * 9 / 11, rtol=1e-5)
+    np.testing.assert_allclose(step.evaluation_model.layers[0].moving_mean.numpy(), moving * 9 / 11, rtol=1e-5)
     assert moving > 0.9
 
 
@@ -535,7 +537,7 @@ def test_averages_and_accumulation_take_weights_of_any_dtype():
     step = TrainStep(model, config)
     train(step, [batch(6, 0), batch(6, 1)], [0.1], [2])
     assert step.is_finite()
-    assert [v.dtype for v in step.judged.weights] == [v.dtype for v in model.weights]
+    assert [v.dtype for v in step.evaluation_model.weights] == [v.dtype for v in model.weights]
 
 
 def test_losses_of_activations_in_half_precision():

@@ -7,7 +7,7 @@ from pathlib import Path
 from small_models import digits, functional
 
 from kzoo.errors import TrainingInterrupted
-from kzoo.train import TrainConfig, resume
+from kzoo.train import TrainConfig
 from kzoo.transfer import TransferConfig, fine_tune
 
 
@@ -15,11 +15,8 @@ def main():
     run_dir, config = Path(sys.argv[1]), json.loads(sys.argv[2])
     data = digits(600, 100)
     try:
-        if (run_dir / "config.json").exists():
-            resume(run_dir, model=functional(), train_data=data[0], validation_data=data[1])
-        else:
-            given = TrainConfig(**config["train"]), TransferConfig(**config["transfer"])
-            fine_tune(functional(), *data, config=given[0], transfer=given[1], run_dir=run_dir)
+        given = TrainConfig(**config["train"]), TransferConfig(**config["transfer"])
+        fine_tune(functional(), *data, config=given[0], transfer=given[1], run_dir=run_dir, resume=True)
     except TrainingInterrupted as error:
         print(error)
         sys.exit(130)

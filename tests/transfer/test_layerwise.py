@@ -133,7 +133,7 @@ def test_rates_follow_every_schedule_and_survive_a_checkpoint(schedule, tmp_path
     with runs.new(tmp_path / "run", RunRecord(train=config)) as run_dir:
         trainer, factors = trainer_of(run_dir)
         before = [v.numpy().copy() for v in trainer.step.model.trainable_variables]
-        trainer._judge = lambda row: stop(trainer, row)  # after the first epoch, before its checkpoint
+        trainer._update_best = lambda row: stop(trainer, row)  # after the first epoch, before its checkpoint
         with pytest.raises(KeyboardInterrupt):
             trainer.train()
         again, factors = trainer_of(run_dir)  # from the checkpoint

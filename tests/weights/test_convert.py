@@ -9,7 +9,7 @@ import kzoo
 from kzoo.errors import InvalidArgument, KzooError, WeightsError
 from kzoo.weights import formats
 from kzoo.weights.convert import adapt_input_channels, convert
-from kzoo.weights.names import SOURCES, tensors
+from kzoo.weights.names import SOURCES, tensor_layouts
 
 NAME = "resnet20_cifar"
 
@@ -17,7 +17,7 @@ NAME = "resnet20_cifar"
 def drawn(model, source):
     """Tensors for every weight of a model, as they are in a file."""
     random = np.random.default_rng(0)
-    return {t.name: random.random(t.shape).astype("float32") for t in tensors(model, SOURCES[source])}
+    return {t.name: random.random(t.shape).astype("float32") for t in tensor_layouts(model, SOURCES[source])}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_every_weight_is_set(full):
     model = kzoo.create_model(NAME)
     counters = {f"{name}.num_batches_tracked": np.array(7) for name in ("bn1", "layer1.0.bn1")}
     convert({**full, **counters}, model, "akamaster")
-    names = [t.name for t in tensors(model, SOURCES["akamaster"])]
+    names = [t.name for t in tensor_layouts(model, SOURCES["akamaster"])]
     for weight, name in zip(model.weights, names, strict=True):
         expected = full[name]
         if expected.ndim == 4:

@@ -30,7 +30,7 @@ from faulty_server import (
 )
 
 from kzoo.errors import WeightsError
-from kzoo.weights import download, places, store
+from kzoo.weights import download, locations, store
 
 WORKER = Path(__file__).with_name("fetch_worker.py")
 DAMAGED = CONTENT[:-1] + b"!"
@@ -51,7 +51,7 @@ def fetch(server, **changes):
 
 def kept():
     """The names of what lies in the cache, the lock left out."""
-    return sorted(path.name for path in places.home().rglob("*") if path.is_file() and path.name != ".lock")
+    return sorted(path.name for path in locations.home().rglob("*") if path.is_file() and path.name != ".lock")
 
 
 def whole_file_alone(path):
@@ -149,7 +149,7 @@ def test_the_other_checks(kind, right):
 def test_what_was_left_of_another_file_is_not_mixed_in(left):
     """A hidden part of any length that is not the beginning of this file costs a second download, never a wrong one."""
     with serving() as server:
-        part = places.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
+        part = locations.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
         part.parent.mkdir(parents=True)
         part.write_bytes(left)
         whole_file_alone(fetch(server))
@@ -159,7 +159,7 @@ def test_what_was_left_of_another_file_is_not_mixed_in(left):
 def test_what_was_left_whole_is_not_fetched_again(size):
     """Killed after the last byte and before it had its name."""
     with serving() as server:
-        part = places.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
+        part = locations.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
         part.parent.mkdir(parents=True)
         part.write_bytes(CONTENT)
         whole_file_alone(fetch(server, size=size))
@@ -233,7 +233,7 @@ def wait_until(condition, seconds=60):
 
 def test_a_download_that_was_killed_goes_on(environment):
     with serving(stall(5 * CHUNK + 100)) as server:
-        part = places.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
+        part = locations.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
         with worker(server, environment) as killed:
             wait_until(lambda: part.exists() and part.stat().st_size >= 5 * CHUNK)
             killed.send_signal(signal.SIGKILL)
@@ -247,7 +247,7 @@ def test_a_download_that_is_killed_again_and_again_arrives(environment):
     """Each process gets a little further before it is killed."""
     steps = [3, 4, 7, 8, 12]  # chunks that have been written at each kill
     with serving(*[stall(CHUNK * (b - a) + 1) for a, b in itertools.pairwise([0, *steps])]) as server:
-        part = places.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
+        part = locations.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
         for step in steps:
             with worker(server, environment) as killed:
                 wait_until(lambda step=step: part.exists() and part.stat().st_size >= step * CHUNK)
@@ -258,7 +258,7 @@ def test_a_download_that_is_killed_again_and_again_arrives(environment):
 
 def test_who_waits_goes_on_for_who_was_killed(environment):
     with serving(stall(2 * CHUNK + 1)) as server:
-        part = places.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
+        part = locations.cache_folder(record_of(file_at(server.url))) / ".weights.bin.part"
         with worker(server, environment) as first:
             wait_until(lambda: part.exists() and part.stat().st_size >= 2 * CHUNK)
             with worker(server, environment) as second:
@@ -341,7 +341,7 @@ def test_many_files_are_counted_and_only_what_is_missing_is_fetched(capfd):
     with serving() as server:
         record = record_of(*(file_at(server.url, name=f"set/{i}.bin") for i in range(5)))
         folder = store.fetch(record)
-        assert folder == places.cache_folder(record) / "set"
+        assert folder == locations.cache_folder(record) / "set"
         assert len(server.ranges) == 5
         (folder / "3.bin").write_bytes(DAMAGED)
         (folder / "4.bin").unlink()

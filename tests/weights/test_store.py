@@ -9,7 +9,7 @@ import pytest
 from faulty_server import CONTENT, file_at, record_of
 
 from kzoo.errors import InvalidArgument, WeightsError
-from kzoo.weights import places, store
+from kzoo.weights import locations, store
 from kzoo.weights.registry import get_record
 
 DAMAGED = CONTENT[:-1] + b"!"
@@ -35,12 +35,12 @@ def put(folder, record, content=CONTENT):
 
 
 def test_the_cache_is_the_platform_s_unless_kzoo_home_is_set(home, monkeypatch):
-    assert places.home() == home
+    assert locations.home() == home
     monkeypatch.delenv("KZOO_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
-    assert places.home() == home / "xdg" / "kzoo"
+    assert locations.home() == home / "xdg" / "kzoo"
     monkeypatch.setenv("KZOO_HOME", "~/weights")
-    assert places.home() == Path.home() / "weights"
+    assert locations.home() == Path.home() / "weights"
 
 
 @pytest.mark.parametrize(("record", "found"), [(ONE, "weights.bin"), (MANY, "set")])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kzoo.models.registry import defaults, list_models
-from kzoo.weights.places import PACKAGED
+from kzoo.weights.locations import PACKAGED
 from kzoo.weights.record import File
 from kzoo.weights.registry import get_record, list_weights
 from kzoo.weights.table import RECORDS
@@ -170,7 +170,7 @@ def test_bvlc_googlenet_has_every_parameter():
 
 
 def test_the_rows_of_real_files(real_data):
-    from kzoo.weights.checks import check
+    from kzoo.weights.checksums import check
 
     for record, folder in ((get_record("inception_v1"), "weights"), (get_record("resnet20_cifar"), "weights")):
         for file in record.files:

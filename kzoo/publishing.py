@@ -1,4 +1,4 @@
-"""A trained model as pretrained weights: a tag in the user's own cache. Here models and runs meet."""
+"""Publish a trained model as pretrained weights: a tag in the user's cache. Here models and runs meet."""
 
 import hashlib
 import itertools
@@ -17,18 +17,17 @@ from kzoo.errors import InvalidArgument, RunError, WeightsError
 from kzoo.files import atomic_path
 from kzoo.models.registry import BUILDERS
 from kzoo.train import checkpoint, runs
-from kzoo.weights import own
-from kzoo.weights.places import cache_folder
+from kzoo.weights import user_weights
 from kzoo.weights.record import Accuracy, File, Preprocessing, Record
 from kzoo.weights.resolve import as_recorded
-from kzoo.weights.store import locked
+from kzoo.weights.store import locked_cache_folder
 
 # Settings of layers that do not change what a model computes in use, whatever a run has set them to.
 ONLY_IN_TRAINING = r"trainable|dtype|momentum|synchronized|seed|.*_(initializer|regularizer|constraint)"
 
 
 def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Record:
-    """Keep a trained model as pretrained weights of the user's own: `create_model(name, weights=tag)` gives it back.
+    """Publish a trained model as pretrained weights in the cache: `create_model(name, weights=tag)` gives it back.
 
     The record says of the model what is known: its class names, its preprocessing, its input size, and of a run the
     accuracy on the test split, if `kzoo evaluate RUN` has measured it, or on the validation split. Before the weights
@@ -38,7 +37,7 @@ def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Rec
         source: A finished run directory, whose best model is taken; or a `.keras` file. The model must be one of the
             zoo, by its name (`model.name`) and all of its layers.
         tag: What the weights are called: up to 64 small letters, digits, ".", "_" and "-".
-        overwrite: Whether weights of the user's own that have this name may be replaced.
+        overwrite: Whether weights that were added under this name before are replaced.
 
     Returns:
         The record, which is kept beside the weights in the cache.
@@ -49,14 +48,14 @@ def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Rec
         WeightsError: The model does not compute what the zoo's does, or the cache cannot be written.
     """
     source = Path(source).expanduser()
-    own.check_tag(tag)
+    user_weights.check_tag(tag)
     accuracy = _finished_accuracy(source) if source.is_dir() else None
 
     from kzoo.saving import load_model
 
     model = load_model(source)
     record, content = _describe(model, source, tag, accuracy)
-    own.check_free(model.name, tag)
+    user_weights.check_free(model.name, tag)
     try:
         _keep(record, content, lambda path: _check_round_trip(record, path, model), overwrite)
     except OSError as error:
@@ -69,7 +68,7 @@ def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Rec
 
 
 def _finished_accuracy(run_dir: Path) -> Accuracy | None:
-    """What a run's best model was measured to do; an error if there may be a better one yet."""
+    """Return the accuracy of a run's best model, or None if it was not measured; raises if the run goes on."""
     data = runs.read_record(run_dir).data
     state = checkpoint.read_state(run_dir / runs.CHECKPOINT)
     if state is None or not state.finished:
@@ -108,7 +107,7 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
         raise InvalidArgument(f"Only a model of one image size can be added. Received: {model.input_shape!r}.")
     scaling = Scaling(**scaling_of(model))
     resize = None if scaling.crop_fraction == 1 else _whole(height / scaling.crop_fraction)
-    content = own.serialize(model)
+    content = user_weights.serialize(model)
     sha256 = hashlib.sha256(content).hexdigest()
     record = Record(
         model=model.name,
@@ -172,13 +171,12 @@ def _same(one, other) -> bool:
 
 
 def _keep(record: Record, content: bytes, check: Callable[[Path], Any], overwrite: bool) -> None:
-    """Write the weights, have them checked before they get their name, then the record by which they are known.
+    """Write the weights under a temporary name, check them, rename them, then write their record.
 
-    A kill in between leaves the old weights, if there are any, and their record.
+    A kill at any point leaves the old weights and their record, if there are any.
     """
-    folder = cache_folder(record)
-    with locked(folder):
-        if (folder / own.RECORD).exists() and not overwrite:
+    with locked_cache_folder(record) as folder:
+        if (folder / user_weights.RECORD).exists() and not overwrite:
             raise InvalidArgument(
                 f"You have weights of this name for {record.model}. Received: {record.tag!r}. Pass --overwrite, or "
                 "choose another name."
@@ -187,14 +185,14 @@ def _keep(record: Record, content: bytes, check: Callable[[Path], Any], overwrit
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
             check(temporary)
-        own.write_record(record, folder)
+        user_weights.write_record(record, folder)
         for other in folder.glob("*.safetensors"):  # the weights replaced, and what a killed process has left
             if other != path:
                 other.unlink()
 
 
 def _check_round_trip(record: Record, path: Path, model) -> None:
-    """An error unless the model that the record and the file make is `model`: by its layers, and by its outputs' bits.
+    """Raise unless the record and the file make `model` again: the same layers, and the same bits as outputs.
 
     Outputs alone could hide a difference: behind a softmax that is sure, or units that are never active.
     """
@@ -204,10 +202,10 @@ def _check_round_trip(record: Record, path: Path, model) -> None:
     activation = "softmax" if ends_in_softmax(output_layer(model)) else None
     twin = create_model(record.model, weights=as_recorded(record, path), classifier_activation=activation)
     images = np.random.default_rng(0).integers(0, 256, (2, *record.input_size), "uint8")
-    own_layers, layers = _layers(model), _layers(twin)
+    layers, twin_layers = _layers(model), _layers(twin)
     one, other = (np.asarray(m(images, training=False)) for m in (model, twin))
-    if own_layers != layers:
-        wrong = next(a for a, b in itertools.zip_longest(own_layers, layers) if a != b)
+    if layers != twin_layers:
+        wrong = next(a for a, b in itertools.zip_longest(layers, twin_layers) if a != b)
         reason = f"layer {wrong[1]!r}" if wrong else "fewer layers"
     elif not np.array_equal(one, other):
         reason = "other outputs"
@@ -220,7 +218,7 @@ def _check_round_trip(record: Record, path: Path, model) -> None:
 
 
 def _layers(model) -> list[tuple]:
-    """What the layers of a model compute in use, in their order: kind, name, and settings."""
+    """The layers of a model in their order: kind, name, and the settings that matter outside training."""
     return [
         (
             type(layer).__name__,

@@ -1,6 +1,6 @@
-"""A user's own weights: a record beside each file, in a folder of model and tag, as the cache is laid out.
+"""Weights that a user has added: MODEL/TAG/ in the cache holds the file and its record, record.json.
 
-Reading the records needs no TensorFlow. What is wrong in one leaves it aside, with a line that says so.
+Reading the records needs no TensorFlow. A damaged record is left out, with a line that says why.
 """
 
 import functools
@@ -16,7 +16,7 @@ import safetensors.numpy
 from kzoo.console import warn
 from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.files import write_bytes, write_json
-from kzoo.weights.places import folders
+from kzoo.weights.locations import search_folders
 from kzoo.weights.record import Accuracy, File, Preprocessing, Record
 from kzoo.weights.table import IMAGENET, RECORDS
 
@@ -83,7 +83,7 @@ def write_record(record: Record, folder: Path) -> None:
 def records() -> list[Record]:
     """The user's records, of every folder that is searched for weights; of two with one name the first counts."""
     found = {}
-    for folder in folders():
+    for folder in search_folders():
         for path in sorted(folder.glob(f"*/*/{RECORD}")):
             try:
                 record = _read(path, path.stat().st_mtime_ns)
@@ -135,7 +135,7 @@ def _fault(record: Record, path: Path) -> str | None:
         "model and tag": path.parts[-3:-1] == (record.model, record.tag) and _is_name(record.tag),
         "tag": record.tag not in ("imagenet", *IMAGENET),
         "format": (record.source, record.format, record.include_top) == ("kzoo", "safetensors", True),
-        "files": _is_own(file),
+        "files": _is_user_file(file),
         "sizes": len(record.input_size) == 3
         and all(type(size) is int and size > 0 for size in sizes)
         and (pixels.resize is None or record.input_size[0] <= pixels.resize < math.inf),
@@ -151,12 +151,12 @@ def _fault(record: Record, path: Path) -> str | None:
     wrong = next((what for what, is_right in right.items() if not is_right), None)
     if wrong:
         return f"its {wrong} cannot be right"
-    if any((record.model, record.tag) == (own.model, own.tag) for own in RECORDS):
+    if any((record.model, record.tag) == (known.model, known.tag) for known in RECORDS):
         return "kzoo itself has weights of this name"
     return None
 
 
-def _is_own(file: File) -> bool:
+def _is_user_file(file: File) -> bool:
     """Whether it is a file beside its record, known by its hash, and nothing that would be fetched."""
     plain = File(name=file.name, size=file.size, sha256=file.sha256)
     return (

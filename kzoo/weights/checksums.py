@@ -1,4 +1,4 @@
-"""Whether a file on disk is the one that a record means."""
+"""Compare a file on disk with its record, by size and hash."""
 
 import hashlib
 from pathlib import Path
@@ -7,17 +7,17 @@ from kzoo.errors import WeightsError
 from kzoo.weights.record import File
 
 
-def known_by(file: File) -> str | None:
-    """By what the record knows the content of a file; None if by nothing.
+def hash_kind(file: File) -> str | None:
+    """Which hash a record has of a file's content; None if it has none.
 
-    >>> known_by(File(name="a.pth", sha256_prefix="1378be20", md5="2cb95161"))
+    >>> hash_kind(File(name="a.pth", sha256_prefix="1378be20", md5="2cb95161"))
     'sha256_prefix'
     """
     return next((kind for kind in ("sha256", "sha256_prefix", "md5") if getattr(file, kind)), None)
 
 
 def check(path: Path, file: File) -> None:
-    """Read the file at `path` and compare it with the record's size and hash; what is not known is not compared.
+    """Read the file at `path` and compare it with the size and hash in its record, where the record has them.
 
     Raises:
         WeightsError: It is another file, or damaged, or cannot be read.
@@ -28,7 +28,7 @@ def check(path: Path, file: File) -> None:
         raise WeightsError(f"{file.name} cannot be read. Received: {error}.") from error
 
 
-def is_right(path: Path, file: File) -> bool:
+def matches(path: Path, file: File) -> bool:
     """Whether `check` finds nothing wrong."""
     try:
         check(path, file)
@@ -43,7 +43,7 @@ def _compare(path, file):
         raise WeightsError(
             f"{file.name} has the wrong size. Received: {size:,} bytes in {str(path)!r}. Expected: {file.size:,} bytes."
         )
-    kind = known_by(file)
+    kind = hash_kind(file)
     if kind is None:
         return
     algorithm = kind.partition("_")[0]

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import kzoo as package
-from kzoo import adding, saving
-from kzoo.adding import add_weights, preprocessing_of
+from kzoo import publishing, saving
 from kzoo.classifier import class_names_of
 from kzoo.cli import run as kzoo
 from kzoo.errors import InvalidArgument, RunError, WeightsError
-from kzoo.weights import own, places, store
+from kzoo.publishing import add_weights, preprocessing_of
+from kzoo.weights import locations, store, user_weights
 from kzoo.weights.registry import get_record, list_weights
 from kzoo.weights.resolve import resolve
 
@@ -272,7 +272,7 @@ def test_a_name_is_replaced_only_when_asked_and_only_by_what_is_right(small, tmp
     )  # as if the disk were full; Keras's files too, so below it
     try:
         with pytest.raises(OSError, match="File too large"):
-            adding._keep(*adding._describe(small(2), file, "mine", None), lambda path: None, overwrite=True)
+            publishing._keep(*publishing._describe(small(2), file, "mine", None), lambda path: None, overwrite=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert np.array_equal(outputs(package.create_model("mnist_net", weights="mine")), before)
@@ -398,7 +398,7 @@ def test_a_file_is_known_by_its_hash_and_no_tag_changes_what_another_means(added
     shutil.copytree(added, home / "weights")
     copy = shutil.copy(store.require(get_record("mnist_net", "mine")), tmp_path / "copy.safetensors")
     assert resolve("mnist_net", copy).record.tag == "mine"
-    own.save(small(5), tmp_path / "other.safetensors")
+    user_weights.save(small(5), tmp_path / "other.safetensors")
     assert resolve("mnist_net", tmp_path / "other.safetensors").record.tag == "mnist"  # as without the user's own
 
 
@@ -417,9 +417,9 @@ def test_looking_tags_up_needs_no_tensorflow(added, fresh_python, child_environm
 def test_the_packaged_weights_are_those_of_their_record():
     record = get_record("mnist_net", "mnist")
     path = store.require(record)
-    assert path.parent == places.PACKAGED
+    assert path.parent == locations.PACKAGED
     assert hashlib.sha256(path.read_bytes()).hexdigest() == record.files[0].sha256
-    assert {p.name for p in places.PACKAGED.iterdir()} == {record.files[0].name}
+    assert {p.name for p in locations.PACKAGED.iterdir()} == {record.files[0].name}
     assert record.files[0].size == path.stat().st_size
 
 

@@ -1,7 +1,7 @@
-"""The places on this machine where a record's files may be, by their names; what is in them is not looked at.
+"""Where a record's files may be on this machine. Files are found by name; nothing here reads them.
 
-First the cache (`home()`, set by KZOO_HOME), then the folders that KZOO_WEIGHTS_PATH names, then kzoo's own package,
-then the Hugging Face hub's own cache.
+In this order: the cache (`home()`, set by KZOO_HOME), the folders in KZOO_WEIGHTS_PATH, kzoo's package, the Hugging
+Face hub's cache.
 """
 
 import os
@@ -19,7 +19,7 @@ PACKAGED = Path(__file__).parent / "files"  # small enough to be a part of the w
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A record's files on disk, in its order. `path` is the file, or the folder that holds them if there are many."""
 
     path: Path
@@ -33,8 +33,8 @@ class Place:
 
 def home() -> Path:
     """The folder that kzoo keeps things in: KZOO_HOME, by default the platform's cache folder."""
-    own = os.environ.get("KZOO_HOME")
-    return Path(own).expanduser() if own else platformdirs.user_cache_path("kzoo")
+    folder = os.environ.get("KZOO_HOME")
+    return Path(folder).expanduser() if folder else platformdirs.user_cache_path("kzoo")
 
 
 def cache_folder(record: Record) -> Path:
@@ -42,32 +42,32 @@ def cache_folder(record: Record) -> Path:
     return home() / "weights" / record.model / record.tag
 
 
-def folders() -> list[Path]:
+def search_folders() -> list[Path]:
     """The folders that are searched for weights, the cache first."""
-    own = os.environ.get("KZOO_WEIGHTS_PATH", "").split(os.pathsep)
-    return [home() / "weights", *(Path(folder).expanduser() for folder in own if folder), PACKAGED]
+    added = os.environ.get("KZOO_WEIGHTS_PATH", "").split(os.pathsep)
+    return [home() / "weights", *(Path(folder).expanduser() for folder in added if folder), PACKAGED]
 
 
-def on_disk(record: Record) -> Iterator[Place]:
-    """Every place where the record's files are, whatever is in them."""
-    for folder in folders():
+def on_disk(record: Record) -> Iterator[Location]:
+    """Every location that has files of the record's names, verified or not."""
+    for folder in search_folders():
         for base in (folder / record.model / record.tag, folder):
-            place = place_below(base, record)
-            if place.is_there():
-                yield place
+            location = location_below(base, record)
+            if location.is_there():
+                yield location
     if record.files[0].hub and (path := hub.cached(record.files[0])):
-        yield Place(path, (path,), in_hub_cache=True)
+        yield Location(path, (path,), in_hub_cache=True)
 
 
-def place_below(base: Path, record: Record, *, inside: bool = False) -> Place:
+def location_below(base: Path, record: Record, *, inside: bool = False) -> Location:
     """The record's files below `base`; with `inside`, `base` is the folder that the files' names begin with."""
     names = [_relative(file, record) for file in record.files]
     if inside:
         names = [name.relative_to(name.parts[0]) if len(name.parts) > 1 else name for name in names]
     paths = tuple(base / name for name in names)
     if len(paths) == 1:
-        return Place(paths[0], paths)
-    return Place(base if inside else base / names[0].parts[0], paths)
+        return Location(paths[0], paths)
+    return Location(base if inside else base / names[0].parts[0], paths)
 
 
 def _relative(file: File, record: Record) -> PurePosixPath:
