@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kzoo.errors import InvalidArgument, unknown
+from kzoo import arguments
+from kzoo.errors import unknown
 from kzoo.train.record import DataSource, RunRecord, ZooModel
 
 Algorithm = Literal["bayesian", "hyperband", "random", "grid"]
@@ -46,15 +47,10 @@ class SearchConfig:
         if self.algorithm not in Algorithm.__args__:
             raise unknown("algorithm", self.algorithm, Algorithm.__args__)
         for name in ("trials", "top", "seeds", "workers"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidArgument(f"{name} must be a whole number of at least 1. Received: {value!r}.")
+            arguments.integer(name, getattr(self, name), 1)
         for name in ("time_limit", "trial_time_limit", "trial_memory_limit"):
-            value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12
-            ):
-                raise InvalidArgument(f"{name} must be a number above 0. Received: {value!r}.")
+            if getattr(self, name) is not None:
+                arguments.number(name, getattr(self, name), 0, 1e12, above=True, valid="a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
