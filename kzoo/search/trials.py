@@ -81,7 +81,7 @@ class Trials:
                     self._end(state, replace(trial, status="failed", reason=str(error), seconds=0.0))
                 else:
                     return trial
-            if state.exhausted and not state.running and not self._is_finishing(state):
+            if state.exhausted and not state.running and not (state.finisher and self._is_alive(state.finisher)):
                 state.finisher = self._worker
             if before != (state.exhausted, state.finisher):
                 self._write(state)
@@ -109,24 +109,16 @@ class Trials:
 
     def _is_left(self, trial: Trial) -> bool:
         """Whether the worker of a trial has died, and the process of the trial with it."""
-        return (
-            trial.worker != self._worker
-            and not self._observer.is_alive(trial.worker)
-            and _is_free(store.run_dir(self.folder, trial.number))
-        )
+        return not self._is_alive(trial.worker) and _is_free(store.run_dir(self.folder, trial.number))
+
+    def _is_alive(self, worker: str) -> bool:
+        return worker == self._worker or self._observer.is_alive(worker)
 
     def _may_be_left(self, state: State) -> bool:
         """Whether a worker has died, so that it is worth while to take the lock and look for what it has left."""
         if time.monotonic() - self._tried < SECONDS_BETWEEN_LOOKS:
             return False
-        workers = {trial.worker for trial in state.running} | {state.finisher or self._worker}
-        return not all(map(self._observer.is_alive, workers - {self._worker}))
-
-    def _is_finishing(self, state: State) -> bool:
-        """Whether the finisher is at work."""
-        return state.finisher is not None and (
-            state.finisher == self._worker or self._observer.is_alive(state.finisher)
-        )
+        return not all(map(self._is_alive, {state.finisher or self._worker, *(one.worker for one in state.running)}))
 
     def _wants_proposal(self, state: State) -> bool:
         tried = sum(trial.repeats is None for trial in state.trials)
