@@ -37,6 +37,18 @@ def probe() -> Hardware:
     )
 
 
+def available_memory() -> int:
+    """Bytes of memory that are free for the taking now."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux
+    return _memory() // 2 or 2 << 30
+
+
 def usable_only(hardware: Hardware, gpus: int) -> Hardware:
     """The same machine with the first `gpus` of its GPUs: those that TensorFlow can use."""
     return replace(hardware, gpus=hardware.gpus[:gpus], tensor_cores=hardware.tensor_cores and gpus > 0)

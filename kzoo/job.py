@@ -78,7 +78,7 @@ def run_record(
     else:
         check_name(model)
         found = ZooModel(model, dropout=dropout, auxiliary_heads=auxiliary_heads)
-        images = {"image_size": image_size or defaults(model)[0][:2], "channels": None}
+        images = {"image_size": defaults(model)[0][:2] if image_size is None else image_size, "channels": None}
     size = checked_size(images["image_size"])
     images |= {"image_size": size, "channels": images["channels"] if channels is None else channels}
     source = DataSource(**absolute(dataset, data_dir), **images, download=download, on_bad_image=on_bad_image)
@@ -237,5 +237,5 @@ def _images_for_file(path: str, size: int | tuple[int, int] | None) -> dict:
     *own, channels = model.input_shape[1:]
     if size is None and None in own:
         raise InvalidArgument(f"The model takes images of any size. Received: {path!r}. Add --image-size.")
-    how = {"image_size": size or tuple(own), "channels": channels, **scaling_of(model)}
+    how = {"image_size": tuple(own) if size is None else size, "channels": channels, **scaling_of(model)}
     return how if size is None else {**how, "crop_fraction": 1.0}

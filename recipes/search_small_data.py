@@ -28,7 +28,7 @@ from PIL import Image
 
 import kzoo
 from kzoo import console
-from kzoo.data.dataset import permutation
+from kzoo.data.order import permutation
 from kzoo.files import write_text
 from kzoo.search import SearchConfig, resume, search, store
 from kzoo.text import markdown_table

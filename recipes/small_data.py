@@ -23,7 +23,7 @@ import numpy as np
 import kzoo
 from kzoo import console
 from kzoo.data import Dataset
-from kzoo.data.dataset import permutation
+from kzoo.data.order import permutation
 from kzoo.files import write_text
 from kzoo.text import markdown_table
 from kzoo.train import TrainConfig, evaluate, fit, resume

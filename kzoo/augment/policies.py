@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kzoo.data.loading import kind
 from kzoo.errors import InvalidArgument, unknown
 
 # For each name its layers, in order: a class of kzoo.layers and its arguments. Crops get the size of the images.
@@ -182,12 +181,12 @@ def title(augment: Any) -> str:
 
 
 def recommended(dataset: str) -> str:
-    """The policy for a dataset, by its name; a folder or file has none, whatever it is called.
+    """The policy for a dataset, by its name; of a folder or file say "" (`Dataset.public_name`), which has none.
 
-    >>> recommended("emnist/letters"), recommended("my/photos")
-    ('digits', 'none')
+    >>> recommended("emnist/letters"), recommended("cats"), recommended("")
+    ('digits', 'none', 'none')
     """
-    return "none" if kind(dataset) == "path" else RECOMMENDED.get(base_name(dataset), "none")
+    return RECOMMENDED.get(base_name(dataset), "none")
 
 
 def base_name(dataset: str) -> str:

@@ -1,14 +1,14 @@
-"""Pictures of what augmentation makes of images."""
+"""A picture of what augmentation makes of images."""
 
 import io
 from typing import Any
 
 import numpy as np
 
-from kzoo import augment
+from kzoo import arguments, augment
 from kzoo.data import Dataset
-from kzoo.data.dataset import augmented, sample_seeds
-from kzoo.errors import InvalidArgument
+from kzoo.data.order import sample_seeds
+from kzoo.data.pipeline import augmented
 
 # In pixels: smaller images are enlarged to whole multiples of themselves, larger ones are reduced.
 _SMALLEST, _LARGEST = 84, 160
@@ -17,7 +17,7 @@ _GAP, _TEXT_SIZE, _LINE = 6, 13, 18
 _BACKGROUND, _TEXT = (205, 212, 222), (20, 24, 30)
 
 
-def augmentation(data: Dataset, policy: Any, *, count: int = 8, draws: int = 8, seed: int = 0) -> bytes:
+def preview_grid(data: Dataset, policy: Any, *, count: int = 8, draws: int = 8, seed: int = 0) -> bytes:
     """Draw a grid: in each row an image, with its class beside it, and what the first epochs of training make of it.
 
     Args:
@@ -35,15 +35,14 @@ def augmentation(data: Dataset, policy: Any, *, count: int = 8, draws: int = 8, 
         InvalidArgument: No such policy, or a number out of range.
 
     >>> from kzoo.data import load
-    >>> augmentation(load("digits", image_size=28), "digits", count=2, draws=3)[1:4]
+    >>> preview_grid(load("digits", image_size=28), "digits", count=2, draws=3)[1:4]
     b'PNG'
     """
     for name, value in (("count", count), ("draws", draws)):
-        if value < 1:
-            raise InvalidArgument(f"{name} must be at least 1. Received: {value}.")
+        arguments.integer(name, value, 1, valid="at least 1")
     made = augment.policy(policy)
     rows = one_of_each_class(data.labels)[:count]
-    images, labels = data._fetch(rows), data.labels[rows]
+    images, labels = data.reader.fetch(rows), data.labels[rows]
     columns = [(images, labels)]
     for epoch in range(draws):
         seeds = sample_seeds(seed, epoch, len(data))[rows]

@@ -9,7 +9,7 @@ from kzoo import layers
 from kzoo.backend import keras, tf
 from kzoo.bench.models import IMAGES, Contender, Work, measure_speeds
 from kzoo.bench.turns import in_turn, machine, median_and_ratio
-from kzoo.data.dataset import without_autotuner
+from kzoo.data.pipeline import without_autotuner
 from kzoo.hardware import probe
 from kzoo.models.registry import defaults
 from kzoo.train.config import TrainConfig

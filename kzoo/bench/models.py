@@ -17,7 +17,7 @@ import numpy as np
 from kzoo import console
 from kzoo.backend import keras, tf
 from kzoo.bench.turns import in_turn, machine, median_and_ratio
-from kzoo.data.dataset import without_autotuner
+from kzoo.data.pipeline import without_autotuner
 from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.layers import BatchNormalization, Conv2D

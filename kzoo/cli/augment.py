@@ -9,7 +9,7 @@ from kzoo import augment
 from kzoo import data as datasets
 from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
 from kzoo.cli._output import Json, print_json, print_table
-from kzoo.data.loading import kind
+from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument
 from kzoo.files import write_bytes
 
@@ -43,16 +43,14 @@ def command(
         image_size: Size of the images [default: their own; 224 for a folder or a CSV file].
         overwrite: Replace the file that is there.
     """
-    names = policy or (augment.recommended(dataset),)
-    if names == ("auto",):
-        names = (augment.recommended(dataset),)
+    names = (augment.recommended(public_name(dataset)),) if policy in ((), ("auto",)) else policy
     for name in names:
         augment.check_name(name)
     for flag, value, lowest in (("--count", count, 1), ("--draws", draws, 1), ("--seed", seed, 0)):
         if value < lowest:
             raise InvalidArgument(f"{flag} must be at least {lowest}. Received: {value}.")
     path = _checked(Path(out).expanduser(), overwrite)
-    size = parse_image_size(image_size) or (FOLDER_SIZE if kind(dataset) == "path" else None)
+    size = parse_image_size(image_size) or (None if public_name(dataset) else FOLDER_SIZE)
     images = datasets.load(
         dataset,
         image_size=size,
@@ -61,9 +59,9 @@ def command(
         on_bad_image=data.on_bad_image,
     )
 
-    from kzoo.augment.preview import augmentation
+    from kzoo.augment.preview import preview_grid
 
-    write_bytes(path, augmentation(images, names, count=count, draws=draws, seed=seed))
+    write_bytes(path, preview_grid(images, names, count=count, draws=draws, seed=seed))
     shown = {"out": str(path), "dataset": images.name, "policy": list(names), "seed": seed}
     if json:
         print_json({**shown, "images": min(count, len(images)), "draws": draws})

@@ -5,6 +5,7 @@ from pathlib import Path
 from kzoo import augment
 from kzoo.cli._options import ImageSize, parse_image_size
 from kzoo.cli._output import Json, print_json, print_table
+from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.models.registry import BUILDERS, defaults, list_models
 from kzoo.text import by, markdown_table
@@ -85,7 +86,7 @@ def _is_dataset(name: str) -> bool:
 
 
 def _print_policy(dataset: str, json: bool) -> None:
-    policy = augment.recommended(dataset)
+    policy = augment.recommended(public_name(dataset))
     layers = [{"class_name": name, "arguments": arguments} for name, arguments in augment.POLICIES[policy]]
     if json:
         print_json({"dataset": dataset, "augment": policy, "layers": layers})

@@ -1,19 +1,21 @@
-"""Labelled images, and the order in which training sees them."""
+"""Labelled images: what they are, and a reader that fetches them."""
 
 import dataclasses
 import difflib
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kzoo import console
-from kzoo.chatter import tensorflow
-from kzoo.errors import DataError, InvalidArgument
+from kzoo import arguments, console
+from kzoo.data.order import permutation, sample_seeds
+from kzoo.data.pipeline import pipeline
+from kzoo.data.readers import ArrayReader, Reader, read_only
+from kzoo.errors import DataError
+from kzoo.hardware import available_memory
 from kzoo.text import by
 
 if TYPE_CHECKING:
@@ -26,57 +28,21 @@ _NAMES_IN_ERRORS = 12
 _MOST_CLASSES = 1_000_000
 
 
-def available_memory() -> int:
-    """Bytes of memory that are free for the taking now."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # not Linux
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, ValueError, OSError):
-        return 2 << 30
-
-
-def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The shuffled order of an epoch: int64 `[count]`, a pure function of the arguments.
-
-    It sorts raw Philox words: NumPy keeps a bit generator's stream for ever, but not what `permutation` makes of it.
-
-    >>> permutation(0, 0, 5).tolist() == permutation(0, 0, 5).tolist() != permutation(0, 1, 5).tolist()
-    True
-    """
-    return np.argsort(np.random.Philox(key=[seed, epoch]).random_raw(count), kind="stable")
-
-
-def sample_seeds(seed: int, epoch: int, count: int) -> np.ndarray:
-    """A seed per sample for augmentation: int32 `[count, 2]`.
-
-    Row i depends on (seed, epoch, i) only, never on the order of the samples or on `count`. The counter's high word
-    keeps these words apart from those of `permutation`.
-    """
-    words = np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, 1]).random_raw(count)
-    return words.astype("<u8").view("<i4").astype(np.int32, copy=False).reshape(count, 2)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Labelled images: one split of a dataset. Make one with `kzoo.data.load` or `Dataset.from_arrays`.
 
     Attributes:
         name: What was loaded: "digits", "mnist", a folder, a CSV file.
-        split: "train", "validation", "test" or "all".
+        split: "train", "validation", "test", "train+validation" or "all".
         class_names: The name of each class; a label is an index into it.
         labels: int32 `[N]`, read-only.
-        image_shape: (height, width, channels).
         fingerprint: A hash of the content of the whole dataset, all splits: images and labels, not where they lie.
+        reader: Where the images come from, by their rows: from memory, or decoded on the way.
         skipped: (where, reason) of each bad image that was left out.
         has_class_names: Whether the classes have names of their own; arrays without get "0", "1", ...
         load_arguments: What `kzoo.data.load` made this of, the split aside, for loading it again; None for arrays.
-        dtype: "uint8", or "float32" for arrays that were given as floats. Values are 0 to 255 either way.
+        public_name: The name, where it says what the images are; "" for a folder or a CSV file, whose name is a path.
 
     >>> data = Dataset.from_arrays(np.zeros((3, 8, 8), np.uint8), np.array([0, 1, 1]), ["cat", "dog"])
     >>> len(data), data.image_shape, data.class_names
@@ -87,17 +53,15 @@ class Dataset:
     split: str
     class_names: tuple[str, ...]
     labels: np.ndarray
-    image_shape: tuple[int, int, int]
     fingerprint: str
+    reader: Reader
     skipped: tuple[tuple[str, str], ...] = ()
-    dtype: str = "uint8"
     has_class_names: bool = True
     load_arguments: Mapping[str, Any] | None = None
-    # Rows of images by their index: from memory, or decoded on the way.
-    _fetch: Callable[[np.ndarray], np.ndarray] = field(kw_only=True)
-    _where: Callable[[int], str] = field(kw_only=True)
-    # All images, where they are in memory.
-    _pixels: np.ndarray | None = field(default=None, kw_only=True)
+    public_name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", read_only(self.labels))
 
     @classmethod
     def from_arrays(
@@ -110,7 +74,7 @@ class Dataset:
                 stay floats. Arrays of those types are used as they are, without a copy.
             labels: integers `[N]`, 0 to classes - 1.
             class_names: By default "0", "1", ... up to the largest label.
-            name: For messages.
+            name: For messages; where it is that of a public dataset, its augmentation is recommended for this one.
 
         Raises:
             DataError: The arrays are empty, differ in length, or hold values that are no images or labels.
@@ -126,14 +90,11 @@ class Dataset:
                 "Resize the images first."
             ) from None
         images, labels = _checked_images(images), _checked_labels(labels)
-        has_class_names = class_names is not None
         if len(images) != len(labels):
             raise DataError(
                 f"images and labels differ in length. Received: {len(images)} images, {len(labels)} labels."
             )
-        if class_names is None:
-            class_names = [str(index) for index in range(int(labels.max()) + 1)]
-        names = tuple(str(name) for name in class_names)
+        names = tuple(map(str, range(int(labels.max()) + 1) if class_names is None else class_names))
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise DataError(f"class_names holds a name twice. Received: {twice!r}. Give each class its own name.")
@@ -145,16 +106,16 @@ class Dataset:
         digest = hashlib.blake2b(repr((images.shape, images.dtype.str, names)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(images).data)
         digest.update(labels.data)
-        made = in_memory(
-            images,
+        return cls(
             name=name,
             split="all",
             class_names=names,
             labels=labels,
             fingerprint=digest.hexdigest(),
-            where=lambda index: f"{name} #{index}",
+            reader=ArrayReader(images, lambda row: f"{name} #{row}"),
+            has_class_names=class_names is not None,
+            public_name=name,
         )
-        return dataclasses.replace(made, has_class_names=has_class_names)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -162,6 +123,16 @@ class Dataset:
     def __repr__(self) -> str:
         shape = by(self.image_shape)
         return f"<Dataset {self.name!r} {self.split}: {len(self)} images {shape}, {len(self.class_names)} classes>"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.reader.image_shape
+
+    @property
+    def dtype(self) -> str:
+        """Of values from 0 to 255 either way: "uint8", or "float32" for arrays that were given as floats."""
+        return self.reader.dtype
 
     @property
     def images(self) -> np.ndarray:
@@ -172,21 +143,19 @@ class Dataset:
         Raises:
             DataError: They do not fit into memory.
         """
-        if self._pixels is not None:
-            return self._pixels
+        if isinstance(self.reader, ArrayReader):
+            return self.reader.images
         needed = len(self) * int(np.prod(self.image_shape))
         if needed > available_memory() * 0.8:
             raise DataError(
                 f"The images of {self.name!r} do not fit into memory. Received: {needed / 1e9:.1f} GB of pixels. "
                 "Use batches(), which decodes them on the way, or a smaller image_size."
             )
-        return self._fetch(np.arange(len(self)))
+        return self.reader.fetch(np.arange(len(self)))
 
     def where(self, index: int) -> str:
         """Where image `index` comes from: a path, or for example "mnist train #12"."""
-        if not 0 <= index < len(self):
-            raise InvalidArgument(f"index is out of range. Received: {index}. Valid: 0 to {len(self) - 1}.")
-        return self._where(index)
+        return self.reader.where(arguments.integer("index", index, 0, len(self) - 1))
 
     def class_weights(self) -> np.ndarray:
         """Weights that make every class count alike: float32 `[classes]`, N / (classes * images of the class).
@@ -233,136 +202,20 @@ class Dataset:
         >>> [labels.tolist() for _, labels in data.batches(2, start_batch=1).as_numpy_iterator()]
         [[0, 1], [0]]
         """
-        for argument, value, lowest in (
-            ("batch_size", batch_size, 1),
-            ("seed", seed, 0),
-            ("epoch", epoch, 0),
-            ("start_batch", start_batch, 0),
-        ):
-            is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not is_integer or not lowest <= value < 2**64:
-                raise InvalidArgument(f"{argument} must be an integer, at least {lowest}. Received: {value!r}.")
         count = len(self)
-        batch_count = -(-count // batch_size)
-        if start_batch > batch_count:
-            raise InvalidArgument(
-                f"start_batch is beyond the end of the epoch. Received: {start_batch}. Valid: 0 to {batch_count}."
-            )
-        tf = tensorflow()
-        order = permutation(seed, epoch, count) if shuffle else np.arange(count)
-        seeds = sample_seeds(seed, epoch, count) if augment is not None else np.zeros((count, 2), np.int32)
-
-        def rows(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            chosen = order[positions]
-            return self._fetch(chosen), self.labels[chosen], seeds[chosen]
-
-        def read(positions: Any) -> tuple[Any, Any, Any]:
-            types = (tf.as_dtype(self.dtype), tf.int32, tf.int32)
-            images, labels, row_seeds = tf.numpy_function(rows, [positions], types, stateful=False)
-            images.set_shape((None, *self.image_shape))
-            labels.set_shape((None,))
-            row_seeds.set_shape((None, 2))
-            return images, labels, row_seeds
-
-        def finish(images: Any, labels: Any, row_seeds: Any) -> tuple[Any, Any]:
-            return augmented(augment, images, labels, row_seeds)
-
-        options = tf.data.Options()
-        options.deterministic = True
-        # Files are read behind TensorFlow's back, so that there is nothing to shard by file.
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-        parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
-        # The pipeline lives on the host, whichever device the caller has chosen.
-        with tf.device("CPU:0"):
-            positions = tf.data.Dataset.range(start_batch * batch_size, count).batch(batch_size)
-            batches = positions.map(read, **parallel).map(finish, **parallel).prefetch(tf.data.AUTOTUNE)
-            return without_autotuner(batches.with_options(options))
-
-
-def joined(parts: Sequence[Dataset]) -> Dataset:
-    """The images of several splits of one dataset, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    starts = np.cumsum([0, *map(len, parts)])
-
-    def fetch(positions: np.ndarray) -> np.ndarray:
-        images = np.empty((len(positions), *parts[0].image_shape), parts[0].dtype)
-        for part, start, end in zip(parts, starts, starts[1:], strict=False):
-            inside = (start <= positions) & (positions < end)
-            if inside.any():
-                images[inside] = part._fetch(positions[inside] - start)
-        return images
-
-    def where(position: int) -> str:
-        index = int(np.searchsorted(starts, position, side="right")) - 1
-        return parts[index]._where(position - int(starts[index]))
-
-    return dataclasses.replace(
-        parts[0],
-        split="+".join(part.split for part in parts),
-        labels=read_only(np.concatenate([part.labels for part in parts])),
-        skipped=sum((part.skipped for part in parts), ()),
-        _fetch=fetch,
-        _where=where,
-        _pixels=None,
-    )
-
-
-def augmented(augment: Callable[[Any, Any], Any] | None, images: Any, labels: Any, seeds: Any) -> tuple[Any, Any]:
-    """A batch of (images, labels) after `augment`, which is as for `Dataset.batches`."""
-    if augment is None:
-        return images, labels
-    if getattr(augment, "mixes", False):
-        return augment((images, labels), seeds)
-    return augment(images, seeds), labels
-
-
-def without_autotuner(batches: "tf.data.Dataset") -> "tf.data.Dataset":
-    """The same batches without tf.data's autotuner, which can make an epoch take up to twice its time.
-
-    Its thread wakes after 10 ms, 20 ms, 40 ms, and so on, and in TensorFlow 2.21 often misses the notice that the epoch
-    is over: who deletes the iterator then waits for it to wake, after an epoch of 2.6 s another 2.5 s. Without it maps
-    run on up to 16 cores and the prefetch buffer grows as it is found empty.
-    """
-    options = tensorflow().data.Options()
-    options.autotune.enabled = False
-    return batches.with_options(options)
-
-
-def in_memory(
-    pixels: np.ndarray,
-    *,
-    name: str,
-    split: str,
-    class_names: tuple[str, ...],
-    labels: np.ndarray,
-    fingerprint: str,
-    where: Callable[[int], str],
-    skipped: tuple[tuple[str, str], ...] = (),
-) -> Dataset:
-    """Make a Dataset of images that are in memory: `[N, H, W, C]`, uint8 or float32."""
-    pixels = pixels.view()
-    pixels.setflags(write=False)
-    return Dataset(
-        name=name,
-        split=split,
-        class_names=class_names,
-        labels=read_only(labels),
-        image_shape=pixels.shape[1:],
-        fingerprint=fingerprint,
-        skipped=skipped,
-        dtype=str(pixels.dtype),
-        _fetch=lambda rows: pixels[rows],
-        _where=where,
-        _pixels=pixels,
-    )
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written through: what a Dataset hands out stays what was loaded."""
-    array = array.view()
-    array.setflags(write=False)
-    return array
+        batch_size = arguments.integer("batch_size", batch_size, 1)
+        seed = arguments.integer("seed", seed, 0, 2**64 - 1)
+        epoch = arguments.integer("epoch", epoch, 0, 2**64 - 1)
+        start_batch = arguments.integer("start_batch", start_batch, 0, -(-count // batch_size))
+        return pipeline(
+            self.reader,
+            self.labels,
+            sample_seeds(seed, epoch, count) if augment is not None else np.zeros((count, 2), np.int32),
+            permutation(seed, epoch, count) if shuffle else np.arange(count),
+            batch_size=batch_size,
+            start_batch=start_batch,
+            augment=augment,
+        )
 
 
 def match_labels(
@@ -403,7 +256,7 @@ def match_labels(
                 + f"Valid, {len(target)} in all: {listed}. Rename the class in the data, or leave its images out."
             )
         table[label] = index_of[name]
-    return dataclasses.replace(dataset, class_names=target, labels=read_only(table[dataset.labels]))
+    return dataclasses.replace(dataset, class_names=target, labels=table[dataset.labels])
 
 
 def _checked_images(images: np.ndarray) -> np.ndarray:

@@ -3,20 +3,25 @@
 import csv
 import hashlib
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from kzoo import console
 from kzoo.data import images
-from kzoo.data.catalog import _CHUNK, Catalog
 from kzoo.data.images import BadImage, Header
+from kzoo.data.source import Source
 from kzoo.data.splits import SPLIT_OF_NAME, SPLITS, TRAIN, VALIDATION, stratify
 from kzoo.errors import DataError
+
+# What else a name can be, where it is no path: "mnist", "emnist/letters", "mnist:3.0.1".
+_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 
 # Image files that are not read. Saying so is better than a class that is silently smaller than its folder.
 _UNSUPPORTED = frozenset(
@@ -25,7 +30,7 @@ _UNSUPPORTED = frozenset(
 
 _READABLE = ".jpg, .jpeg, .png, .gif, .bmp, .webp"
 
-# Images of a dataset without splits belong to no declared split.
+# The declared split of images that have none.
 _NONE = -1
 
 
@@ -37,14 +42,57 @@ class Item(NamedTuple):
     declared: int  # TRAIN, VALIDATION, TEST, or _NONE
 
 
-class FileSource:
-    """Image files."""
+@dataclass(kw_only=True)
+class ImageFiles(Source):
+    """The images of a folder or of a CSV file."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        self.paths = paths
+    is_public: ClassVar[bool] = False
+    paths: list[str]
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    @classmethod
+    def matches(cls, name: str | os.PathLike[str]) -> bool:
+        """Whether it is a path that exists, or looks like one."""
+        text = os.fspath(name)
+        if not isinstance(name, str) or text.lower().endswith(".csv") or not _NAME.fullmatch(text):
+            return True
+        try:
+            return Path(text).exists()
+        except OSError:  # opening says what is wrong with it
+            return True
+
+    @classmethod
+    def absolute(cls, name, data_dir) -> tuple[str, None]:
+        """The path from the root, if there is one."""
+        try:
+            path = Path(name).expanduser()
+            return str(path.resolve()) if path.exists() else name, None
+        except (OSError, RuntimeError):  # opening says what is wrong with it
+            return name, None
+
+    @classmethod
+    def open(cls, name, splits, data_dir, download) -> "ImageFiles":
+        """Read every file once: its hash decides its split, its header tells its size and whether it is an image."""
+        items, missing_split_hint = _listed(name)
+        class_names = sorted({item.label for item in items})
+        _check_class_names(name, class_names)
+        index_of = {label: index for index, label in enumerate(class_names)}
+        labels = np.fromiter((index_of[item.label] for item in items), np.int32, len(items))
+        declared = np.fromiter((item.declared for item in items), np.int8, len(items))
+        paths = [item.path for item in items]
+        with images.no_warnings():
+            digests, headers, problems = zip(*images.in_parallel(_scan, paths, f"reading {name}"), strict=True)
+        return cls(
+            name=name,
+            class_names=tuple(class_names),
+            labels=labels,
+            splits=_splits(labels, declared, digests),
+            fingerprint=_fingerprint(items, digests),
+            headers=headers,
+            problems={index: problem for index, problem in enumerate(problems) if problem is not None},
+            declared=declared,
+            missing_split_hint=missing_split_hint,
+            paths=paths,
+        )
 
     def read(self, index: int) -> bytes:
         """The bytes of a file."""
@@ -55,7 +103,24 @@ class FileSource:
         return self.paths[index]
 
 
-def folder_catalog(name: str, root: Path) -> Catalog:
+def _listed(name: str) -> tuple[list[Item], str]:
+    """The images of a folder or CSV file, and what to do where a split is missing."""
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return _items_of_folder(path)
+        if path.suffix.lower() == ".csv" and path.exists():
+            return _items_of_csv(path)
+        if path.exists():
+            raise DataError(
+                f"A dataset in a file must be a .csv file. Received: {name!r}. Pass a folder or a CSV file."
+            )
+    except (OSError, RuntimeError) as error:  # RuntimeError: "~name" of an unknown user
+        raise DataError(f"Cannot look at a dataset's path. Received: {name!r} ({error}). Check the path.") from None
+    raise DataError(f"No such folder or CSV file. Received: {name!r}. Check the path; here is {str(Path.cwd())!r}.")
+
+
+def _items_of_folder(root: Path) -> tuple[list[Item], str]:
     """The images of `root/label/*` or `root/{train,val,test}/label/*`."""
     subfolders = _subfolders(root)
     split_folders = [
@@ -88,10 +153,10 @@ def folder_catalog(name: str, root: Path) -> Catalog:
             f"ignored {len(unread)} image file{'s' * (len(unread) > 1)} of unread types or subfolders of classes in "
             f"{str(root)!r}, first {unread[0]!r}; read are {_READABLE}"
         )
-    return _catalog(name, items, hint)
+    return items, hint
 
 
-def csv_catalog(name: str, path: Path) -> Catalog:
+def _items_of_csv(path: Path) -> tuple[list[Item], str]:
     """The images that a CSV file with the columns path, label and optionally split lists, relative to its folder."""
     items: list[Item] = []
     label_of: dict[str, str] = {}
@@ -117,7 +182,7 @@ def csv_catalog(name: str, path: Path) -> Catalog:
         hint = " A class needs at least three different images to have one of each split."
     else:
         hint = " Add rows of that split, or use another split."
-    return _catalog(name, items, hint)
+    return items, hint
 
 
 def _csv_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -205,28 +270,6 @@ def _collect(folder: Path, declared: int, items: list[Item], unread: list[str]) 
             )
 
 
-def _catalog(name: str, items: list[Item], missing_split_hint: str) -> Catalog:
-    """Read every file once: its hash decides its split, its header tells its size and whether it is an image at all."""
-    class_names = sorted({item.label for item in items})
-    _check_class_names(name, class_names)
-    index_of = {label: index for index, label in enumerate(class_names)}
-    labels = np.fromiter((index_of[item.label] for item in items), np.int32, len(items))
-    declared = np.fromiter((item.declared for item in items), np.int8, len(items))
-    digests, headers, problems = _scan(name, [item.path for item in items])
-    return Catalog(
-        name=name,
-        class_names=tuple(class_names),
-        source=FileSource([item.path for item in items]),
-        labels=labels,
-        parts=_parts(labels, declared, digests),
-        fingerprint=_fingerprint(items, digests),
-        headers=headers,
-        problems=problems,
-        declared=declared,
-        missing_split_hint=missing_split_hint,
-    )
-
-
 def _check_class_names(name: str, class_names: list[str]) -> None:
     seen: dict[str, str] = {}
     for label in class_names:
@@ -238,25 +281,8 @@ def _check_class_names(name: str, class_names: list[str]) -> None:
             )
 
 
-def _scan(name: str, paths: list[str]) -> tuple[list[bytes], list[Header | None], dict[int, str]]:
-    """The content hash of every file, its header, and why it is bad if it is."""
-    digests: list[bytes] = []
-    headers: list[Header | None] = []
-    problems: dict[int, str] = {}
-    starts = range(0, len(paths), _CHUNK)
-    with images.no_warnings(), console.progress(f"reading {name}", len(paths)) as advance:
-        chunks = images.pool().map(lambda start: [_scan_file(path) for path in paths[start : start + _CHUNK]], starts)
-        for chunk in chunks:
-            for digest, header, problem in chunk:
-                if problem is not None:
-                    problems[len(digests)] = problem
-                digests.append(digest)
-                headers.append(header)
-            advance(len(chunk), "")
-    return digests, headers, problems
-
-
-def _scan_file(path: str) -> tuple[bytes, Header | None, str | None]:
+def _scan(path: str) -> tuple[bytes, Header | None, str | None]:
+    """The hash of a file's content, its header, and why it is bad if it is."""
     try:
         content = _read_file(path)
     except BadImage as error:
@@ -293,18 +319,18 @@ def _read_file(path: str) -> bytes:
         raise BadImage(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _parts(labels: np.ndarray, declared: np.ndarray, digests: list[bytes]) -> np.ndarray:
+def _splits(labels: np.ndarray, declared: np.ndarray, digests: Sequence[bytes]) -> np.ndarray:
     """The split of each image: the declared one; a dataset without splits is cut 80/10/10, one without val 90/10."""
     if (declared == _NONE).all():
         return stratify(labels, digests)
-    parts = declared.copy()
+    splits = declared.copy()
     train = np.flatnonzero(declared == TRAIN)
     if len(train) and not (declared == VALIDATION).any():
-        parts[train] = stratify(labels[train], [digests[index] for index in train], (VALIDATION,))
-    return parts
+        splits[train] = stratify(labels[train], [digests[index] for index in train.tolist()], (VALIDATION,))
+    return splits
 
 
-def _fingerprint(items: list[Item], digests: list[bytes]) -> str:
+def _fingerprint(items: list[Item], digests: Sequence[bytes]) -> str:
     """A hash of what is in the dataset (content, label, declared split), whatever the files' names and order."""
     lines = sorted(
         (item.label.encode("utf-8", "surrogateescape"), item.declared, digest)

@@ -9,14 +9,16 @@ left under the transparent pixels).
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import cache
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from kzoo import console
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -32,6 +34,9 @@ MAX_PIXELS = 89_478_485
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 _EXIF_ORIENTATION = 0x0112
+
+# Images that one task of the threads handles: enough to make the pool's own work small.
+_CHUNK = 32
 
 
 class BadImage(Exception):  # noqa: N818 - never reaches a user: it becomes a DataError or a skipped image
@@ -145,6 +150,17 @@ def no_warnings() -> Iterator[None]:
 def ignore_pillow_warnings() -> None:
     """The same for decoding in the background, until the process ends; a filter of the user's own comes first."""
     warnings.filterwarnings("ignore", module=r"PIL\.", append=True)
+
+
+def in_parallel(function: Callable[[Any], Any], items: Sequence[Any], description: str | None = None) -> Generator[Any]:
+    """Yield `function` of each item, in order, computed by threads; with a description the progress is shown."""
+    chunks = (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+    shown = nullcontext(lambda done: None) if description is None else console.progress(description, len(items))
+    results: Any = pool().map(lambda chunk: [function(item) for item in chunk], chunks)
+    with shown as advance, closing(results):
+        for result in results:  # what has not begun is cancelled when this generator is closed
+            yield from result
+            advance(len(result))
 
 
 @cache

@@ -1,21 +1,22 @@
 """`load`: from the name of a dataset to a Dataset."""
 
-import dataclasses
 import os
-import re
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
-
-from kzoo.data import digits, folders, tfds_records
-from kzoo.data.catalog import Catalog, build
-from kzoo.data.dataset import Dataset, joined
+from kzoo import arguments
+from kzoo.data.dataset import Dataset
+from kzoo.data.decoding import decode_split
+from kzoo.data.digits import Digits
+from kzoo.data.folders import ImageFiles
 from kzoo.data.images import INTERPOLATIONS, Scaling
-from kzoo.data.splits import SPLITS, TRAIN_AND_VALIDATION, canonical_split
-from kzoo.errors import DataError, InvalidArgument, unknown
+from kzoo.data.source import Source
+from kzoo.data.splits import canonical_split
+from kzoo.data.tfds_records import TfdsRecords
+from kzoo.errors import InvalidArgument, unknown
 
-_TFDS_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
+# What a dataset's name can mean: the first source that matches it. The last one takes every name that is left.
+SOURCES: dict[str, type[Source]] = {"digits": Digits, "path": ImageFiles, "tfds": TfdsRecords}
 
 
 def load(
@@ -64,17 +65,17 @@ def load(
     >>> data.image_shape, data.class_names[:3]
     ((28, 28, 1), ('0', '1', '2'))
     """
-    arguments = {
-        "name": name,
-        "image_size": image_size,
-        "channels": channels,
-        "crop_fraction": crop_fraction,
-        "interpolation": interpolation,
-        "data_dir": data_dir,
-        "download": download,
-        "on_bad_image": on_bad_image,
-    }
-    [dataset] = load_splits([split], **arguments)
+    [dataset] = load_splits(
+        [split],
+        name,
+        image_size,
+        channels=channels,
+        crop_fraction=crop_fraction,
+        interpolation=interpolation,
+        data_dir=data_dir,
+        download=download,
+        on_bad_image=on_bad_image,
+    )
     return dataset
 
 
@@ -95,21 +96,12 @@ def load_splits(
     size = checked_size(image_size)
     if channels not in (None, 1, 3) or isinstance(channels, bool):
         raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
-    if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
-        raise InvalidArgument(f"crop_fraction must be above 0 and at most 1. Received: {crop_fraction!r}.")
+    crop_fraction = arguments.number("crop_fraction", crop_fraction, 0, 1, above=True)
     if interpolation not in (None, *INTERPOLATIONS):
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
     if on_bad_image not in ("stop", "skip"):
         raise unknown("value of on_bad_image", on_bad_image, ("stop", "skip"))
-    scaling = Scaling(crop_fraction, interpolation)
-    found, catalog = {}, None
-    for part in [part for split in splits for part in _parts(split)]:
-        # A catalog of TFDS holds the splits that the one it was made for is cut from; any other holds all.
-        if catalog is None or part == "all" or SPLITS.index(part) not in catalog.parts:
-            catalog = _find(name, part, data_dir, download)
-        found[part] = build(catalog, part, size, channels, scaling, skip_bad=on_bad_image == "skip")
-    datasets = [joined([found[part] for part in _parts(split)]) for split in splits]
-    arguments = {
+    load_arguments = {
         **absolute(name, data_dir),
         "image_size": None if size is None else list(size),
         "channels": channels,
@@ -117,30 +109,39 @@ def load_splits(
         "interpolation": interpolation,
         "on_bad_image": on_bad_image,
     }
-    return [dataclasses.replace(dataset, load_arguments=arguments) for dataset in datasets]
+    source = SOURCES[kind(name)].open(os.fspath(name), splits, data_dir, download)
+    scaling, skip_bad = Scaling(crop_fraction, interpolation), on_bad_image == "skip"
+    datasets = [decode_split(source, split, size, channels, scaling, skip_bad=skip_bad) for split in splits]
+    return [replace(dataset, load_arguments=load_arguments) for dataset in datasets]
 
 
 def kind(name: str | os.PathLike[str]) -> str:
-    """What a dataset's name stands for: "digits", "path" (a folder or file that exists) or "tfds".
+    """What a dataset's name means, a key of `SOURCES`: "digits", "path" (a folder or a CSV file) or "tfds".
+
+    Raises:
+        InvalidArgument: It is no name.
 
     >>> kind("digits"), kind("mnist"), kind(".")
     ('digits', 'tfds', 'path')
     """
-    if os.fspath(name) == "digits":
-        return "digits"
-    try:
-        return "path" if Path(name).expanduser().exists() else "tfds"
-    except (OSError, RuntimeError):  # "~name" of an unknown user; loading says what is wrong with it
-        return "tfds"
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise InvalidArgument(f"A dataset is named by a string or a path. Received: {name!r}.")
+    return next(key for key, source in SOURCES.items() if source.matches(name))
+
+
+def public_name(name: str | os.PathLike[str]) -> str:
+    """The `public_name` that a Dataset of this name has: "" for a folder or a CSV file.
+
+    >>> public_name("mnist"), public_name(".")
+    ('mnist', '')
+    """
+    return os.fspath(name) if SOURCES[kind(name)].is_public else ""
 
 
 def absolute(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> dict[str, str | None]:
     """`name` and `data_dir` in a form that means the same from any folder and with other environment variables."""
-    what = kind(name)
-    return {
-        "name": str(Path(name).expanduser().resolve()) if what == "path" else os.fspath(name),
-        "data_dir": str(tfds_records.data_folder(data_dir).resolve()) if what == "tfds" else None,
-    }
+    name, data_dir = SOURCES[kind(name)].absolute(os.fspath(name), data_dir)
+    return {"name": name, "data_dir": data_dir}
 
 
 def fingerprint(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None) -> str:
@@ -149,37 +150,7 @@ def fingerprint(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] |
     Raises:
         DataError: There is no such dataset.
     """
-    return _find(name, "all", data_dir, download=False).fingerprint
-
-
-def _parts(split: str) -> list[str]:
-    """The splits that one is made of."""
-    return list(SPLITS[:2]) if split == TRAIN_AND_VALIDATION else [split]
-
-
-def _find(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[str] | None, download: bool) -> Catalog:
-    """What `name` stands for: digits, then a path that exists, then TFDS."""
-    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
-        raise InvalidArgument(f"A dataset is named by a string or a path. Received: {name!r}.")
-    text = os.fspath(name)
-    if text == "digits":
-        return digits.catalog()
-    try:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            return folders.folder_catalog(text, path)
-        if path.exists():
-            if path.suffix.lower() == ".csv":
-                return folders.csv_catalog(text, path)
-            raise DataError(
-                f"A dataset in a file must be a .csv file. Received: {text!r}. Pass a folder or a CSV file."
-            )
-    except (OSError, RuntimeError) as error:  # RuntimeError: "~name" of an unknown user
-        raise DataError(f"Cannot look at a dataset's path. Received: {text!r} ({error}). Check the path.") from None
-    looks_like_path = text[0] in ".~" or text.lower().endswith(".csv") or not _TFDS_NAME.fullmatch(text)
-    if looks_like_path or not isinstance(name, str):
-        raise DataError(f"No such folder or CSV file. Received: {text!r}. Check the path; here is {str(Path.cwd())!r}.")
-    return tfds_records.catalog(text, split, data_dir, download)
+    return SOURCES[kind(name)].open(os.fspath(name), ["all"], data_dir, download=False).fingerprint
 
 
 def checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -190,12 +161,8 @@ def checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | 
     """
     if image_size is None:
         return None
-    size = (image_size, image_size) if isinstance(image_size, int | np.integer) else image_size
-    if (
-        not isinstance(size, tuple | list)
-        or len(size) != 2
-        or not all(isinstance(side, int | np.integer) and not isinstance(side, bool) and side > 0 for side in size)
-    ):
+    size = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+    if len(size) != 2 or not all(arguments.is_integer(side) and side > 0 for side in size):
         raise InvalidArgument(
             f"image_size must be a positive integer, (height, width) or None. Received: {image_size!r}."
         )

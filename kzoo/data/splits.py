@@ -38,6 +38,11 @@ def canonical_split(split: object) -> str:
     return str(split)
 
 
+def parts_of(split: str) -> Sequence[str]:
+    """The splits that one is made of."""
+    return SPLITS[:2] if split == TRAIN_AND_VALIDATION else [split]
+
+
 def stratify(labels: np.ndarray, keys: Sequence[bytes], cut: Sequence[int] = (TEST, VALIDATION)) -> np.ndarray:
     """Cut a tenth of each class off for every split in `cut`; the rest is for training.
 

@@ -11,7 +11,8 @@ import json
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ import numpy as np
 
 from kzoo import console
 from kzoo.chatter import tensorflow
-from kzoo.data.catalog import Catalog
 from kzoo.data.images import BadImage
-from kzoo.data.splits import SPLITS, TEST, VALIDATION, stratify
+from kzoo.data.source import Source
+from kzoo.data.splits import SPLITS, TEST, TRAIN, VALIDATION, parts_of, stratify
 from kzoo.errors import DataError
 
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -67,21 +68,72 @@ class TFRecordFile:
             return file.read(self.lengths[index])
 
 
-class RecordSource:
-    """The images of some splits of a TFDS dataset."""
+@dataclass(kw_only=True)
+class TfdsRecords(Source):
+    """The images of those splits of a TFDS dataset that are needed."""
 
-    def __init__(self, dataset: str, shards: list[Any], splits: list[tuple[str, int]], image_key: str) -> None:
-        self.dataset = dataset
-        self.shards = shards
-        self.starts = np.cumsum([0, *map(len, shards)]).tolist()
-        self.splits = splits  # (name, number of images)
-        self.image_key = image_key
-        self.parse = _example_parser()
+    shards: list[Any]
+    # (name, number of images) of each of TFDS's splits, in the order of the shards
+    stored_splits: list[tuple[str, int]]
 
-    def __len__(self) -> int:
-        return self.starts[-1]
+    @classmethod
+    def matches(cls, name: str | os.PathLike[str]) -> bool:
+        """TFDS has too many datasets for a list here: it is asked last, for what nothing else is."""
+        return True
 
-    def example(self, index: int) -> Any:
+    @classmethod
+    def absolute(cls, name, data_dir) -> tuple[str, str]:
+        """The folder of the datasets from the root."""
+        return name, str(data_folder(data_dir).resolve())
+
+    @classmethod
+    def open(cls, name, splits, data_dir, download) -> "TfdsRecords":
+        """Read the description of a prepared dataset, and the labels of the records that are needed."""
+        root = data_folder(data_dir)
+        try:
+            folder = _prepared(name, root)
+            if folder is None and download:
+                _download(name, root)
+                folder = _prepared(name, root)
+            if folder is None:
+                raise _not_prepared(name, root)
+            return cls._of_folder(name, splits, folder)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"The files of a TFDS dataset cannot be read. Received: {name!r} in {str(root)!r} ({error}). "
+                "Check the folder's permissions."
+            ) from None
+
+    @classmethod
+    def _of_folder(cls, name: str, splits: Sequence[str], folder: Path) -> "TfdsRecords":
+        info = _json(folder / "dataset_info.json")
+        (height, width, channels), class_names = _features(name, folder)
+        lengths = {entry["name"]: [int(n) for n in entry.get("shardLengths", ())] for entry in info.get("splits", ())}
+        wanted, cut = _wanted(name, splits, [split for split in SPLITS if sum(lengths.get(split, ()))])
+        counts = [sum(lengths[split]) for split in wanted]
+        source = cls(
+            name=name,
+            class_names=class_names,
+            labels=np.empty(sum(counts), np.int32),
+            splits=np.repeat(np.array([SPLITS.index(split) for split in wanted], np.int8), counts),
+            fingerprint=_fingerprint(folder, info, class_names),
+            size=(height, width) if height and width else None,
+            channels=None if not channels else 1 if channels == 1 else 3,
+            shards=_shards(name, folder, info, wanted),
+            stored_splits=list(zip(wanted, counts, strict=True)),
+        )
+        source._read_labels()
+        train = np.flatnonzero(source.splits == TRAIN)
+        if cut and len(train):
+            keys = [hashlib.blake2b(b"%d" % index, digest_size=16).digest() for index in range(len(train))]
+            source.splits[train] = stratify(source.labels[train], keys, cut)
+        return source
+
+    def __post_init__(self) -> None:
+        self.starts = np.cumsum([0, *map(len, self.shards)]).tolist()
+        self.parse = tensorflow().train.Example.FromString
+
+    def _example(self, index: int) -> Any:
         """The tf.train.Example of a record."""
         shard = bisect_right(self.starts, index) - 1
         try:
@@ -90,18 +142,39 @@ class RecordSource:
             detail = " ".join(str(error).split()) or type(error).__name__
             raise BadImage(f"its record is damaged ({detail})") from None
 
+    def _read_labels(self) -> None:
+        """Fill in the labels. They lie beside the images, so that every record is read."""
+        with console.progress(f"reading the labels of {self.name}", len(self.labels)) as advance:
+            for index in range(len(self.labels)):
+                try:
+                    values = self._example(index).features.feature["label"].int64_list.value
+                except BadImage as error:
+                    raise DataError(
+                        f"A TFDS dataset is damaged. Received: {self.where(index)!r}: {error}. Prepare the dataset "
+                        "again."
+                    ) from None
+                label = values[0] if len(values) == 1 else -1
+                if not 0 <= label < len(self.class_names):
+                    raise DataError(
+                        f"A TFDS dataset has an image without a valid label. Received: {label} at "
+                        f"{self.where(index)!r}. Valid: 0 to {len(self.class_names) - 1}. Use another split."
+                    )
+                self.labels[index] = label
+                if index % 1000 == 999:
+                    advance(1000)
+
     def read(self, index: int) -> bytes:
         """The encoded image of a record."""
-        values = self.example(index).features.feature[self.image_key].bytes_list.value
+        values = self._example(index).features.feature["image"].bytes_list.value
         if len(values) != 1:
             raise BadImage("its record holds no image")
         return values[0]
 
     def where(self, index: int) -> str:
         """For example "mnist train #12"."""
-        for split, count in self.splits:
+        for split, count in self.stored_splits:
             if index < count:
-                return f"{self.dataset} {split} #{index}"
+                return f"{self.name} {split} #{index}"
             index -= count
         raise IndexError(index)
 
@@ -109,56 +182,6 @@ class RecordSource:
 def data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
     """Where TFDS datasets lie: the argument, or $TFDS_DATA_DIR as it is now, or TFDS's own default."""
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-
-
-def catalog(name: str, split: str, data_dir: str | os.PathLike[str] | None, download: bool) -> Catalog:
-    """The images of a TFDS dataset that `split` needs.
-
-    Raises:
-        DataError: It is not prepared, or is not a dataset of labelled images, or has no such split.
-    """
-    root = data_folder(data_dir)
-    try:
-        return _catalog(name, split, root, download)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"The files of a TFDS dataset cannot be read. Received: {name!r} in {str(root)!r} ({error}). "
-            "Check the folder's permissions."
-        ) from None
-
-
-def _catalog(name: str, split: str, root: Path, download: bool) -> Catalog:
-    folder = _prepared(name, root)
-    if folder is None and download:
-        _download(name, root)
-        folder = _prepared(name, root)
-    if folder is None:
-        raise _not_prepared(name, root)
-    info = _json(folder / "dataset_info.json")
-    shape, class_names = _features(name, folder)
-    lengths = {entry["name"]: [int(n) for n in entry.get("shardLengths", ())] for entry in info.get("splits", ())}
-    present = [split for split in SPLITS if sum(lengths.get(split, ()))]
-    wanted, cut = _wanted(name, split, present)
-    source = _source(name, folder, info, wanted)
-    labels = _labels(name, source, len(class_names))
-    parts = np.repeat(
-        np.array([SPLITS.index(split) for split in wanted], np.int8), [sum(lengths[split]) for split in wanted]
-    )
-    train = np.flatnonzero(parts == 0)
-    if cut and len(train):
-        keys = [hashlib.blake2b(b"%d" % index, digest_size=16).digest() for index in range(len(train))]
-        parts[train] = stratify(labels[train], keys, cut)
-    height, width, channels = shape
-    return Catalog(
-        name=name,
-        class_names=class_names,
-        source=source,
-        labels=labels,
-        parts=parts,
-        fingerprint=_fingerprint(folder, info, class_names),
-        size=(height, width) if height and width else None,
-        channels=None if not channels else 1 if channels == 1 else 3,
-    )
 
 
 def _prepared(name: str, root: Path) -> Path | None:
@@ -274,28 +297,32 @@ def _features(name: str, folder: Path) -> tuple[tuple[int, int, int], tuple[str,
     return (height, width, channels), class_names
 
 
-def _wanted(name: str, split: str, present: list[str]) -> tuple[list[str], tuple[int, ...]]:
-    """The TFDS splits to read, and the splits to cut from train."""
-    has_train, has_validation, has_test = (split in present for split in SPLITS)
+def _wanted(name: str, splits: Sequence[str], stored: list[str]) -> tuple[list[str], tuple[int, ...]]:
+    """Those of the stored splits that some splits need, and the splits to cut from train."""
     cut: tuple[int, ...] = ()
-    if has_train and not has_validation:
-        cut = (VALIDATION,) if has_test else (TEST, VALIDATION)
-    if split == "all" and present:
-        return present, cut
-    if split in present:
-        return [split], cut
-    if split != "all" and SPLITS.index(split) in cut:
-        return ["train"], cut
-    raise DataError(
-        f"A TFDS dataset has no {split} split. Received: {name!r}. Valid: {', '.join(present) or 'none'}"
-        + (", all." if present else ".")
-    )
+    if "train" in stored and "validation" not in stored:
+        cut = (VALIDATION,) if "test" in stored else (TEST, VALIDATION)
+    needed = set()
+    for split in [part for whole in splits for part in parts_of(whole)]:
+        if split in stored:
+            needed.add(split)
+        elif split == "all" and stored:
+            needed.update(stored)
+        elif split != "all" and SPLITS.index(split) in cut:
+            needed.add("train")
+        else:
+            raise DataError(
+                f"A TFDS dataset has no {split} split. Received: {name!r}. Valid: {', '.join(stored) or 'none'}"
+                + (", all." if stored else ".")
+            )
+    return [split for split in stored if split in needed], cut
 
 
-def _source(name: str, folder: Path, info: dict[str, Any], wanted: list[str]) -> RecordSource:
+def _shards(name: str, folder: Path, info: dict[str, Any], wanted: list[str]) -> list[Any]:
+    """The files of some splits, each a sequence of records."""
     open_shard = _shard_opener(name, info.get("fileFormat", "tfrecord"))
     by_name = {entry["name"]: entry for entry in info["splits"]}
-    shards, splits = [], []
+    shards = []
     for split in wanted:
         lengths = [int(length) for length in by_name[split]["shardLengths"]]
         for number, length in enumerate(lengths):
@@ -311,8 +338,7 @@ def _source(name: str, folder: Path, info: dict[str, Any], wanted: list[str]) ->
                     "records. Prepare the dataset again."
                 )
             shards.append(shard)
-        splits.append((split, sum(lengths)))
-    return RecordSource(name, shards, splits, "image")
+    return shards
 
 
 def _shard_opener(name: str, file_format: str) -> Callable[[Path], Any]:
@@ -345,34 +371,6 @@ def _shard_name(info: dict[str, Any], split: dict[str, Any], number: int, count:
     for placeholder, value in replacements.items():
         text = text.replace(placeholder, value)
     return text
-
-
-def _example_parser() -> Callable[[bytes], Any]:
-    tf = tensorflow()
-    return tf.train.Example.FromString
-
-
-def _labels(name: str, source: RecordSource, classes: int) -> np.ndarray:
-    """The label of every record, int32 `[N]`. They lie beside the images, so that every record is read."""
-    labels = np.empty(len(source), np.int32)
-    with console.progress(f"reading the labels of {name}", len(source)) as advance:
-        for index in range(len(source)):
-            try:
-                values = source.example(index).features.feature["label"].int64_list.value
-            except BadImage as error:
-                raise DataError(
-                    f"A TFDS dataset is damaged. Received: {source.where(index)!r}: {error}. Prepare the dataset again."
-                ) from None
-            label = values[0] if len(values) == 1 else -1
-            if not 0 <= label < classes:
-                raise DataError(
-                    f"A TFDS dataset has an image without a valid label. Received: {label} at {source.where(index)!r}. "
-                    f"Valid: 0 to {classes - 1}. Use another split."
-                )
-            labels[index] = label
-            if index % 1000 == 999:
-                advance(1000, "")
-    return labels
 
 
 def _fingerprint(folder: Path, info: dict[str, Any], class_names: tuple[str, ...]) -> str:

@@ -85,7 +85,7 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
         parameters[name] = model.count_params()
         rates.append(dropout_of(model))
     return Task(
-        dataset=train.name,
+        dataset=train.public_name,
         images=len(train),
         validation_images=len(validation),
         image_shape=image_shapes[models[0]],
@@ -113,7 +113,7 @@ def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: 
     chosen = resolve(name, weights, like)
     model = add_head(pretrained(chosen)(train.image_shape), len(train.class_names))
     return Task(
-        dataset=train.name,
+        dataset=train.public_name,
         images=len(train),
         validation_images=len(validation),
         image_shape=train.image_shape,

@@ -68,7 +68,7 @@ class ImageClassifier(keras_tuner.HyperModel):
         shape, classes = data.image_shape, len(data.class_names)
         made = create_model(model, input_shape=shape, classes=classes)
         parameters = {model: made.count_params()}
-        self.task = Task(data.name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
+        self.task = Task(data.public_name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
         self.space = default_space(self.task, self.train) if space is None else check(space)
         check_suits(self.space, self.task)
 

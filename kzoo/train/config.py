@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from kzoo import arguments
 from kzoo import augment as augmentation
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.plain import number_fields
@@ -121,7 +122,7 @@ class TrainConfig:
             raise InvalidArgument(f"sync_batch_norm must be true or false. Received: {self.sync_batch_norm!r}.")
         check_ranges(self, _RANGES)
         _check_times(self)
-        _make_floats(self)
+        _convert_numbers(self)
         object.__setattr__(self, "decay_epochs", tuple(map(float, self.decay_epochs)))
 
     @property
@@ -217,7 +218,7 @@ class TransferConfig:
         if not (self.unfreeze is None or isinstance(self.unfreeze, str)):
             raise InvalidArgument(f"unfreeze must be the name of a stage. Received: {self.unfreeze!r}.")
         check_ranges(self, _TRANSFER_RANGES)
-        _make_floats(self)
+        _convert_numbers(self)
 
 
 _TRANSFER_RANGES = {
@@ -238,17 +239,15 @@ def check_ranges(config, ranges: dict) -> None:
         value = getattr(config, name)
         if value is None and getattr(type(config), name) is None:
             continue
-        kind = int if kinds[name] is int else int | float
-        # `not (a <= b)` is also true for NaN.
-        if isinstance(value, bool) or not isinstance(value, kind) or not lowest <= value <= highest:
-            raise InvalidArgument(f"{name} must be {meaning}. Received: {value!r}.")
+        check = arguments.integer if kinds[name] is int else arguments.number
+        check(name, value, lowest, highest, valid=meaning)
 
 
-def _make_floats(config) -> None:
-    """Give each field that may be a fraction a float: Keras takes an integer 1 for another thing than 1.0."""
+def _convert_numbers(config) -> None:
+    """Give each number the type of its field: Keras takes an integer 1 for another thing than 1.0."""
     for name, kind in number_fields(type(config)).items():
-        if kind is float and getattr(config, name) is not None:
-            object.__setattr__(config, name, float(getattr(config, name)))
+        if getattr(config, name) is not None:
+            object.__setattr__(config, name, kind(getattr(config, name)))
 
 
 def _check_times(config):
@@ -257,7 +256,7 @@ def _check_times(config):
             f"warmup_epochs must be less than epochs={config.epochs}. Received: {config.warmup_epochs!r}."
         )
     if not isinstance(config.decay_epochs, tuple | list) or any(
-        isinstance(e, bool) or not isinstance(e, int | float) or not e > 0 for e in config.decay_epochs
+        not arguments.is_number(e) or not e > 0 for e in config.decay_epochs
     ):
         raise InvalidArgument(f"decay_epochs must be numbers above 0. Received: {config.decay_epochs!r}.")
 
@@ -269,7 +268,7 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
 
     Args:
         config: The configuration; what it states is kept.
-        name: The dataset's name.
+        name: The dataset's `public_name`.
         images: Number of training images.
         image_shape: (height, width, channels).
 

@@ -209,7 +209,7 @@ def _choose_for_data(run_dir: Path, config: TrainConfig, train_data) -> TrainCon
     """Choose what the configuration leaves to the data, say so, and write it down."""
     if isinstance(train_data, Stream):
         config = replace(config, batch_size=train_data.batch_size)
-    settled = settle_for_data(config, train_data.name, len(train_data), train_data.image_shape)
+    settled = settle_for_data(config, train_data.public_name, len(train_data), train_data.image_shape)
     if settled != config:
         console.log(
             f"batch size {settled.batch_size}, learning rate up to {settled.peak_learning_rate:.4g}, "

@@ -11,7 +11,7 @@ from kzoo.augment import Policy
 from kzoo.backend import tf
 from kzoo.classifier import output_layer
 from kzoo.data import Dataset, match_labels
-from kzoo.data.dataset import augmented, without_autotuner
+from kzoo.data.pipeline import augmented, without_autotuner
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.train.config import default_batch_size
 from kzoo.weights.labels import aliases
@@ -32,7 +32,7 @@ class Stream:
             dataset = dataset.batch(batch_size or default_batch_size(0, images.shape))
         self.dataset = dataset.map(lambda x, y: (x, tf.cast(y, tf.int32)), num_parallel_calls=tf.data.AUTOTUNE)
         self.image_shape = tuple(self.dataset.element_spec[0].shape[1:])
-        self.name = "tf.data"
+        self.name, self.public_name = "tf.data", ""
         self.steps = _count_batches(self.dataset)
         self.batch_size = len(next(iter(self.dataset))[1])
 

@@ -18,7 +18,7 @@ def settle_fine_tuning(config: TrainConfig, name: str, images: int, image_shape:
 
     Args:
         config: The configuration; what it states is kept.
-        name: The dataset's name.
+        name: The dataset's `public_name`.
         images: Number of training images.
         image_shape: (height, width, channels).
 

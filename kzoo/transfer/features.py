@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 from kzoo import augment, console
 from kzoo.backend import compiled, keras
 from kzoo.data import Dataset
+from kzoo.data.readers import ArrayReader
 from kzoo.errors import DataError
 from kzoo.files import is_temporary, locked, put_in_place
 from kzoo.weights.locations import home
@@ -139,9 +140,9 @@ class Views:
         return np.dtype(np.uint16) if self.dtype.name == "bfloat16" else self.dtype
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Features(Dataset):
-    """A dataset of what a model makes of images, in several views of each image that epochs take in turn.
+@dataclass(frozen=True)
+class ViewsReader:
+    """The reader of `Features`: it fetches the first view, and knows which view each epoch takes.
 
     Attributes:
         views: Of all images.
@@ -149,22 +150,51 @@ class Features(Dataset):
             to be computed; 0 takes all in turn from the start.
     """
 
-    views: Views = field(kw_only=True)
-    epochs_per_view: int = field(default=0, kw_only=True)
+    views: Views
+    epochs_per_view: int = 0
 
-    def of_view(self, view: int) -> Dataset:
-        """The features of one view."""
-        rows_of = self.views[view]
-        return Dataset(**{**_as_dataset(self), "_fetch": lambda rows: rows_of[rows]})
+    @property
+    def image_shape(self) -> Any:
+        """The shape of an image's features."""
+        return self.views.shape[1:]
+
+    @property
+    def dtype(self) -> str:
+        """As the model computes them."""
+        return self.views.dtype.name
+
+    def fetch(self, rows: np.ndarray) -> np.ndarray:
+        """Features of some images."""
+        return self.views[0][rows]
+
+    def where(self, row: int) -> str:
+        """Where an image comes from."""
+        return self.views.source.where(row)
 
     def view_of(self, epoch: int) -> int:
         """The view that an epoch takes."""
         taken_in = 1 + epoch // self.epochs_per_view if self.epochs_per_view else self.views.count
         return epoch % min(taken_in, self.views.count)
 
+
+class Features(Dataset):
+    """A dataset of what a model makes of images, in several views of each image that epochs take in turn."""
+
+    reader: ViewsReader
+
+    @property
+    def views(self) -> Views:
+        """The features of all images, by view."""
+        return self.reader.views
+
+    def of_view(self, view: int) -> Dataset:
+        """The features of one view."""
+        fields: dict[str, Any] = vars(self) | {"reader": ArrayReader(self.views[view], self.where)}
+        return Dataset(**fields)
+
     def batches(self, batch_size: int, *, epoch: int = 0, augment: Any = None, **order) -> Any:
         """As `Dataset.batches`; `augment` has been done."""
-        return self.of_view(self.view_of(epoch)).batches(batch_size, epoch=epoch, **order)
+        return self.of_view(self.reader.view_of(epoch)).batches(batch_size, epoch=epoch, **order)
 
 
 def digests(images: Dataset) -> list[bytes]:
@@ -172,7 +202,7 @@ def digests(images: Dataset) -> list[bytes]:
     found = []
     with console.progress("reading images", len(images)) as advance:
         for start in range(0, len(images), BATCH_SIZE):
-            rows = images._fetch(np.arange(start, min(start + BATCH_SIZE, len(images))))
+            rows = images.reader.fetch(np.arange(start, min(start + BATCH_SIZE, len(images))))
             found += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
             advance(len(rows))
     return found
@@ -223,13 +253,8 @@ def features(views: Views, *, epochs_per_view: int = 0) -> Features | None:
         views.place.mkdir(exist_ok=True)
         os.utime(views.place)
     _forget_oldest(folder, keep=views.place, room=LARGEST - views.size)
-    values = _as_dataset(views.source) | {
-        "image_shape": views.shape[1:],
-        "dtype": views.dtype.name,
-        "_fetch": lambda rows: views[0][rows],
-        "_pixels": None,
-    }
-    return Features(**values, views=views, epochs_per_view=epochs_per_view)
+    fields: dict[str, Any] = vars(views.source) | {"reader": ViewsReader(views, epochs_per_view)}
+    return Features(**fields)
 
 
 def cache_folder() -> Path:
@@ -269,7 +294,3 @@ def _forget_oldest(folder: Path, keep: Path, room: int) -> None:
         except OSError:  # in use
             continue
         total -= size
-
-
-def _as_dataset(dataset: Dataset) -> dict:
-    return {one.name: getattr(dataset, one.name) for one in fields(Dataset)}

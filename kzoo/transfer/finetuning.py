@@ -124,7 +124,7 @@ def run(
     _refuse_mixing(record.train.augment)
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
-    config = settle_fine_tuning(record.train, train_data.name, len(train_data), shape)
+    config = settle_fine_tuning(record.train, train_data.public_name, len(train_data), shape)
     runs.update_record(run_dir, train=config)
     with data_errors():
         setup = set_up(run_dir, train_data, validation_data)

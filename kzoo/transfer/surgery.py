@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
+from kzoo import arguments
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 
@@ -29,10 +30,8 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
     >>> add_head(backbone, 3).output_shape
     (None, 3)
     """
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
-        raise InvalidArgument(f"classes must be a whole number of at least 2. Received: {classes!r}.")
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise InvalidArgument(f"dropout must be a rate from 0 up to, not including, 1. Received: {dropout!r}.")
+    classes = arguments.integer("classes", classes, 2)
+    dropout = arguments.number("dropout", dropout, 0, 1, below=True, valid="a rate from 0 up to, not including, 1")
     if classifier_activation not in ("softmax", None):
         raise InvalidArgument(f"classifier_activation must be 'softmax' or None. Received: {classifier_activation!r}.")
     last = model.layers[-1]

@@ -10,6 +10,7 @@ from kzoo import augment
 from kzoo.augment.image_augmentation import ImageAugmentation, uniform
 from kzoo.backend import keras, tf
 from kzoo.data import Dataset
+from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument
 from kzoo.layers import CutMix, RandomAffine
 from kzoo.train import TrainConfig
@@ -217,9 +218,9 @@ def test_unknown_policy():
 
 def test_a_folder_has_no_policy_whatever_it_is_called(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert augment.recommended("mnist/train") == "digits"
+    assert augment.recommended(public_name("mnist/train")) == "digits"
     (tmp_path / "mnist" / "train").mkdir(parents=True)
-    assert augment.recommended("mnist/train") == "none"
+    assert augment.recommended(public_name("mnist/train")) == "none"
 
 
 def test_recommendations_are_policies_for_datasets_there_are():

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from kzoo.data import Dataset, match_labels
-from kzoo.data.dataset import permutation, sample_seeds
 from kzoo.errors import DataError, InvalidArgument
 
 
@@ -41,11 +40,6 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert order(1, 2) == order(1, 2)
     assert sorted(order(1, 2)) == list(range(23))
     assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
-
-
-def test_order_is_the_same_on_every_machine_and_in_every_release():
-    assert permutation(7, 3, 10).tolist() == [2, 5, 9, 7, 3, 0, 6, 8, 4, 1]
-    assert sample_seeds(7, 3, 2).tolist() == sample_seeds(7, 3, 10)[:2].tolist()
 
 
 def augment(images, seeds):

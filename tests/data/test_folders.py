@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kzoo.data import catalog, load
+from kzoo.data import decoding, load
+from kzoo.data.readers import ArrayReader
 from kzoo.errors import DataError, InvalidArgument
 
 
@@ -158,10 +159,10 @@ def test_channels(tmp_path):
 def test_images_that_do_not_fit_in_memory_are_the_same(tmp_path, monkeypatch, shuffle):
     root = flat(tmp_path, 20)
     in_memory = load(root, "train", 16)
-    monkeypatch.setattr(catalog, "available_memory", lambda: 1000)
+    monkeypatch.setattr(decoding, "available_memory", lambda: 1000)
     streamed = load(root, "train", 16)
-    assert in_memory._pixels is not None
-    assert streamed._pixels is None
+    assert isinstance(in_memory.reader, ArrayReader)
+    assert not isinstance(streamed.reader, ArrayReader)
     np.testing.assert_array_equal(streamed.images, in_memory.images)
     options = {"shuffle": shuffle, "seed": 1, "epoch": 2, "start_batch": 1}
     pairs = zip(streamed.batches(5, **options), in_memory.batches(5, **options), strict=True)
@@ -171,7 +172,7 @@ def test_images_that_do_not_fit_in_memory_are_the_same(tmp_path, monkeypatch, sh
 
 
 def test_images_refuses_what_memory_cannot_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "available_memory", lambda: 1000)
+    monkeypatch.setattr(decoding, "available_memory", lambda: 1000)
     monkeypatch.setattr("kzoo.data.dataset.available_memory", lambda: 1000)
     data = load(flat(tmp_path, 4), "all")
     with pytest.raises(DataError, match="do not fit into memory"):
@@ -212,7 +213,7 @@ def make_pipe(path: Path) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_bad_image_stops_or_is_left_out(tmp_path, monkeypatch, caplog, damage, reason, streamed):
     if streamed:
-        monkeypatch.setattr(catalog, "available_memory", lambda: 1000)
+        monkeypatch.setattr(decoding, "available_memory", lambda: 1000)
     root = flat(tmp_path, 10)
     bad = root / "dog" / "004.png"
     damage(bad)

@@ -102,4 +102,4 @@ def test_training_and_validation_images_together():
     assert both.where(1438) == train.where(1438)
     assert both.where(1439) == validation.where(0)
     mixed = np.array([1617, 0, 1439, 5])
-    np.testing.assert_array_equal(both._fetch(mixed), both.images[mixed])
+    np.testing.assert_array_equal(both.reader.fetch(mixed), both.images[mixed])

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kzoo.data import catalog, load
+from kzoo.data import decoding, load
+from kzoo.data.readers import ArrayReader
 from kzoo.errors import DataError
 
 NAMES = ["ant", "bee", "wasp"]
@@ -67,9 +68,9 @@ def test_images_and_labels_are_those_that_tfds_stored(tmp_path, file_format):
 def test_streamed_equals_in_memory(tmp_path, monkeypatch):
     make(tmp_path, {"train": 40})
     in_memory = load("insects", data_dir=tmp_path, image_size=8)
-    monkeypatch.setattr(catalog, "available_memory", lambda: 1000)
+    monkeypatch.setattr(decoding, "available_memory", lambda: 1000)
     streamed = load("insects", data_dir=tmp_path, image_size=8)
-    assert streamed._pixels is None
+    assert not isinstance(streamed.reader, ArrayReader)
     for (images, labels), (expected_images, expected_labels) in zip(
         streamed.batches(8, shuffle=True, seed=1), in_memory.batches(8, shuffle=True, seed=1), strict=True
     ):

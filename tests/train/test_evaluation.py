@@ -1,5 +1,6 @@
 """Scores against scikit-learn's, and labels matched by name."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import sklearn.metrics
 import kzoo
 from kzoo.backend import keras
 from kzoo.data import Dataset
-from kzoo.data.dataset import in_memory
+from kzoo.data.readers import ArrayReader
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.saving import load_model, save_model
 from kzoo.train import evaluate
@@ -74,15 +75,7 @@ def brightness_data(labels, names, brightness=None, name="arrays"):
     values = labels if brightness is None else brightness
     images = np.broadcast_to(np.array(values, "float32")[:, None, None, None], (len(labels), 2, 2, 1))
     data = Dataset.from_arrays(images, labels, names)
-    return in_memory(
-        data.images,
-        name=name,
-        split="all",
-        class_names=data.class_names,
-        labels=data.labels,
-        fingerprint=data.fingerprint,
-        where=str,
-    )
+    return replace(data, name=name, reader=ArrayReader(data.images, str), has_class_names=True)
 
 
 @pytest.mark.parametrize("activation", ["softmax", None])

@@ -113,13 +113,14 @@ def test_a_finished_run_is_not_trained_again(finished, digits):
     assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
 
 
-def unfinished(run_dir, copy):
-    """The run as it was before its last checkpoint."""
+def unfinished(run_dir, copy, change=lambda state: None):
+    """The run as it was before its last checkpoint, with its state changed."""
     shutil.copytree(run_dir, copy)
     path = copy / runs.CHECKPOINT
     with safetensors.safe_open(path, framework="numpy") as file:
         state = {**json.loads(file.metadata()["state"]), "finished": False}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    change(state)
     safetensors.numpy.save_file(tensors, path, metadata={"state": json.dumps(state)})
     return copy
 
@@ -134,6 +135,52 @@ def test_other_data_is_refused_on_resume(finished, digits, tmp_path):
             resume(run_dir, train_data=train, validation_data=validation)
     # A dataset of kzoo is loaded again by itself.
     assert resume(run_dir).metrics["epochs"] == 3
+
+
+def test_begin_or_go_on_with_what_is_there(finished, digits, tmp_path):
+    config = TrainConfig(**FAST, epochs=3)
+    begun = fit(small, *digits, config=replace(config, epochs=1), run_dir=tmp_path / "new", resume=True)
+    assert (begun.history["epoch"], begun.run_dir) == ([1], tmp_path / "new")
+    run_dir, result = finished
+    before = {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+    again = fit(build, *digits, config=config, run_dir=run_dir, resume=True)
+    assert (again.history, again.metrics, again.run_dir) == (result.history, result.metrics, run_dir)
+    assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
+    copy = unfinished(run_dir, tmp_path / "unfinished")
+    assert fit(build, *digits, config=config, run_dir=copy, resume=True).metrics == result.metrics
+    for other in (run_dir, unfinished(run_dir, tmp_path / "other")):
+        with pytest.raises(RunError) as caught:
+            fit(build, *digits, config=replace(config, seed=1), run_dir=other, resume=True)
+        assert str(caught.value) == (
+            f"The run in {str(other)!r} was begun with another configuration. Received: train.seed = 1, recorded: 0. "
+            "Ask for the same, or name another folder."
+        )
+    with pytest.raises(InvalidArgument, match=r"resume=True goes on with the run in run_dir. Received: run_dir=None"):
+        fit(build, *digits, config=config, resume=True)
+
+
+def test_it_goes_on_with_the_strategy_that_is_asked_for(finished, digits, tmp_path):
+    copy = unfinished(finished[0], tmp_path / "run")
+    asked = TrainConfig(**FAST, epochs=3, strategy="one")
+    fit(build, *digits, config=asked, run_dir=copy, resume=True)
+    assert (runs.read_record(finished[0]).requested.strategy, runs.read_record(copy).requested) == ("auto", asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda state: state.pop("epoch"), "no state.epoch. Expected: a whole number."),
+        (lambda state: state.update(history=5), "state.history = 5. Expected: a list."),
+        (lambda state: state.update(more=1), "state.more = 1. Expected: no entries other than epoch, "),
+        (lambda state: state.clear(), "no state.epoch."),
+    ],
+)
+def test_a_damaged_state_is_one_line(change, line, finished, digits, tmp_path):
+    copy = unfinished(finished[0], tmp_path / "run", change)
+    with pytest.raises(RunError) as caught:
+        resume(copy)
+    assert str(caught.value).startswith(f"The checkpoint is damaged. Received: {str(copy / runs.CHECKPOINT)!r}: {line}")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_on_arrays_needs_them_again(digits, tmp_path):
@@ -566,7 +613,7 @@ def test_an_image_that_changes_during_training_is_one_line(tmp_path, monkeypatch
         for i in range(20):
             pixels = np.full((8, 8), i + 200 * (name == "light"), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
-    monkeypatch.setattr("kzoo.data.catalog.available_memory", lambda: 0)  # images are decoded on the way
+    monkeypatch.setattr("kzoo.data.decoding.available_memory", lambda: 0)  # images are decoded on the way
     train = kzoo.data.load(tmp_path / "images")
     broken = Path(train.where(0))
     broken.write_bytes(b"no image any more")

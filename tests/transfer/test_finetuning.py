@@ -272,10 +272,13 @@ def test_resume_needs_the_same_model_and_data(tuned, data, tmp_path):
 
 def test_a_finished_run_is_not_trained_again(tuned):
     one = tuned("functional")
-    again = resume(one.dir)
-    assert again.history == one.result.history
-    assert again.metrics == one.result.metrics
-    assert_same_weights(again.model, one.result.model)
+    given = {"config": CONFIG, "transfer": replace(TRANSFER, batch_norm="frozen"), "run_dir": one.dir, "resume": True}
+    for again in (resume(one.dir), fine_tune(functional(), *one.data, **given)):
+        assert again.history == one.result.history
+        assert again.metrics == one.result.metrics
+        assert_same_weights(again.model, one.result.model)
+    with pytest.raises(RunError, match=r"Received: transfer.views = 2, recorded: 4"):
+        fine_tune(functional(), *one.data, **{**given, "transfer": replace(TRANSFER, views=2)})
 
 
 @pytest.mark.slow

@@ -1,0 +1,219 @@
+"""From a Source to a Dataset: decode every image of one split, and refuse or leave out those that are bad."""
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kzoo import console
+from kzoo.data import images
+from kzoo.data.dataset import Dataset
+from kzoo.data.images import BadImage, Header, Scaling
+from kzoo.data.readers import ArrayReader
+from kzoo.data.source import Source
+from kzoo.data.splits import SPLITS, parts_of
+from kzoo.errors import DataError
+from kzoo.hardware import available_memory
+
+# Fewer images than this need no progress bar.
+_FEW = 1000
+
+
+def decode_split(
+    source: Source, split: str, size: tuple[int, int] | None, channels: int | None, scaling: Scaling, *, skip_bad: bool
+) -> Dataset:
+    """Decode one split of a source. Its images stay in memory if they fit into a quarter of what is free."""
+    members = np.concatenate([_members(source, part) for part in parts_of(split)])
+    skipped = _known_bad(source, members, skip_bad)
+    members = members[~np.isin(members, list(skipped))]
+    with images.no_warnings():
+        reader = DecodingReader(source, members, _image_shape(source, members, size, channels), scaling)
+        keep = len(members) * np.prod(reader.image_shape) <= available_memory() // 4
+        pixels, bad = _decode_all(reader, f"{source.name} {split}", keep=bool(keep), skip_bad=skip_bad)
+    if bad:
+        skipped |= {int(members[row]): reason for row, reason in bad.items()}
+        good = np.delete(np.arange(len(members)), list(bad))
+        reader = replace(reader, members=members[good])
+        pixels = None if pixels is None else pixels[good]
+    if skipped:
+        _check_after_skipping(source, split, reader.members, skipped)
+    if pixels is None:
+        images.ignore_pillow_warnings()
+    return Dataset(
+        name=source.name,
+        split=split,
+        class_names=source.class_names,
+        labels=source.labels[reader.members],
+        fingerprint=source.fingerprint,
+        reader=reader if pixels is None else ArrayReader(pixels, reader.where),
+        skipped=tuple((source.where(index), reason) for index, reason in sorted(skipped.items())),
+        public_name=source.name if source.is_public else "",
+    )
+
+
+@dataclass
+class DecodingReader:
+    """Some images of a source, decoded whenever they are fetched."""
+
+    source: Source
+    members: np.ndarray
+    image_shape: tuple[int, int, int]
+    scaling: Scaling
+    dtype: str = "uint8"
+
+    def fetch(self, rows: np.ndarray) -> np.ndarray:
+        """The images of some rows."""
+        return np.stack(list(images.pool().map(self._fetch_one, rows.tolist())))
+
+    def where(self, row: int) -> str:
+        """Where an image comes from."""
+        return self.source.where(int(self.members[row]))
+
+    def decode(self, row: int) -> np.ndarray:
+        """One image. Raises BadImage."""
+        content = self.source.read(int(self.members[row]))
+        return images.decode(content, self.image_shape[:2], self.image_shape[2], self.scaling)
+
+    def _fetch_one(self, row: int) -> np.ndarray:
+        try:
+            return self.decode(row)
+        except BadImage as error:  # it was good when the dataset was loaded
+            raise DataError(
+                f"An image has changed since it was checked. Received: {self.where(row)!r}: {error}."
+            ) from None
+
+
+def _members(source: Source, split: str) -> np.ndarray:
+    """The indices of a split's images, after checking that the splits fit together."""
+    if split == "all":
+        return np.arange(len(source.labels))
+    if len(source.class_names) < 2:
+        raise DataError(
+            f"A classifier needs at least two classes. Received: only {_listed(source.class_names)} in "
+            f"{source.name!r}. Add a class, or use split='all' to evaluate on these images."
+        )
+    labels_of = {other: source.labels[source.splits == number] for number, other in enumerate(SPLITS)}
+    if len(labels_of[split]) == 0:
+        present = [other for other, labels in labels_of.items() if len(labels)]
+        raise DataError(
+            f"There is no {split} split in {source.name!r}. Received: split={split!r}. "
+            f"Valid: {', '.join(present)}, all." + source.missing_split_hint
+        )
+    if len(labels_of["train"]):
+        for other, labels in labels_of.items():
+            if alien := _names(source, np.setdiff1d(labels, labels_of["train"])):
+                raise DataError(
+                    f"The {other} split of {source.name!r} has classes that train lacks. Received: {_listed(alien)}. "
+                    "Add them to train, or remove them."
+                )
+        if missing := _names(source, np.setdiff1d(labels_of["train"], labels_of[split])):
+            console.warn(
+                f"the {split} split of {source.name!r} has no image of {len(missing)} classes: {_listed(missing)}"
+            )
+    return np.flatnonzero(source.splits == SPLITS.index(split))
+
+
+def _names(source: Source, labels: np.ndarray) -> list[str]:
+    return [source.class_names[label] for label in labels.tolist()]
+
+
+def _listed(names) -> str:
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _known_bad(source: Source, members: np.ndarray, skip_bad: bool) -> dict[int, str]:
+    """The reasons of those members that are known to be bad; raises unless bad images are to be skipped."""
+    if source.problems and not skip_bad:
+        stopping = sorted(source.problems)
+        if source.declared is not None:
+            asked = set(source.declared[members].tolist())
+            stopping = [index for index in stopping if source.declared[index] in asked]
+        if stopping:
+            raise _bad_image(source.where(stopping[0]), source.problems[stopping[0]], len(stopping) - 1)
+    inside = set(members.tolist())
+    return {index: reason for index, reason in source.problems.items() if index in inside}
+
+
+def _bad_image(where: str, reason: str, more: int = 0) -> DataError:
+    others = f" (and {more} more)" if more else ""
+    return DataError(
+        f"Bad image. Received: {where!r}: {reason}{others}. Repair or remove it, or leave bad images out with "
+        "on_bad_image='skip' (command line: --on-bad-image skip)."
+    )
+
+
+def _image_shape(
+    source: Source, members: np.ndarray, size: tuple[int, int] | None, channels: int | None
+) -> tuple[int, int, int]:
+    """The shape that the images will have: what was asked for, or else what their format or their headers say."""
+    size = size or source.size
+    channels = channels or source.channels
+    if size and channels:
+        return (*size, channels)
+    headers = source.headers
+    if headers is None:
+        headers = images.in_parallel(lambda index: _header(source, index), members.tolist())
+    known = [header for header in headers if header is not None]
+    sizes = {(header.height, header.width) for header in known}
+    if size is None and len(sizes) > 1:
+        (height, width), (other_height, other_width) = min(sizes), max(sizes)
+        raise DataError(
+            f"The images of {source.name!r} have different sizes. Received: from {height}x{width} to "
+            f"{other_height}x{other_width} (height x width). Pass image_size (command line: --image-size)."
+        )
+    height, width = size or (sizes.pop() if sizes else (1, 1))
+    return (height, width, channels or (1 if known and all(header.grey for header in known) else 3))
+
+
+def _header(source: Source, index: int) -> Header | None:
+    try:
+        content = source.read(index)
+        assert isinstance(content, bytes)  # noqa: S101 - sources of pixels state their size
+        return images.header(content)
+    except BadImage:
+        return None  # decoding reports it
+
+
+def _decode_all(
+    reader: DecodingReader, name: str, *, keep: bool, skip_bad: bool
+) -> tuple[np.ndarray | None, dict[int, str]]:
+    """Decode every image once, keeping the pixels if asked to, and find the bad ones: reasons by row."""
+    count = len(reader.members)
+    pixels = np.empty((count, *reader.image_shape), np.uint8) if keep else None
+
+    def problem(row: int) -> str | None:
+        try:
+            image = reader.decode(row)
+        except BadImage as error:
+            return str(error)
+        if pixels is not None:
+            pixels[row] = image
+        return None
+
+    description = None if count < _FEW else f"{'decoding' if keep else 'checking'} {name}"
+    bad: dict[int, str] = {}
+    with closing(images.in_parallel(problem, range(count), description)) as problems:
+        for row, reason in enumerate(problems):
+            if reason is not None:
+                if not skip_bad:
+                    raise _bad_image(reader.where(row), reason)
+                bad[row] = reason
+    return pixels, bad
+
+
+def _check_after_skipping(source: Source, split: str, members: np.ndarray, skipped: dict[int, str]) -> None:
+    """Raise if too little is left; otherwise warn."""
+    first = min(skipped)
+    example = f"{source.where(first)!r}: {skipped[first]}"
+    if len(members) == 0:
+        raise DataError(f"Every image of the {split} split of {source.name!r} is bad. Received: first {example}.")
+    if "train" in parts_of(split) and (
+        lost := _names(source, np.setdiff1d(source.labels[list(skipped)], source.labels[members]))
+    ):
+        raise DataError(
+            f"A class of {source.name!r} has no good image left for training. Received: {_listed(lost)}; first bad "
+            f"image {example}. Add images, or remove the class."
+        )
+    console.warn(
+        f"left out {len(skipped)} bad image{'s' * (len(skipped) > 1)} of {source.name!r} {split}, first {example}"
+    )
