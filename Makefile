@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check slow clean
+.PHONY: demo test check slow docs benchmarks clean
 
 # The main job on the embedded digits: train, evaluate, predict; and what pretrained weights bring.
 demo: START := $(shell date +%s)
@@ -29,6 +29,17 @@ check: $(VENV)/.installed-dev
 # The tests that take minutes each.
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# The tables and pictures of docs/ that are counted, not measured.
+docs: $(VENV)/.installed
+	for tool in depth_tables weights_table zoo_table; do $(BIN)/python docs/tools/$$tool.py || exit; done
+
+# kzoo against Keras's augmentation, and against the workflow of Keras's transfer-learning guide.
+# TRANSFER='inception_v1 PHOTOS --weights imagenet' takes another model, dataset and weights.
+TRANSFER ?= mnist_net digits --weights mnist
+benchmarks: $(VENV)/.installed
+	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/transfer.py $(TRANSFER)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kzoo needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from kzoo.chatter import tensorflow, without_chatter
 
-with without_chatter():
-    import keras
-
-tf = tensorflow() if keras.backend.backend() == "tensorflow" else None
-
 if TYPE_CHECKING:
     # Neither has type stubs; what a type checker infers of them is wrong more often than right.
     keras: Any = None
     tf: Any = None
+else:
+    with without_chatter():
+        import keras
+
+    tf = tensorflow() if keras.backend.backend() == "tensorflow" else None
 
 
 def compiled(function, **options):

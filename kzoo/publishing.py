@@ -15,7 +15,7 @@ from kzoo.console import log
 from kzoo.data.images import Scaling
 from kzoo.errors import InvalidArgument, RunError, WeightsError
 from kzoo.files import atomic_path
-from kzoo.models.registry import BUILDERS
+from kzoo.models.registry import CARDS
 from kzoo.train import checkpoint, runs
 from kzoo.weights import user_weights
 from kzoo.weights.record import Accuracy, File, Preprocessing, Record
@@ -96,7 +96,7 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
     """The record of a model's weights, and the content of their file."""
     from kzoo.classifier import class_names_of, output_layer, scaling_of
 
-    if model.name not in BUILDERS:
+    if model.name not in CARDS:
         raise InvalidArgument(
             f"Only models of kzoo list can be added. Received: a model called {model.name!r} in {str(source)!r}. A "
             "model file is used by its path."

@@ -1,96 +1,75 @@
-"""What pretrained weights bring where there are few images: 5, 10 and 20 digits of each class, and no network needed.
+"""Pretrained weights help most where images are few: 5, 10 and 20 digits of each class.
 
-    python recipes/few_images.py                          # all three, 3 seeds: some minutes
-    python recipes/few_images.py --images 10 --seeds 0    # what `make demo` shows
+Source:  kzoo's comparison; the digits are 8x8 pixels, from the UCI repository, and were not written for MNIST.
+Command: python recipes/few_images.py
+         python recipes/few_images.py --images 5 --seeds 0    # one row, of one seed, as in `make demo`
+Time:    some minutes on 2 cores of an AMD EPYC with AVX512-BF16; needs no network.
+Result:  docs/few_images.md, whose table --write replaces.
 
-mnist_net with the MNIST weights that travel with kzoo is fine-tuned on the 8x8 digits, which other people wrote; its
-classifier is not kept. The same net is trained on the same images from random weights. Augmentation, optimizer and the
-number of passes are the same. A seed also chooses the images. There is no validation: the last model counts, and the
-179 test images choose nothing. --write puts the table into docs/few_images.md.
+One net starts from the MNIST weights that are part of kzoo, with a new classifier. The other starts from random
+weights. Images, augmentation, optimizer and the number of epochs are the same. There is no validation: the last model
+counts, and the test images choose nothing.
 """
 
 import argparse
-import statistics
 from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
 
 import kzoo
 from kzoo import console
 from kzoo.data import Dataset
-from kzoo.data.order import permutation
-from kzoo.files import write_text
 from kzoo.text import markdown_table
 from kzoo.train import TrainConfig, evaluate, fit
 from kzoo.transfer import TransferConfig, fine_tune
+from reporting import few_of_each_class, percent, take, write_page
 
-MACHINE = "2 cores of an AMD EPYC with AVX512-BF16"
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "few_images.md"
-# Eight pixels a side, enlarged, are not MNIST: all stages are trained, at the rate for training from scratch. Chosen on
-# the validation images, of 5 and 10 images a class.
+IMAGES, SEEDS = (5, 10, 20), (0, 1, 2)
+# Digits of eight pixels a side, enlarged, differ from MNIST's. So all stages are trained, at the learning rate of
+# training from scratch. Chosen on the validation images, with 5 and 10 images of each class.
 TRANSFER = TransferConfig(unfreeze="conv1")
 FINE_TUNING = TrainConfig(epochs=30, learning_rate=0.003)
+FROM_SCRATCH = TrainConfig(epochs=TRANSFER.head_epochs + FINE_TUNING.epochs)
 
 
-def few(data: Dataset, images: int, seed: int) -> Dataset:
-    """So many images of each class, chosen by the seed."""
-    order = permutation(seed, 0, len(data))
-    chosen = np.concatenate([order[data.labels[order] == label][:images] for label in range(len(data.class_names))])
-    return Dataset.from_arrays(data.images[chosen], data.labels[chosen], data.class_names, name="digits")
-
-
-def pretrained(train: Dataset, seed: int):
-    """The fine-tuned model."""
+def fine_tuned(train: Dataset, seed: int):
+    """The net that starts from MNIST's weights."""
     config = replace(FINE_TUNING, seed=seed)
     return fine_tune("mnist_net", train, weights="mnist", config=config, transfer=TRANSFER).model
 
 
 def from_scratch(train: Dataset, seed: int):
-    """The same net from random weights, in as many passes over the images."""
-    config = TrainConfig(epochs=TRANSFER.head_epochs + FINE_TUNING.epochs, seed=seed)
+    """The net that starts from random weights."""
+    config = replace(FROM_SCRATCH, seed=seed)
     return fit(lambda: kzoo.create_model("mnist_net", input_shape=train.image_shape), train, config=config).model
 
 
 def table(found: dict[tuple[int, str], list[float]]) -> str:
-    """Mean and range of the accuracies by number of images and way."""
-    ways = list(dict.fromkeys(way for _, way in found))
+    """Mean and range of the accuracies by number of images and start."""
+    starts = list(dict.fromkeys(start for _, start in found))
     counts = list(dict.fromkeys(count for count, _ in found))
-
-    def spread(values: list[float]) -> str:
-        low, high = (f"{100 * value:.1f}" for value in (min(values), max(values)))
-        return f"{100 * statistics.mean(values):.1f} ({low} to {high})"
-
-    rows = [(str(count), *(spread(found[count, way]) for way in ways)) for count in counts]
-    return markdown_table([("images of each class", *ways), *rows])
+    rows = [(str(count), *(percent(found[count, start]) for start in starts)) for count in counts]
+    return markdown_table([("images of each class", *starts), *rows])
 
 
 def main() -> None:
     """Train all, and show the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=[5, 10, 20])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--write", action="store_true")
-    given = parser.parse_args()
+    parser.add_argument("--images", type=int, nargs="+", default=IMAGES, help="of each class")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--write", action="store_true", help="replace the table of docs/few_images.md")
+    options = parser.parse_args()
 
     digits, test = (kzoo.data.load("digits", split, image_size=28) for split in ("train", "test"))
     console.logger.setLevel("ERROR")  # the epochs of so many short runs
     found: dict[tuple[int, str], list[float]] = {}
-    for count in given.images:
-        for way, train_model in (("from scratch", from_scratch), ("fine-tuned", pretrained)):
-            models = (train_model(few(digits, count, seed), seed) for seed in given.seeds)
-            found[count, way] = [evaluate(model, test)["accuracy"] for model in models]
-    seeds = ", ".join(map(str, given.seeds))
+    for count in options.images:
+        for start, train_model in (("from scratch", from_scratch), ("fine-tuned", fine_tuned)):
+            few = [(take(digits, few_of_each_class(digits, count, seed)), seed) for seed in options.seeds]
+            found[count, start] = [evaluate(train_model(*images), test)["accuracy"] for images in few]
+    seeds = ", ".join(map(str, options.seeds))
     print(f"test accuracy in %, of {len(test)} digits; mean over seeds {seeds} (lowest to highest)\n")
     print(table(found))
-    if given.write:
-        write_text(
-            PAGE,
-            "# What pretrained weights bring where there are few images\n\n"
-            f"Made by `python recipes/few_images.py --write`, which says what is trained and how, on {MACHINE}.\n\n"
-            f"Test accuracy in %, of the {len(test)} test images of the digits; mean over seeds {seeds} (lowest to "
-            f"highest).\n\n{table(found)}\n",
-        )
+    if options.write:
+        write_page("few_images", {"accuracies": table(found)})
 
 
 if __name__ == "__main__":

@@ -1,28 +1,13 @@
 """Inception v1 trains from scratch, with and without its auxiliary heads, on a part of CIFAR-10.
 
-Szegedy et al., "Going Deeper with Convolutions", 2015, section 5: two classifiers on inner layers, "weighted by 0.3" in
-the loss, "discarded" afterwards.
-
-    tfds build cifar10
-    python recipes/inception_from_scratch.py
-
-Takes 11 minutes of processor time on 2 cores of an AMD EPYC with AVX512-BF16 (mixed_bfloat16); by the clock the run of
-2026-11-21 took 19 minutes, on a machine that others used too. Stopped, it goes on where it was when it is called again.
-It writes docs/inception_from_scratch.md and .png. The result, one seed, after 10 epochs of 4,096 images:
-
-                             training loss   training accuracy   validation accuracy (1,000 images)
-    with auxiliary heads     0.79            70.2 %              53.6 %
-    without                  0.86            67.8 %              52.9 %
-
-It checks too that what is saved has no heads, and that without them the net of 1000 classes has 6,998,552 parameters.
-
-Not as in the paper, which trains with sgd on ImageNet at 224 x 224 pixels: 80 x 80 are about the least (79) that the
-heads take, and adamw with an epoch of warm-up starts a net without batch normalization at once. The rate of 0.001 is
-the only one that was tried, before on 2,048 images: 36.7 % of the validation images after 6 epochs.
+Source:  Szegedy et al., "Going Deeper with Convolutions", 2015, section 5: two classifiers on inner layers,
+         "weighted by 0.3" in the loss, "discarded" afterwards.
+Command: tfds build cifar10
+         python recipes/inception_from_scratch.py    # stopped, it continues when it is called again
+Time:    less than half an hour on 2 cores of an AMD EPYC with AVX512-BF16.
+Result:  docs/inception_from_scratch.md, which also says what differs from the paper.
 """
 
-import argparse
-import io
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +16,13 @@ from PIL import Image
 import kzoo
 from kzoo import console
 from kzoo.data import Dataset
-from kzoo.files import write_bytes, write_text
-from kzoo.train import TrainConfig, fit, load, resume
+from kzoo.text import markdown_table
+from kzoo.train import TrainConfig, fit, load
+from reporting import parser, png, take, write_page
 
-MACHINE = "2 cores of an AMD EPYC with AVX512-BF16, 2026-11-21"
-DOCS = Path(__file__).resolve().parent.parent / "docs"
 RUNS = {"with-heads": "with auxiliary heads", "without-heads": "without"}
 COLORS = {"with-heads": "tab:blue", "without-heads": "tab:orange"}
 AUXILIARY = ("auxiliary_1", "auxiliary_2")
-PARAMETERS = 6_998_552  # of the net with 1000 classes and without heads
 PIXELS, TRAIN_IMAGES, VALIDATION_IMAGES = 80, 4096, 1000
 CONFIG = TrainConfig(
     epochs=10,
@@ -55,30 +38,22 @@ CONFIG = TrainConfig(
 
 def main() -> None:
     """Train what is not trained yet, check what was saved, then write the page and the curves."""
-    parser = argparse.ArgumentParser(description="Train Inception v1 with and without auxiliary heads.")
-    parser.add_argument("--output", type=Path, default=DOCS, help="folder of the page and the curves")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs/inception_from_scratch"), help="folder of the trainings"
-    )
-    options = parser.parse_args()
-    check_parameters()
+    options = parser(__doc__, "inception_from_scratch").parse_args()
     train, validation = subset("train", TRAIN_IMAGES), subset("validation", VALIDATION_IMAGES)
     histories = {}
     for run, title in RUNS.items():
         console.log(f"Inception v1 {title}")
-        histories[run] = trained(run, train, validation, CONFIG, options.runs / run)
-        check_saved(options.runs / run)
-    options.output.mkdir(parents=True, exist_ok=True)
-    write_bytes(options.output / "inception_from_scratch.png", plot(histories))
-    write_text(options.output / "inception_from_scratch.md", page(histories))
-    console.log(f"wrote {options.output / 'inception_from_scratch.md'}")
+        folder = options.runs / run
+        histories[run] = fit(lambda run=run: net(run), train, validation, CONFIG, folder, resume=True).history
+        check_saved(folder)
+    write_page("inception_from_scratch", {"results": table(histories)}, options.output, plot(histories))
 
 
 def subset(split: str, count: int) -> Dataset:
     """The first `count` images of a split of CIFAR-10, whose order TFDS has shuffled for good, scaled up."""
-    data = kzoo.data.load("cifar10", split)
-    images = [np.asarray(Image.fromarray(image).resize((PIXELS, PIXELS))) for image in data.images[:count]]
-    return Dataset.from_arrays(np.stack(images), data.labels[:count], data.class_names, name=f"cifar10 {split}")
+    data = take(kzoo.data.load("cifar10", split), np.arange(count))
+    images = [np.asarray(Image.fromarray(image).resize((PIXELS, PIXELS))) for image in data.images]
+    return Dataset.from_arrays(np.stack(images), data.labels, data.class_names, name=data.name)
 
 
 def net(run: str):
@@ -86,22 +61,6 @@ def net(run: str):
     return kzoo.create_model(
         "inception_v1", classes=10, input_shape=(PIXELS, PIXELS, 3), auxiliary_heads=run == "with-heads"
     )
-
-
-def trained(run: str, train: Dataset, validation: Dataset, config: TrainConfig, folder: Path) -> dict:
-    """Train, or go on where that was stopped; returns figures by epoch."""
-    if (folder / "checkpoint.safetensors").exists():
-        return resume(folder, train_data=train, validation_data=validation).history
-    # A run that was killed before its first checkpoint has left a folder, with nothing to keep.
-    return fit(lambda: net(run), train, validation, config, folder, overwrite=True).history
-
-
-def check_parameters() -> None:
-    """The paper's net, its auxiliary heads removed, has the known number of parameters."""
-    count = kzoo.create_model("inception_v1").count_params()
-    console.log(f"inception_v1 without auxiliary heads: {count:,} parameters for 1000 classes")
-    if count != PARAMETERS:
-        raise SystemExit(f"That must be {PARAMETERS:,}.")
 
 
 def check_saved(folder: Path) -> None:
@@ -112,32 +71,23 @@ def check_saved(folder: Path) -> None:
     console.log(f"{folder / 'best.keras'}: output {model.output_shape}, {model.count_params():,} parameters")
 
 
-def page(histories: dict[str, dict]) -> str:
-    """The results in Markdown."""
-    rows = "\n".join(
-        f"| {RUNS[run]} | {history['loss'][0]:.2f} | {history['loss'][-1]:.2f} | {100 * history['accuracy'][-1]:.1f} "
-        f"| {history['val_loss'][-1]:.2f} | {100 * history['val_accuracy'][-1]:.1f} |"
-        for run, history in histories.items()
-    )
-    return f"""# Inception v1 from scratch
-
-Made by `python recipes/inception_from_scratch.py`, which says what is trained, how, and what else was tried, on
-{MACHINE}.
-
-{TRAIN_IMAGES:,} training and {VALIDATION_IMAGES:,} validation images of CIFAR-10 at {PIXELS} x {PIXELS} pixels, \
-{CONFIG.epochs} epochs, seed {CONFIG.seed}. Chance is 10 %,
-a loss of 2.30:
-
-| Inception v1 | loss of the first epoch | of the last | accuracy, % | validation loss | validation accuracy, % |
-|---|---|---|---|---|---|
-{rows}
-
-Losses and accuracies are of the last classifier alone; those of training are means over the epoch, with dropout, while
-the net learns. It is one seed: the difference of the two rows is no measure of what the heads bring. Both saved models
-have one output and no parameter of a head; for 1000 classes the net without heads has {PARAMETERS:,} parameters.
-
-![Loss and accuracy by epoch](inception_from_scratch.png)
-"""
+def table(histories: dict[str, dict]) -> str:
+    """Losses and accuracies of each run."""
+    rows = [
+        (
+            title,
+            *(f"{histories[run]['loss'][epoch]:.2f}" for epoch in (0, -1)),
+            f"{100 * histories[run]['accuracy'][-1]:.1f}",
+            f"{histories[run]['val_loss'][-1]:.2f}",
+            f"{100 * histories[run]['val_accuracy'][-1]:.1f}",
+        )
+        for run, title in RUNS.items()
+    ]
+    titles = (
+        "Inception v1", "loss of the first epoch", "of the last", "accuracy, %", "validation loss",
+        "validation accuracy, %",
+    )  # fmt: skip
+    return markdown_table([titles, *rows])
 
 
 def plot(histories: dict[str, dict]) -> bytes:
@@ -162,9 +112,7 @@ def plot(histories: dict[str, dict]) -> bytes:
         axes.set_xticks(histories["with-heads"]["epoch"])
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    return picture.getvalue()
+    return png(figure)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Save ten digits of the embedded test split as PNG files, one of each class, for trying `kzoo predict`.
+"""Ten digits as PNG files, one of each class, for trying `kzoo predict`.
 
-    python recipes/save_digits.py FOLDER
-
-Takes two seconds. The digits are 8 x 8 pixels of real handwriting (UCI Optical Recognition of Handwritten Digits); a
-file's name is its label.
+Source:  the test split of the digits that come with kzoo, 8x8 pixels of real handwriting (UCI Optical Recognition of
+         Handwritten Digits).
+Command: python recipes/save_digits.py FOLDER
+Time:    two seconds.
+Result:  FOLDER/0.png to FOLDER/9.png; a file's name is its label.
 """
 
 import sys

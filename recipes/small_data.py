@@ -1,21 +1,18 @@
-"""What augmentation brings where there are few images: MNIST with 10, 100 and 1,000 images a class, and 244 photos.
+"""Augmentation helps most where images are few: MNIST with 10, 100 and 1,000 images of each class, and 244 photos.
 
-    tfds build mnist
-    python recipes/small_data.py --photos hymenoptera
+Source:  kzoo's comparison; the photos are those of PyTorch's transfer-learning tutorial,
+         https://download.pytorch.org/tutorial/hymenoptera_data.zip. Nothing is transferred: the nets start at random.
+Command: tfds build mnist
+         python recipes/small_data.py --photos hymenoptera    # stopped, it continues when it is called again
+Time:    not measured; 24 trainings of 10 epochs, of 976 photos or of up to 10,000 digits an epoch.
+Result:  docs/small_data.md.
 
-The photos are the ants and bees of PyTorch's tutorial on transfer learning, in folders train and val by class:
-https://download.pytorch.org/tutorial/hymenoptera_data.zip. Here nothing is transferred: the net begins at random.
-
-Each setting is trained with seeds 0, 1 and 2, without and with the policy for such images; everything else is the same.
-A seed also chooses which images of MNIST are the few. Nothing is chosen by the test images: there is no validation, and
-the last model counts. Stopped, it goes on where it was when it is called again. It writes docs/small_data.md, which has
-the result.
+The two trainings of a row differ in their augmentation alone. A seed also chooses which images of MNIST are used.
+There is no validation: the last model counts, and the test images choose nothing.
 """
 
-import argparse
-import os
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,124 +20,84 @@ import numpy as np
 import kzoo
 from kzoo import console
 from kzoo.data import Dataset
-from kzoo.data.order import permutation
-from kzoo.files import write_text
 from kzoo.text import markdown_table
-from kzoo.train import TrainConfig, evaluate, fit, resume
+from kzoo.train import TrainConfig, evaluate, fit
+from reporting import few_of_each_class, parser, percent, take, write_page
 
-MACHINE = "2 cores of an AMD EPYC with AVX512-BF16"
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("KZOO_TEST_DATA") or ROOT.parent / "shared" / "data")
 SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A small training set."""
+class Experiment:
+    """A small training set, and how a net is trained on it."""
 
+    title: str
     name: str
     model: str
     policy: str
     images: int | None
     """Of each class; None takes all."""
     copies: int
-    """How often an epoch takes each image, each time by other draws: a shorter epoch would be mostly its end."""
+    """How often an epoch takes each image, each time with other draws: a shorter epoch would be mostly its end."""
     config: TrainConfig
     pixels: int
 
 
-# By the square root of the batch size, whatever the number of images.
+# Learning rates by the square root of the batch size, whatever the number of images.
 MNIST = TrainConfig(epochs=10, batch_size=64, learning_rate=0.003 * (64 / 256) ** 0.5)
 PHOTOS = TrainConfig(epochs=10, batch_size=32, learning_rate=0.003 * (32 / 256) ** 0.5)
-SETTINGS = (
-    Setting("MNIST, 10 images a class", "mnist_net", "digits", 10, 60, MNIST, 28),
-    Setting("MNIST, 100 images a class", "mnist_net", "digits", 100, 6, MNIST, 28),
-    Setting("MNIST, 1,000 images a class", "mnist_net", "digits", 1000, 1, MNIST, 28),
-    Setting("ants and bees, 244 photos", "resnet18", "photos", None, 4, PHOTOS, 112),
+EXPERIMENTS = (
+    Experiment("MNIST, 10 images a class", "mnist-10", "mnist_net", "digits", 10, 60, MNIST, 28),
+    Experiment("MNIST, 100 images a class", "mnist-100", "mnist_net", "digits", 100, 6, MNIST, 28),
+    Experiment("MNIST, 1,000 images a class", "mnist-1000", "mnist_net", "digits", 1000, 1, MNIST, 28),
+    Experiment("ants and bees, 244 photos", "hymenoptera", "resnet18", "photos", None, 4, PHOTOS, 112),
 )
 
 
 def main() -> None:
     """Train what is not trained yet, then write the page."""
-    parser = argparse.ArgumentParser(description="Train on few images, without and with augmentation.")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the page")
-    parser.add_argument("--runs", type=Path, default=Path("runs/small_data"), help="folder of the trainings")
-    parser.add_argument("--photos", type=Path, default=DATA / "hymenoptera", help="folder of the photos")
-    options = parser.parse_args()
-    found = {
-        (setting.name, policy): [accuracy(setting, policy, seed, options) for seed in SEEDS]
-        for setting in SETTINGS
-        for policy in ("none", setting.policy)
-    }
-    options.output.mkdir(parents=True, exist_ok=True)
-    write_text(options.output / "small_data.md", page(found))
-    console.log(f"wrote {options.output / 'small_data.md'}")
+    arguments = parser(__doc__, "small_data")
+    arguments.add_argument("--photos", type=Path, default=Path("hymenoptera"), help="folder of the photos")
+    options = arguments.parse_args()
+    found = {}
+    for experiment in EXPERIMENTS:
+        source, test_split = (options.photos, "val") if experiment.images is None else ("mnist", "test")
+        data, test = (kzoo.data.load(source, split, experiment.pixels) for split in ("train", test_split))
+        for policy in ("none", experiment.policy):
+            found[experiment.title, policy] = [
+                accuracy(experiment, policy, seed, data, test, options.runs) for seed in SEEDS
+            ]
+    write_page("small_data", {"accuracies": table(found)}, options.output)
 
 
-def accuracy(setting: Setting, policy: str, seed: int, options: argparse.Namespace) -> float:
+def accuracy(experiment: Experiment, policy: str, seed: int, data: Dataset, test: Dataset, folder: Path) -> float:
     """Test accuracy after a training."""
-    name = "hymenoptera" if setting.images is None else f"mnist-{setting.images}"
-    run_dir = options.runs / f"{name}-{policy}-{seed}"
+    run_dir = folder / f"{experiment.name}-{policy}-{seed}"
     console.log(f"{run_dir}")
-    source = options.photos if setting.images is None else "mnist"
-    train = few(kzoo.data.load(source, "train", image_size=setting.pixels), setting, seed)
-    test = kzoo.data.load(source, "val" if setting.images is None else "test", image_size=setting.pixels)
-    if (run_dir / "checkpoint.safetensors").exists():
-        result = resume(run_dir, train_data=train)
-    else:
-        config = TrainConfig(**{**vars(setting.config), "augment": policy, "seed": seed})
-        result = fit(lambda: build(setting, train), train, config=config, run_dir=run_dir, overwrite=True)
-    return evaluate(result.model, test)["accuracy"]
+    train = small(data, experiment, seed)
+
+    def build():
+        return kzoo.create_model(experiment.model, input_shape=train.image_shape, classes=len(train.class_names))
+
+    config = replace(experiment.config, augment=policy, seed=seed)
+    return evaluate(fit(build, train, config=config, run_dir=run_dir, resume=True).model, test)["accuracy"]
 
 
-def build(setting: Setting, train: Dataset):
-    """The net for these images, at random."""
-    return kzoo.create_model(setting.model, input_shape=train.image_shape, classes=len(train.class_names))
+def small(data: Dataset, experiment: Experiment, seed: int) -> Dataset:
+    """The training set of an experiment: some images of each class by the seed, all of them several times."""
+    return take(data, np.tile(np.sort(few_of_each_class(data, experiment.images, seed)), experiment.copies))
 
 
-def few(data: Dataset, setting: Setting, seed: int) -> Dataset:
-    """The training set of a setting: by the seed some images of each class, all of them so many times."""
-    order = permutation(seed, 0, len(data))
-    classes = range(len(data.class_names))
-    chosen = np.sort(np.concatenate([order[data.labels[order] == label][: setting.images] for label in classes]))
-    rows = np.tile(chosen, setting.copies)
-    return Dataset.from_arrays(data.images[rows], data.labels[rows], data.class_names, name=data.name)
-
-
-def page(found: dict[tuple[str, str], list[float]]) -> str:
-    """The results in Markdown."""
-    rows = [
-        (
-            setting.name,
-            setting.model,
-            percent(found[setting.name, "none"]),
-            f"{percent(found[setting.name, setting.policy])} ({setting.policy})",
-            f"{points(found[setting.name, 'none'], found[setting.name, setting.policy]):+.1f}",
-        )
-        for setting in SETTINGS
-    ]
+def table(found: dict[tuple[str, str], list[float]]) -> str:
+    """Accuracies without and with augmentation."""
+    rows = []
+    for experiment in EXPERIMENTS:
+        without, augmented = (found[experiment.title, policy] for policy in ("none", experiment.policy))
+        points = 100 * (statistics.mean(augmented) - statistics.mean(without))
+        shown = f"{percent(augmented)} ({experiment.policy})"
+        rows.append((experiment.title, experiment.model, percent(without), shown, f"{points:+.1f}"))
     titles = ("training images", "model", "without augmentation", "with", "difference of the means, points")
-    return f"""# What augmentation brings where there are few images
-
-Made by `python recipes/small_data.py`, which says what is trained, how, and where the photos are from, on {MACHINE}.
-
-Test accuracy in %, mean over seeds 0, 1 and 2 (lowest to highest), of nets that begin at random: on MNIST's 10,000 test
-images, and on the 153 photos of the tutorial's `val`. The policies are those of `kzoo train --augment`.
-
-{markdown_table([titles, *rows])}
-
-One of 153 photos is 0.65 points.
-"""
-
-
-def percent(accuracies: list[float]) -> str:
-    """Mean and range over the seeds."""
-    return f"{100 * statistics.mean(accuracies):.1f} ({100 * min(accuracies):.1f} to {100 * max(accuracies):.1f})"
-
-
-def points(without: list[float], augmented: list[float]) -> float:
-    """What augmentation adds to the mean, in points of a percent."""
-    return 100 * (statistics.mean(augmented) - statistics.mean(without))
+    return markdown_table([titles, *rows])
 
 
 if __name__ == "__main__":

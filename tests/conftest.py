@@ -1,6 +1,5 @@
 """What the tests share: fresh processes, the digits, and real data where this machine has it."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -75,19 +74,3 @@ def _lines_on_standard_error():
 
     console.logger.addHandler(console._StandardError())
     console.logger.setLevel("INFO")
-
-
-@pytest.fixture(scope="session")
-def load_recipe():
-    """A recipe's module, by its name: recipes are scripts, not a package."""
-
-    def load(name):
-        specification = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
-        assert specification is not None
-        assert specification.loader is not None
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[name] = module  # where dataclasses look up their types
-        specification.loader.exec_module(module)
-        return module
-
-    return load

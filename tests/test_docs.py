@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+import depth_tables
 import kzoo
+import weights_table
+import zoo_table
 from kzoo import augment
 from kzoo.cli import app
+from pages import DOCS, page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,18 +29,18 @@ FAST = ("mnist_net", "vgg16", "inception_v1", "resnet18", "resnet50_v2", "resnet
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in kzoo.list_models()]
 )
-def test_the_zoo_has_a_row_for_every_model(name, load_recipe):
-    assert zoo_rows()[name] == load_recipe("zoo_table").row(kzoo.describe(name))
+def test_the_zoo_has_a_row_for_every_model(name):
+    assert zoo_rows()[name] == zoo_table.row(kzoo.describe(name))
 
 
 def test_the_zoo_has_no_other_row():
     assert sorted(zoo_rows()) == kzoo.list_models()
 
 
-def test_the_tables_of_why_depth_pays(load_recipe):
-    tables = load_recipe("depth_tables")
-    assert tables.PAGE.read_text(encoding="utf-8") == tables.page()
-    assert tables.filters().count("| one 5x5 | 25 |") == tables.filters().count("| two 3x3 | 18 |") == 1
+def test_the_tables_of_why_depth_pays():
+    tables = depth_tables.tables()
+    assert (DOCS / "depth.md").read_text(encoding="utf-8") == page("depth", tables)
+    assert tables["filters"].count("| one 5x5 | 25 |") == tables["filters"].count("| two 3x3 | 18 |") == 1
 
 
 def test_the_readme_shows_what_info_prints():
@@ -57,11 +61,10 @@ def test_the_readme_lists_the_policies():
         assert listed[policy] == ", ".join(datasets)
 
 
-def test_the_page_of_the_weights(load_recipe):
-    recipe = load_recipe("weights_table")
-    page = recipe.PAGE.read_text(encoding="utf-8")
-    assert page == recipe.page()
-    commands = re.findall(r"^\$ kzoo (weights [^#\n]*)", page, re.MULTILINE)
+def test_the_page_of_the_weights():
+    text = (DOCS / "weights.md").read_text(encoding="utf-8")
+    assert text == page("weights", weights_table.tables())
+    commands = re.findall(r"^\$ kzoo (weights [^#\n]*)", text, re.MULTILINE)
     assert len(commands) == 5
     for command in commands:
         app.parse_args(command.split(), exit_on_error=False, print_error=False)

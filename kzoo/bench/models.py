@@ -22,7 +22,7 @@ from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.models import create_model
-from kzoo.models.registry import defaults
+from kzoo.models.registry import CARDS, defaults, get_card
 from kzoo.train import runs
 from kzoo.train.checkpoint import State
 from kzoo.train.config import TrainConfig, settle_for_data
@@ -30,13 +30,6 @@ from kzoo.train.fitting import prepare
 from kzoo.train.precision import dtype_policy, resolve
 from kzoo.train.record import RunRecord
 
-# The models that keras.applications has too, with the same layers.
-APPLICATIONS = {
-    "vgg16": "VGG16",
-    "vgg19": "VGG19",
-    **{f"resnet{depth}": f"ResNet{depth}" for depth in (50, 101, 152)},
-    **{f"resnet{depth}_v2": f"ResNet{depth}V2" for depth in (50, 101, 152)},
-}
 # What kzoo can be measured against, and how that is called.
 REFERENCES = {"applications": "keras.applications", "plain": "plain Keras"}
 # Batches and images by the size of the images: up to 64 x 64, and above.
@@ -115,11 +108,12 @@ def measure(
     (height, width, _), _ = defaults(model)
     is_small = height * width <= 64 * 64
     work = Work(what, model, images or IMAGES[is_small])
-    against = against or ("applications" if model in APPLICATIONS else "plain")
-    if against == "applications" and model not in APPLICATIONS:
+    in_keras = get_card(model).keras is not None
+    against = against or ("applications" if in_keras else "plain")
+    if against == "applications" and not in_keras:
         raise InvalidArgument(
             f"keras.applications has no such model. Received: {model!r}. Use against='plain' "
-            f"(--against plain), or one of: {', '.join(APPLICATIONS)}."
+            f"(--against plain), or one of: {', '.join(name for name, card in CARDS.items() if card.keras)}."
         )
     own = resolve(TrainConfig(), probe())[0].precision
     wanted = tuple(dict.fromkeys(precisions)) or tuple(dict.fromkeys(("float32", own)))
@@ -291,7 +285,7 @@ def _kzoo_epoch(work, contender, x, y, stack) -> Callable[[], None]:
 
 def _build(name: str, maker: str):
     if maker == "applications":
-        return getattr(keras.applications, APPLICATIONS[name])(weights=None)
+        return getattr(keras.applications, str(get_card(name).keras))(weights=None)
     model = create_model(name)
     return in_plain_keras(model) if maker == "plain" else model
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from kzoo.errors import InvalidArgument
-from kzoo.models.registry import BUILDERS, check_name
+from kzoo.models.registry import CARDS, check_name
 
 Weights = Annotated[
     str | None,
@@ -39,7 +39,7 @@ def check(name: str, weights: str | None, like: str | None) -> None:
         return
     if like is not None:
         raise InvalidArgument(f"--like is for --weights. Received: --like {like}, without weights.")
-    if name in BUILDERS and not Path(name).exists():
+    if name in CARDS and not Path(name).exists():
         raise InvalidArgument(
             f"A model needs weights to be used. Received: {name!r}. Add --weights TAG, of kzoo weights list {name}, or "
             "name a run."

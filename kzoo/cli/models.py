@@ -7,7 +7,7 @@ from kzoo.cli._options import ImageSize, parse_image_size
 from kzoo.cli._output import Json, print_json, print_table
 from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.models.registry import BUILDERS, defaults, list_models
+from kzoo.models.registry import CARDS, defaults, list_models
 from kzoo.text import by, markdown_table
 from kzoo.train.runs import CONFIG
 
@@ -51,7 +51,7 @@ def info_command(
         layers: Show each layer too.
         markdown: Print Markdown.
     """
-    if model not in BUILDERS and _is_dataset(model):
+    if model not in CARDS and _is_dataset(model):
         if image_size or channels or classes or layers or markdown:
             raise InvalidArgument(f"Of a dataset only the augmentation policy is shown. Received: {model!r} and flags.")
         _print_policy(model, json)
@@ -100,13 +100,11 @@ def _print_policy(dataset: str, json: bool) -> None:
 
 def _find(model: str):
     """What to describe, a name or a loaded model, and the shape of its input."""
-    if model in BUILDERS:
+    if model in CARDS:
         return model, defaults(model)[0]
     if not Path(model).expanduser().exists():
         hint = "Every other dataset is trained without augmentation."
-        raise unknown(
-            "model, run or dataset with an augmentation policy", model, [*BUILDERS, *augment.RECOMMENDED], hint
-        )
+        raise unknown("model, run or dataset with an augmentation policy", model, [*CARDS, *augment.RECOMMENDED], hint)
     from kzoo.saving import load_model
 
     loaded = load_model(model)

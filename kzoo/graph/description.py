@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
-from kzoo.graph import topology
+from kzoo.graph import functional
+from kzoo.graph.counting import Layer, LayerCounter, Output
 from kzoo.graph.endpoints import stages
-from kzoo.graph.walk import Layer, Tensor, Walk
 from kzoo.models.registry import create_model, defaults
 from kzoo.text import by, markdown_table, quantity
 
@@ -145,33 +145,33 @@ def _describe_by_name(name, input_shape, classes):
 
 
 def _describe(model, input_shape):
-    targets, ends = topology.outputs(model), _ends(model)
+    targets, ends = functional.outputs(model), _ends(model)
     [image] = _inputs(model)
     shape = _agreed(model, image.shape[1:], input_shape)
-    walk = Walk([image], [Tensor(keras.KerasTensor((None, *shape)))])
-    source = topology.layer_of(image)
-    walk.layers.append(Layer(source.name, type(source).__name__, shape, 0, 0, 0))
+    counter = LayerCounter([image], [Output(keras.KerasTensor((None, *shape)))])
+    source = functional.layer_of(image)
+    counter.layers.append(Layer(source.name, type(source).__name__, shape, 0, 0, 0))
     found = []
     for name, tensor in ends.items():
-        before = len(walk.layers)
-        end = walk.follow(tensor)
-        found.append(_stage(name, topology.layer_of(tensor).name, end, walk.layers[before:]))
-    depth = max(walk.follow(target).depth for target in targets)
+        before = len(counter.layers)
+        end = counter.count_to(tensor)
+        found.append(_stage(name, functional.layer_of(tensor).name, end, counter.layers[before:]))
+    depth = max(counter.count_to(target).depth for target in targets)
     return Description(
         name=model.name,
         input_shape=shape,
         classes=_classes(targets),
-        parameters=sum(layer.parameters for layer in walk.layers),
-        trainable_parameters=sum(layer.trainable_parameters for layer in walk.layers),
-        multiply_adds=sum(layer.multiply_adds for layer in walk.layers),
+        parameters=sum(layer.parameters for layer in counter.layers),
+        trainable_parameters=sum(layer.trainable_parameters for layer in counter.layers),
+        multiply_adds=sum(layer.multiply_adds for layer in counter.layers),
         depth=depth,
         stages=tuple(found),
-        layers=tuple(walk.layers),
+        layers=tuple(counter.layers),
     )
 
 
 def _stage(name, layer, end, layers):
-    axes = end.reach
+    axes = end.receptive_field
     return Stage(
         name=name,
         layer=layer,
@@ -187,11 +187,11 @@ def _stage(name, layer, end, layers):
 
 def _ends(model):
     """The tensors that end the stages of a model, by stage, in the order of its graph."""
-    tensors = topology.tensors_by_layer(model)
-    named = topology.named_outputs(model)
-    if any(name.startswith(topology.AUXILIARY) for name in named):
+    tensors = functional.tensors_by_layer(model)
+    named = functional.named_outputs(model)
+    if any(name.startswith(functional.AUXILIARY) for name in named):
         named = {}
-    found = {name: topology.layer_of(tensor).name for name, tensor in named.items()} or stages(model)
+    found = {name: functional.layer_of(tensor).name for name, tensor in named.items()} or stages(model)
     order = list(tensors)
     inside = [name for name, layer in found.items() if layer in tensors]
     return {name: tensors[found[name]] for name in sorted(inside, key=lambda name: order.index(found[name]))}
@@ -200,7 +200,7 @@ def _ends(model):
 def _classes(targets):
     last = targets[-1]
     is_classifier = (
-        len(targets) == 1 and len(last.shape) == 2 and isinstance(topology.layer_of(last), keras.layers.Dense)
+        len(targets) == 1 and len(last.shape) == 2 and isinstance(functional.layer_of(last), keras.layers.Dense)
     )
     return last.shape[-1] if is_classifier else None
 

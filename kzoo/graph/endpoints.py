@@ -6,37 +6,20 @@ from collections.abc import Sequence
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.graph import topology
-
-# What the layer that ends a stage is called; of several that match, the last one does.
-ENDS = {
-    r"(conv\d+)_relu": r"\1",  # mnist_net, and the stem of a ResNet
-    r"(conv\d+)_block\d+_out": r"\1",  # ResNet
-    r"(block\d+)_conv\d+(_relu)?": r"\1",  # VGG
-    r"(conv1)_7x7_s2(_relu)?": r"\1",  # Inception v1
-    r"(conv2)_3x3(_relu)?": r"\1",
-    r"(inception_\d[a-z])": r"\1",
-}
-# Pre-activation: a block's sum is normalized and rectified only at the beginning of the next block, and the last block
-# of a stage has the stride. So what a stage has computed at its own size is what its last block reads.
-PREACTIVATION_ENDS = {
-    r"conv1_conv": "conv1",
-    r"(conv\d+)_block\d+_preact_relu": r"\1",
-    r"post_relu": "conv5",
-}
+from kzoo.graph import functional
+from kzoo.models.registry import CARDS
 
 
 def stages(model) -> dict[str, str]:
     """The name of the layer that ends each stage of a model, by the name of the stage in its paper.
 
-    Found by the names of the layers, so that it makes no difference where the model comes from: `create_model`, a file,
-    a run, or keras.applications' ResNets and VGGs, whose layers have the same names. What a model has no layer of is
-    left out.
+    The cards of the zoo say what the layers that end stages are called; the card that finds the most stages in this
+    model counts. So it makes no difference where a model comes from: `create_model`, a file, a run, or
+    keras.applications' ResNets and VGGs, whose layers have the same names. What a model has no layer of is left out.
 
     - ResNets: conv1, and the sums of conv2 to conv5 after their ReLU, at strides 2, 4, 8, 16 and 32; the CIFAR nets
       conv1 to conv4, at strides 1, 1, 2 and 4.
-    - Pre-activation ResNets: what the last block of conv2, conv3 and conv4 reads, at strides 4, 8 and 16. That block
-      has the stride in this topology: its own output is of the next stage's size. conv5 is the end of the net.
+    - Pre-activation ResNets: at the same strides, what each stage hands on, normalized and rectified.
     - VGG: block1 to block5, before their pooling, at strides 1, 2, 4, 8 and 16. (The layer `block5_pool` has 32.)
     - Inception v1: conv1, conv2, and inception_3a to inception_5b.
     - mnist_net: conv1 and conv2, before their pooling.
@@ -46,13 +29,12 @@ def stages(model) -> dict[str, str]:
     {'conv1': 'conv1_relu', 'conv2': 'conv2_relu'}
     """
     names = [layer.name for layer in model.layers]
-    ends = PREACTIVATION_ENDS if any(name.endswith("_preact_relu") for name in names) else ENDS
-    found = {}
-    for name in names:
-        for pattern, stage in ends.items():
-            if match := re.fullmatch(pattern, name):
-                found[match.expand(stage)] = name
-    return found
+    candidates = []
+    for ends in dict.fromkeys(tuple(card.stages.items()) for card in CARDS.values()):
+        matches = {stage: [name for name in names if re.fullmatch(pattern, name)] for stage, pattern in ends}
+        candidates.append({stage: layers[-1] for stage, layers in matches.items() if layers})
+    # Where two have as many stages, the one whose layers come later.
+    return max(candidates, key=lambda found: (len(found), sorted(map(names.index, found.values()), reverse=True)))
 
 
 def feature_extractor(model, endpoints: str | Sequence[str] | None = None):
@@ -81,7 +63,7 @@ def feature_extractor(model, endpoints: str | Sequence[str] | None = None):
     >>> {name: features.shape for name, features in pyramid.output.items()}
     {'conv3': (None, 28, 28, 128), 'conv4': (None, 14, 14, 256), 'conv5': (None, 7, 7, 512)}
     """
-    tensors = topology.tensors_by_layer(model)
+    tensors = functional.tensors_by_layer(model)
     known = {stage: layer for stage, layer in stages(model).items() if layer in tensors}
     if endpoints is None:
         endpoints = list(known)
@@ -89,7 +71,7 @@ def feature_extractor(model, endpoints: str | Sequence[str] | None = None):
         endpoints = [endpoints]
     if not endpoints:
         raise InvalidArgument(
-            f"endpoints must name at least one stage or layer of {model.name}. Received: none. "
+            f"endpoints must name at least one stage or layer of {model.name}. Received: {endpoints!r}. "
             f"Valid: {', '.join(known) or 'the names of its layers'}."
         )
     features = {}

@@ -61,10 +61,10 @@ class Axis:
         return self.high - self.low + 1
 
 
-Reach = tuple[Axis, Axis] | None  # down and right; None is the whole image
+ReceptiveField = tuple[Axis, Axis] | None  # down and right; None is the whole image
 
 
-def reach(layer, inputs: Sequence[Reach], input_shape: Sequence[int]) -> Reach:
+def receptive_field(layer, inputs: Sequence[ReceptiveField], input_shape: Sequence[int]) -> ReceptiveField:
     """What the output of `layer` depends on, given what its inputs do; `input_shape` is that of the first input.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The models: one file a family, one function a model, each of which returns an ordinary Functional `keras.Model`."""
+"""The models: one file a family, with a card for each model; `create_model` builds an ordinary `keras.Model`."""
 
 from kzoo.models.registry import create_model, list_models
 

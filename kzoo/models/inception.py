@@ -3,13 +3,18 @@
 Szegedy et al., "Going Deeper with Convolutions", 2015. `inception_v1` is the paper's net as the Caffe model zoo built
 it (BVLC GoogLeNet): biases, local response normalization, Caffe's sizes. `inception_v1_bn` is torchvision's GoogLeNet:
 batch normalization (Ioffe & Szegedy, 2015) instead of both.
+
+>>> import kzoo
+>>> kzoo.InceptionV1().count_params()
+6998552
+>>> sorted(kzoo.InceptionV1(auxiliary_heads=True, classes=10).output)
+['auxiliary_1', 'auxiliary_2', 'predictions']
 """
 
 from functools import partial
 
-from kzoo.backend import keras
-from kzoo.layers import BatchNormalization, Conv2D, LocalResponseNormalization
-from kzoo.models._assemble import AuxiliaryHeads, Family, assemble
+from kzoo.models.card import AuxiliaryHeads, Card
+from kzoo.models.lazy import keras, layers
 from kzoo.weights.record import TF, Preprocessing
 
 # Table 1: filters of each inception module. A max pooling precedes 4a and 5a.
@@ -25,6 +30,11 @@ MODULES = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
+STAGES = {
+    "conv1": r"conv1_7x7_s2(_relu)?",
+    "conv2": r"conv2_3x3(_relu)?",
+    **{f"inception_{name}": f"inception_{name}" for name in MODULES},
+}
 # Section 5: classifiers on top of 4a and 4d, "1x1 convolution with 128 filters", "1024 units", "70% ratio".
 AUXILIARY = {"auxiliary_1": "inception_4a", "auxiliary_2": "inception_4d"}
 AUXILIARY_FILTERS, AUXILIARY_UNITS, AUXILIARY_DROPOUT = 128, 1024, 0.7
@@ -37,13 +47,13 @@ def features(x, batch_norm):
     """
     conv = partial(_convolution, batch_norm=batch_norm)
     # "same" would pad 2 before and 3 after; Caffe and PyTorch pad 3 on every side.
-    x = keras.layers.ZeroPadding2D(3, name="conv1_pad")(x)
+    x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = conv(x, 64, 7, "conv1_7x7_s2", strides=2, padding="valid")  # 112 x 112 x 64
     x = _max_pool(x, 3, "pool1_3x3_s2")  # 56 x 56 x 64
-    x = x if batch_norm else LocalResponseNormalization(name="pool1_norm1")(x)
+    x = x if batch_norm else layers.LocalResponseNormalization(name="pool1_norm1")(x)
     x = conv(x, 64, 1, "conv2_3x3_reduce")
     x = conv(x, 192, 3, "conv2_3x3")  # 56 x 56 x 192
-    x = x if batch_norm else LocalResponseNormalization(name="conv2_norm2")(x)
+    x = x if batch_norm else layers.LocalResponseNormalization(name="conv2_norm2")(x)
     x = _max_pool(x, 3, "pool2_3x3_s2")  # 28 x 28 x 192
     for name, filters in MODULES.items():
         if name == "4a":
@@ -64,18 +74,18 @@ def _module(x, filters, name, conv, batch_norm):
     branch3 = conv(x, five_reduce, 1, f"{name}_5x5_reduce")
     # torchvision's "5x5" branch is 3x3, a mistake that its weights were trained with and that it keeps; so is the name.
     branch3 = conv(branch3, five, 3 if batch_norm else 5, f"{name}_5x5")
-    branch4 = keras.layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
+    branch4 = layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
     branch4 = conv(branch4, projection, 1, f"{name}_pool_proj")
-    return keras.layers.Concatenate(name=name)([branch1, branch2, branch3, branch4])
+    return layers.Concatenate(name=name)([branch1, branch2, branch3, branch4])
 
 
 def _convolution(x, filters, size, name, batch_norm, strides=1, padding="same"):
     arguments = {"strides": strides, "padding": padding, "name": name}
     if batch_norm:
-        x = Conv2D(filters, size, use_bias=False, **arguments)(x)
-        x = BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")(x)
-        return keras.layers.ReLU(name=f"{name}_relu")(x)
-    return Conv2D(filters, size, activation="relu", **_initializers(), **arguments)(x)
+        x = layers.Conv2D(filters, size, use_bias=False, **arguments)(x)
+        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")(x)
+        return layers.ReLU(name=f"{name}_relu")(x)
+    return layers.Conv2D(filters, size, activation="relu", **_initializers(), **arguments)(x)
 
 
 def _initializers():
@@ -93,61 +103,47 @@ def _max_pool(x, size, name):
         inside = {"padding": "same"}
     elif not all(n is not None and n % 2 == 1 for n in x.shape[1:3]):
         # What is pooled is never negative, so that a zero is like nothing.
-        x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
-    return keras.layers.MaxPooling2D(size, strides=2, name=name, **inside)(x)
+        x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
+    return layers.MaxPooling2D(size, strides=2, name=name, **inside)(x)
 
 
 def auxiliary_neck(x, name, batch_norm):
     """What an auxiliary classifier reads (section 5): (h, w, c) -> (1024,)."""
     if batch_norm:  # torchvision's windows follow the input's size, so that the output is always 4 x 4
-        x = keras.layers.AdaptiveAveragePooling2D(4, name=f"{name}_avg_pool")(x)
+        x = layers.AdaptiveAveragePooling2D(4, name=f"{name}_avg_pool")(x)
     else:
-        x = keras.layers.AveragePooling2D(5, strides=3, name=f"{name}_avg_pool")(x)
+        x = layers.AveragePooling2D(5, strides=3, name=f"{name}_avg_pool")(x)
     x = _convolution(x, AUXILIARY_FILTERS, 1, f"{name}_conv", batch_norm)
-    x = keras.layers.Flatten(name=f"{name}_flatten")(x)
+    x = layers.Flatten(name=f"{name}_flatten")(x)
     start = {} if batch_norm else _initializers()
-    x = keras.layers.Dense(AUXILIARY_UNITS, activation="relu", name=f"{name}_fc", **start)(x)
-    return keras.layers.Dropout(AUXILIARY_DROPOUT, name=f"{name}_dropout")(x)
+    x = layers.Dense(AUXILIARY_UNITS, activation="relu", name=f"{name}_fc", **start)(x)
+    return layers.Dropout(AUXILIARY_DROPOUT, name=f"{name}_dropout")(x)
 
 
-PAPER = Family(
-    features=partial(features, batch_norm=False),
-    minimum_size=31,  # leaves pool4 2 x 2
-    # BVLC's means, of the ImageNet training images.
-    preprocessing=Preprocessing(channel_order="bgr", mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), unit=1.0),
-    dropout=0.4,
-    # 79 pixels leave the 5x5 average pooling 5 x 5.
-    auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=False), minimum_size=79),
+CARDS = (
+    Card(
+        name="inception_v1",
+        constructor="InceptionV1",
+        features=partial(features, batch_norm=False),
+        minimum_size=31,  # leaves pool4 2 x 2
+        # BVLC's means, of the ImageNet training images.
+        preprocessing=Preprocessing(channel_order="bgr", mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), unit=1.0),
+        dropout=0.4,
+        # 79 pixels leave the 5x5 average pooling 5 x 5.
+        auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=False), minimum_size=79),
+        stages=STAGES,
+    ),
+    Card(
+        name="inception_v1_bn",
+        constructor="InceptionV1BN",
+        features=partial(features, batch_norm=True),
+        minimum_size=15,  # leaves pool4 1 x 1
+        # torchvision's public weights: "transform_input" undoes the usual normalization, for pixels from -1 to 1.
+        preprocessing=TF,
+        dropout=0.2,  # torchvision's
+        # 31 pixels leave 4a and 4d 2 x 2; Keras's adaptive pooling cannot spread a single pixel over 4 x 4.
+        auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=True), minimum_size=31),
+        stages=STAGES,
+        torchvision="googlenet",
+    ),
 )
-BATCH_NORM = Family(
-    features=partial(features, batch_norm=True),
-    minimum_size=15,  # leaves pool4 1 x 1
-    # torchvision's public weights: "transform_input" undoes the usual normalization, for pixels from -1 to 1.
-    preprocessing=TF,
-    dropout=0.2,  # torchvision's
-    # 31 pixels leave 4a and 4d 2 x 2; Keras's adaptive pooling cannot spread a single pixel over 4 x 4.
-    auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=True), minimum_size=31),
-)
-
-
-def InceptionV1(**arguments):  # noqa: N802 - Keras's spelling of a model constructor
-    """Build Inception v1 as in the paper (BVLC GoogLeNet); `kzoo.create_model` documents the arguments.
-
-    Input: (batch, 224, 224, 3) by default, pixels from 0 to 255. Output: (batch, 1000) probabilities; with
-    `auxiliary_heads=True` a dict of three of them.
-
-    >>> InceptionV1().count_params()
-    6998552
-    >>> sorted(InceptionV1(auxiliary_heads=True, classes=10).output)
-    ['auxiliary_1', 'auxiliary_2', 'predictions']
-    """
-    return assemble(PAPER, "inception_v1", **arguments)
-
-
-def InceptionV1BN(**arguments):  # noqa: N802
-    """Build Inception v1 with batch normalization (torchvision's GoogLeNet); as `InceptionV1`.
-
-    >>> InceptionV1BN(input_shape=(64, 64, 1), include_top=False).output_shape
-    (None, 2, 2, 1024)
-    """
-    return assemble(BATCH_NORM, "inception_v1_bn", **arguments)

@@ -6,9 +6,8 @@ the net that brought the MNIST record to 99.79 % (Wan et al., "Regularization of
 (Ioffe & Szegedy, 2015) and dropout before the classifier.
 """
 
-from kzoo.backend import keras
-from kzoo.layers import BatchNormalization, Conv2D
-from kzoo.models._assemble import Family, constructor
+from kzoo.models.card import Card
+from kzoo.models.lazy import layers
 from kzoo.weights.record import Preprocessing
 
 FEATURE_MAPS = (32, 64)
@@ -20,29 +19,33 @@ BN_MOMENTUM = 0.9
 def features(x):
     """Two blocks of convolution, normalization, ReLU and 2x2 pooling: (h, w, c) -> (h/4, w/4, 64)."""
     for block, filters in enumerate(FEATURE_MAPS, start=1):
-        x = Conv2D(filters, 5, padding="same", use_bias=False, name=f"conv{block}")(x)
-        x = BatchNormalization(momentum=BN_MOMENTUM, name=f"conv{block}_bn")(x)
-        x = keras.layers.ReLU(name=f"conv{block}_relu")(x)
-        x = keras.layers.MaxPooling2D(2, name=f"pool{block}")(x)
+        x = layers.Conv2D(filters, 5, padding="same", use_bias=False, name=f"conv{block}")(x)
+        x = layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"conv{block}_bn")(x)
+        x = layers.ReLU(name=f"conv{block}_relu")(x)
+        x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
     return x
 
 
 def neck(x, dropout):
     """The first fully connected layer: (h/4, w/4, 64) -> (150,)."""
-    x = keras.layers.Flatten(name="flatten")(x)
-    x = keras.layers.Dense(UNITS, use_bias=False, name="fc1")(x)
-    x = BatchNormalization(momentum=BN_MOMENTUM, name="fc1_bn")(x)
-    x = keras.layers.ReLU(name="fc1_relu")(x)
-    return keras.layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(UNITS, use_bias=False, name="fc1")(x)
+    x = layers.BatchNormalization(momentum=BN_MOMENTUM, name="fc1_bn")(x)
+    x = layers.ReLU(name="fc1_relu")(x)
+    return layers.Dropout(dropout, name="dropout")(x)
 
 
-FAMILY = Family(
-    features=features,
-    neck=neck,
-    minimum_size=4,
-    preprocessing=Preprocessing(channel_order="rgb", mean=(0.1307,), std=(0.3081,)),  # of the MNIST training images
-    dropout=0.25,
+CARDS = (
+    Card(
+        name="mnist_net",
+        constructor="MNISTNet",
+        features=features,
+        neck=neck,
+        dropout=0.25,
+        preprocessing=Preprocessing(channel_order="rgb", mean=(0.1307,), std=(0.3081,)),  # of the training images
+        input_shape=(28, 28, 1),
+        minimum_size=4,
+        classes=10,
+        stages={"conv1": "conv1_relu", "conv2": "conv2_relu"},  # before their pooling
+    ),
 )
-
-
-MNISTNet = constructor("MNISTNet", "mnist_net", FAMILY, __name__)

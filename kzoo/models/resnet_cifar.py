@@ -3,65 +3,64 @@
 A 3x3 convolution, then three stages of n blocks with 16, 32 and 64 filters: 6n + 2 layers. Shortcuts have no parameters
 (option A), so that a plain net and a residual net have the same weights.
 
->>> ResNet20CIFAR().count_params() - Plain20CIFAR().count_params()
+>>> import kzoo
+>>> kzoo.ResNet20CIFAR().count_params() - kzoo.Plain20CIFAR().count_params()
 0
 """
 
-import functools
+from functools import partial
 
-from kzoo.backend import keras
-from kzoo.layers import PadChannels
-from kzoo.models._assemble import Family, constructor
-from kzoo.models.resnet import Reference, Variant, basic, relu, stages
+from kzoo.models.card import Card
+from kzoo.models.lazy import layers
+from kzoo.models.resnet import STAGES, basic, convolution, normalization, plain, relu, stack
 from kzoo.weights.record import TORCH
 
+CIFAR_STAGES = {stage: layer for stage, layer in STAGES.items() if stage != "conv5"}
 # As github.com/akamaster/pytorch_resnet_cifar10, whose weights and figures are the usual ones.
-REFERENCE = Reference(TORCH, use_bias=False, epsilon=1e-5, momentum=0.9, fan="fan_in")
+conv = partial(convolution, fan="fan_in")
+norm = partial(normalization, epsilon=1e-5, momentum=0.9)
 
 
-def pad_channels(reference, x, filters, stride, name):
+def pad_channels(x, filters, stride, name):
     """Shortcut of option A, section 4.1: every stride-th pixel, and zeros for the new channels, half on each side."""
     if stride > 1:
-        x = keras.layers.AveragePooling2D(1, strides=stride, name=f"{name}_0_pool")(x)
+        x = layers.AveragePooling2D(1, strides=stride, name=f"{name}_0_pool")(x)
     missing = filters - x.shape[-1]
-    return PadChannels((missing // 2, missing - missing // 2), name=f"{name}_0_pad")(x) if missing else x
+    return layers.PadChannels((missing // 2, missing - missing // 2), name=f"{name}_0_pad")(x) if missing else x
 
 
-def _variant(n, shortcut):
-    return Variant(basic, (n, n, n), REFERENCE, shortcut)
-
-
-# Layers are 6n + 2.
-VARIANTS = {
-    "resnet20_cifar": _variant(3, pad_channels),
-    "resnet32_cifar": _variant(5, pad_channels),
-    "resnet44_cifar": _variant(7, pad_channels),
-    "resnet56_cifar": _variant(9, pad_channels),
-    "resnet110_cifar": _variant(18, pad_channels),
-    "plain20_cifar": _variant(3, None),
-    "plain32_cifar": _variant(5, None),
-    "plain44_cifar": _variant(7, None),
-    "plain56_cifar": _variant(9, None),
-}
-
-
-def features(variant, x):
+def features(x, block, n):
     """Stem and three stages: (h, w, c) -> (h/4, w/4, 64); sizes round up."""
-    x = relu(variant.reference.conv_bn(x, 16, 3, "conv1"), "conv1_relu")
-    return stages(variant, x, filters=16)
+    x = conv(x, 16, 3, "conv1")
+    x = norm(x, "conv1")
+    x = relu(x, "conv1")
+    return stack(x, block, (n, n, n), filters=16)
 
 
-def _model(spelling, name):
-    family = Family(functools.partial(features, VARIANTS[name]), minimum_size=1, preprocessing=REFERENCE.preprocessing)
-    return constructor(spelling, name, family, __name__)
+RESIDUAL = partial(basic, conv=conv, norm=norm, shortcut=pad_channels)
+PLAIN = partial(plain, conv=conv, norm=norm)
 
 
-ResNet20CIFAR = _model("ResNet20CIFAR", "resnet20_cifar")
-ResNet32CIFAR = _model("ResNet32CIFAR", "resnet32_cifar")
-ResNet44CIFAR = _model("ResNet44CIFAR", "resnet44_cifar")
-ResNet56CIFAR = _model("ResNet56CIFAR", "resnet56_cifar")
-ResNet110CIFAR = _model("ResNet110CIFAR", "resnet110_cifar")
-Plain20CIFAR = _model("Plain20CIFAR", "plain20_cifar")
-Plain32CIFAR = _model("Plain32CIFAR", "plain32_cifar")
-Plain44CIFAR = _model("Plain44CIFAR", "plain44_cifar")
-Plain56CIFAR = _model("Plain56CIFAR", "plain56_cifar")
+def _card(name: str, constructor: str, block: partial, n: int) -> Card:
+    return Card(
+        name=name,
+        constructor=constructor,
+        features=partial(features, block=block, n=n),
+        preprocessing=TORCH,
+        input_shape=(32, 32, 3),
+        classes=10,
+        stages=CIFAR_STAGES,
+    )
+
+
+CARDS = (
+    _card("resnet20_cifar", "ResNet20CIFAR", RESIDUAL, 3),
+    _card("resnet32_cifar", "ResNet32CIFAR", RESIDUAL, 5),
+    _card("resnet44_cifar", "ResNet44CIFAR", RESIDUAL, 7),
+    _card("resnet56_cifar", "ResNet56CIFAR", RESIDUAL, 9),
+    _card("resnet110_cifar", "ResNet110CIFAR", RESIDUAL, 18),
+    _card("plain20_cifar", "Plain20CIFAR", PLAIN, 3),
+    _card("plain32_cifar", "Plain32CIFAR", PLAIN, 5),
+    _card("plain44_cifar", "Plain44CIFAR", PLAIN, 7),
+    _card("plain56_cifar", "Plain56CIFAR", PLAIN, 9),
+)

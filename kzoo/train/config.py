@@ -1,7 +1,7 @@
 """How to train and how to fine-tune: the single source of every default and of every flag of both."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from kzoo import arguments
@@ -320,21 +320,3 @@ def default_batch_size(images: int, image_shape: tuple) -> int:
 
 def _suitable_batch_size(images: int) -> int:
     return max(32, min(REFERENCE_BATCH_SIZE, 2 ** (max(1, images // STEPS_PER_EPOCH).bit_length() - 1)))
-
-
-def to_dict(config: TrainConfig) -> dict:
-    """The configuration as plain data, for JSON."""
-    return asdict(config)
-
-
-def from_dict(values: dict) -> TrainConfig:
-    """The configuration from plain data.
-
-    Raises:
-        InvalidArgument: A name that is no field, or a value out of its range.
-    """
-    names = [field.name for field in fields(TrainConfig)]
-    for name in values:
-        if name not in names:
-            raise unknown("training option", name, names)
-    return TrainConfig(**values)

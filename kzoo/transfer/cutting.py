@@ -3,7 +3,7 @@
 from collections import Counter
 
 from kzoo.backend import keras
-from kzoo.graph import topology
+from kzoo.graph import functional
 from kzoo.transfer.freezing import own_weights
 
 
@@ -21,7 +21,7 @@ def find_cut(model) -> str | None:
     >>> find_cut(freeze(kzoo.create_model("inception_v1", dropout=0.0)))
     'avg_pool'
     """
-    calls = list(topology.nodes(topology.outputs(model), set()))  # each after those that it computes from
+    calls = list(functional.calls(functional.outputs(model), set()))  # each after those that it computes from
     maker = {id(tensor): call for call in calls for tensor in call.outputs}
     constant: set[int] = set()
     for call in calls:
@@ -43,7 +43,7 @@ def find_cut(model) -> str | None:
 
 def split(model, layer: str):
     """The two parts of a model, below and above the output of a layer; they share its layers."""
-    middle = topology.tensors_by_layer(model)[layer]
+    middle = functional.tensors_by_layer(model)[layer]
     return keras.Model(model.inputs[0], middle, name="below"), keras.Model(middle, model.outputs[0], name="above")
 
 

@@ -18,7 +18,7 @@ from kzoo.backend import keras
 from kzoo.classifier import set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
-from kzoo.graph import topology
+from kzoo.graph import functional
 from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
 from kzoo.text import by
@@ -343,7 +343,7 @@ def copied(model: Any) -> Callable[[tuple], Any]:
     Raises:
         InvalidArgument: A model without a graph.
     """
-    topology.outputs(model)
+    functional.outputs(model)
     return lambda shape: in_float32(twin(model, lambda config: _for_images(config, shape)))
 
 

@@ -4,7 +4,7 @@ from typing import get_args
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.graph import topology
+from kzoo.graph import functional
 from kzoo.graph.endpoints import stages
 from kzoo.train.config import BatchNorm
 
@@ -137,7 +137,7 @@ def _of_the_stage(model, name: str, layer: str) -> list:
 
 def ancestors(model, layer: str) -> list:
     """The layers that a layer's output is computed from, its own included."""
-    return keras.Model(model.inputs, topology.tensors_by_layer(model)[layer]).layers
+    return keras.Model(model.inputs, functional.tensors_by_layer(model)[layer]).layers
 
 
 def _find(model, name: str):
@@ -145,7 +145,7 @@ def _find(model, name: str):
     models = [model, *(one for one in model._flatten_layers(include_self=False) if isinstance(one, keras.Model))]
     found, valid = [], {}
     for one in models:
-        known, tensors = stages(one), topology.tensors_by_layer(one)
+        known, tensors = stages(one), functional.tensors_by_layer(one)
         valid.update(known)
         layer = known.get(name, name)
         if layer in tensors:

@@ -1,7 +1,7 @@
 """Learning rates by stage: the lower a stage, the more general is what it has learned, and the less it is changed."""
 
 from kzoo.backend import keras
-from kzoo.graph import topology
+from kzoo.graph import functional
 from kzoo.graph.endpoints import stages
 from kzoo.transfer.freezing import ancestors, leaves, own_weights, parent
 
@@ -53,7 +53,7 @@ def lowest_of_last_size(model) -> str | None:
 def stage_outputs(model) -> dict:
     """The output of each stage of a model that is known by its paper's name, from the lowest to the highest."""
     inner = _with_most_stages(model)
-    tensors = topology.tensors_by_layer(inner)
+    tensors = functional.tensors_by_layer(inner)
     return {stage: tensors[layer] for stage, layer in stages(inner).items() if layer in tensors}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from kzoo.data.loading import checked_size
-from kzoo.models.registry import takes_any_size
+from kzoo.models.registry import get_card
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
 
@@ -30,7 +30,7 @@ def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | Non
     (height, width, channels), fraction = record.input_size, record.crop_fraction
     if (given := checked_size(image_size)) is not None:
         (height, width), fraction = given, 1.0
-    elif takes_any_size(model):
+    elif get_card(model).takes_any_size:
         height, width, fraction = round(height / fraction), round(width / fraction), 1.0
     return {
         "image_size": (height, width),

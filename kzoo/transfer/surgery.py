@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import NamedTuple
 
-from kzoo import arguments
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
+from kzoo.models.assemble import check_head
 
 
 def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation: str | None = "softmax"):
@@ -16,7 +16,7 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
             vector (batch, channels), or a Dense layer, which the new one replaces.
         classes: Outputs of the new classifier, a Dense layer "predictions" of random weights.
         dropout: Rate of a dropout before it.
-        classifier_activation: "softmax" or None.
+        classifier_activation: "softmax", or None for logits.
 
     Returns:
         A `keras.Model` of the input of `model` to (batch, classes) float32. A feature map is averaged over its pixels
@@ -30,10 +30,7 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
     >>> add_head(backbone, 3).output_shape
     (None, 3)
     """
-    classes = arguments.integer("classes", classes, 2)
-    dropout = arguments.number("dropout", dropout, 0, 1, below=True, valid="a rate from 0 up to, not including, 1")
-    if classifier_activation not in ("softmax", None):
-        raise InvalidArgument(f"classifier_activation must be 'softmax' or None. Received: {classifier_activation!r}.")
+    classes, dropout = check_head(classes, dropout, classifier_activation)
     last = model.layers[-1]
     _check_removable(model, last)
     backbone = last.input if isinstance(last, keras.layers.Dense) else model.outputs[0]

@@ -230,7 +230,7 @@ _COUNTERS = r".*\.num_batches_tracked"  # of batches seen in training, which onl
 _PYTORCH_STYLE = r".+\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 
 _KERAS = Source(
-    ("vgg16", "vgg19", "resnet50", "resnet101", "resnet152", "resnet*_v2"),
+    ("vgg16", "vgg19", *(f"resnet{depth}{form}" for depth in (50, 101, 152) for form in ("", "_v2"))),
     _keras_modules,
     _keras_kernel,
     {},

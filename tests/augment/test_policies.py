@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from kzoo.data import Dataset
 from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument
 from kzoo.layers import CutMix, RandomAffine
+from kzoo.plain import read
 from kzoo.train import TrainConfig
-from kzoo.train.config import from_dict, to_dict
 
 
 def seeds(count):
@@ -92,15 +93,15 @@ def test_a_list_is_its_layers_in_order():
 def test_what_was_used_can_be_written_and_read():
     layer = RandomAffine(rotation_factor=0.25, fill_mode="nearest", dtype="mixed_float16", name="turn")
     config = TrainConfig(augment=["digits", layer])
-    written = json.loads(json.dumps(to_dict(config)))
+    written = json.loads(json.dumps(asdict(config)))
     assert written["augment"][0] == "digits"
     assert written["augment"][1]["registered_name"] == "kzoo>RandomAffine"
     assert written["augment"][1]["config"]["rotation_factor"] == 0.25
-    assert from_dict(written) == config
+    assert read(TrainConfig, written) == config
     assert augment.title(config.augment) == "digits + RandomAffine"
     images, own = pixels(), seeds(4)
     np.testing.assert_array_equal(apply(config.augment, images, own), apply(["digits", layer], images, own))
-    assert TrainConfig(augment="digits") == TrainConfig(augment=["digits"]) == from_dict({"augment": "digits"})
+    assert TrainConfig(augment="digits") == TrainConfig(augment=["digits"])
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_what_is_no_augmentation(item):
 def test_a_file_runs_no_code_and_imports_nothing(name, tmp_path, monkeypatch):
     (tmp_path / "evil.py").write_text("raise SystemExit('it was imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    config = from_dict({"augment": [{"registered_name": name, "config": {"module": "evil", "class_name": "Layer"}}]})
+    config = TrainConfig(augment=[{"registered_name": name, "config": {"module": "evil", "class_name": "Layer"}}])
     with pytest.raises(InvalidArgument, match=f"Received: '{name}'"):
         augment.policy(config.augment)
     dtype = {"module": "evil", "class_name": "Layer", "config": {}, "registered_name": None}

@@ -84,7 +84,8 @@ USAGE = [
     ("bench speed mnist_net", 2, 'Choose from: "train-step", "infer"'),
     ("bench infer resnet18 --against applications", 2, "keras.applications has no such model. Received: 'resnet18'"),
     ("bench infer", 2, "kzoo bench infer takes a MODEL"),
-    ("bench augment resnet18", 2, "kzoo bench augment takes --rounds and --json alone"),
+    ("bench augment resnet18", 2, 'Choose from: "train-step", "infer", "precision"'),
+    ("bench precision mnist_net --against plain", 2, "precision compares kzoo with itself. Received: --against plain"),
     ("bench infer resnet18 --rounds 0", 2, "--rounds must be at least 1. Received: 0"),
     ("bench infer resnet18 --precision half", 2, 'Choose from: "float32", "mixed_bfloat16", "mixed_float16"'),
 ]

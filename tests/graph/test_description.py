@@ -217,17 +217,17 @@ def test_receptive_fields_of_small_nets_by_experiment(name, width):
     for step in SMALL[name]:
         x = (type(step).from_config(step.get_config()) if isinstance(step, layers.Layer) else step)(x)
     model = keras.Model(images, x)
-    axes = _reach(model)
+    axes = _receptive_field(model)
     assert axes is not None
     down, right = axes
     assert right.size == field_by_experiment(model, width)
     assert stage_of(model).receptive_field == max(down.size, right.size)
 
 
-def _reach(model):
-    from kzoo.graph.walk import Tensor, Walk
+def _receptive_field(model):
+    from kzoo.graph.counting import LayerCounter, Output
 
-    return Walk(model.inputs, [Tensor(model.inputs[0])]).follow(model.outputs[0]).reach
+    return LayerCounter(model.inputs, [Output(model.inputs[0])]).count_to(model.outputs[0]).receptive_field
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_every_model_is_buildable_with_its_defaults(name):
 
 
 def test_list_models():
-    assert kzoo.list_models() == sorted(registry.BUILDERS)
+    assert kzoo.list_models() == sorted(registry.CARDS)
     assert kzoo.list_models("mnist*") == ["mnist_net"]
     assert kzoo.list_models("no*") == []
 
@@ -34,7 +34,7 @@ def test_unknown_name_says_the_closest(call):
 
 
 def test_every_builder_has_defaults():
-    for name in registry.BUILDERS:
+    for name in registry.CARDS:
         (height, width, channels), classes = registry.defaults(name)
         assert min(height, width, channels) >= 1
         assert classes >= 2

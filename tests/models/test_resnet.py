@@ -7,10 +7,10 @@ import pytest
 
 import kzoo
 from kzoo.backend import keras
-from kzoo.models import registry, resnet, resnet_cifar
+from kzoo.models import registry, resnet, resnet_cifar, resnet_v2
 
 # With 1000 classes, the CIFAR nets with 10.
-TRAINABLE = {  # torchvision's, akamaster/pytorch_resnet_cifar10's and DESIGN.md's
+TRAINABLE = {  # torchvision's and akamaster/pytorch_resnet_cifar10's
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50_v1_5": 25_557_032,
@@ -96,7 +96,7 @@ def strided(model):
 
 
 def test_every_resnet_is_in_the_tables():
-    assert sorted(NAMES) == sorted(n for n in kzoo.list_models() if "resn" in n or "plain" in n)
+    assert sorted(NAMES) == sorted(c.name for family in (resnet, resnet_v2, resnet_cifar) for c in family.CARDS)
 
 
 @pytest.mark.parametrize("name", with_slow(NAMES, ("resnext101", "wide_resnet101", "101_v2", "152_v2")))
@@ -222,7 +222,7 @@ def test_strided_convolution_pads_both_sides_alike(size, kernel_size):
 @pytest.mark.parametrize(("filters", "stride"), [(16, 2), (5, 2), (4, 2), (4, 1)])
 def test_option_a_subsamples_and_pads_with_zeros(filters, stride):
     images = keras.Input((5, 8, 4))
-    shortcut = resnet_cifar.pad_channels(resnet_cifar.REFERENCE, images, filters, stride, "conv3_block1")
+    shortcut = resnet_cifar.pad_channels(images, filters, stride, "conv3_block1")
     x = np.random.default_rng(0).normal(size=(2, 5, 8, 4)).astype("float32")
     before = (filters - 4) // 2
     expected = np.pad(x[:, ::stride, ::stride], [(0, 0)] * 3 + [(before, filters - 4 - before)])
@@ -261,8 +261,8 @@ def test_constructors_are_create_model():
     first = kzoo.ResNet20CIFAR(**arguments).get_config()
     assert first == kzoo.create_model("resnet20_cifar", **arguments).get_config()
     for name in NAMES:
-        module, function = registry.BUILDERS[name].split(":")
+        function = registry.get_card(name).constructor
         build = getattr(kzoo, function)
-        assert (build.__module__, build.__name__) == (module, function)
+        assert (build.__module__, build.__name__) == ("kzoo", function)
         assert f"`{name}`" in build.__doc__
         assert registry.defaults(name) == (((32, 32, 3), 10) if "cifar" in name else ((224, 224, 3), 1000))

@@ -3,18 +3,14 @@
 import csv
 
 import numpy as np
-import pytest
 from PIL import Image
 
+import finetune_photos as recipe
 import kzoo
+import reporting
 
 
-@pytest.fixture(scope="module")
-def recipe(load_recipe):
-    return load_recipe("finetune_photos")
-
-
-def test_val_is_the_test_set_and_validation_a_tenth_of_train(recipe, tmp_path):
+def test_val_is_the_test_set_and_validation_a_tenth_of_train(tmp_path):
     random = np.random.default_rng(0)
     for part, count in (("train", 20), ("val", 7)):
         for label in ("ants", "bees"):
@@ -22,7 +18,7 @@ def test_val_is_the_test_set_and_validation_a_tenth_of_train(recipe, tmp_path):
             folder.mkdir(parents=True)
             for number in range(count):
                 Image.fromarray(random.integers(0, 256, (9, 9, 3), "uint8")).save(folder / f"{number}.png")
-    recipe.split_file(tmp_path / "photos", tmp_path / "photos.csv")
+    reporting.write_csv(tmp_path / "photos.csv", recipe.rows_of(tmp_path / "photos"))
     with (tmp_path / "photos.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["split"] for row in rows if "/val/" in row["path"]} == {"test"}

@@ -1,14 +1,10 @@
 """The page says what the measurements say."""
 
-import pytest
+import mnist_settings as recipe
+import reporting
 
 
-@pytest.fixture(scope="module")
-def recipe(load_recipe):
-    return load_recipe("mnist_settings")
-
-
-def figures(recipe):
+def figures():
     accuracies = {setting: [0.995, 0.996, 0.997] for setting in recipe.TRAININGS}
     accuracies["mixed_bfloat16", 1024] = [0.990, 0.991, 0.992]
     accuracies["float32", 256] = [0.9945, 0.9955, 0.9965]
@@ -26,8 +22,8 @@ def figures(recipe):
     return accuracies, precisions, speeds
 
 
-def test_a_faster_setting_of_lower_accuracy_does_not_count(recipe):
-    page = recipe.page(*figures(recipe))
+def test_a_faster_setting_of_lower_accuracy_does_not_count():
+    page = reporting.page("mnist_settings", recipe.tables(*figures()))
     # The median of the rounds: 1.08, 0.54 and 1.2.
     assert "is a batch size of 512 with 20 steps an execution: 1.08 times the defaults' speed." in page
     assert "| 128 | 1.00 | 1.00 | 1.00 | 1.00 | not measured |" in page
@@ -35,7 +31,7 @@ def test_a_faster_setting_of_lower_accuracy_does_not_count(recipe):
     assert "mixed_bfloat16 less float32: +0.05 points." in page
 
 
-def test_what_was_not_measured_says_so(recipe):
-    page = recipe.page(*figures(recipe))
+def test_what_was_not_measured_says_so():
+    page = reporting.page("mnist_settings", recipe.tables(*figures()))
     assert "| mixed_float16 | 8 | 2,000 | 1.00 | 1.00 GiB | 2.00 MB | 0.50 MB | not measured |" in page
     assert "| float32 | 256 | 2,000 | 1.00 | 1.00 GiB | 2.00 MB | 0.50 MB | 99.55 (99.45 to 99.65) |" in page

@@ -6,14 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import plain_versus_residual as recipe
+import reporting
 from kzoo.data import Dataset
 
 NET = "plain20_cifar"
-
-
-@pytest.fixture(scope="module")
-def recipe(load_recipe):
-    return load_recipe("plain_versus_residual")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +19,7 @@ def images():
     return Dataset.from_arrays(pixels, np.arange(64) % 10, [str(i) for i in range(10)])
 
 
-def test_gradient_norms_are_the_steps_of_keras_own_sgd(recipe, images):
+def test_gradient_norms_are_the_steps_of_keras_own_sgd(images):
     """With a learning rate of 1, what a step of plain Keras takes off a kernel is its gradient."""
     import keras
 
@@ -42,7 +39,7 @@ def test_gradient_norms_are_the_steps_of_keras_own_sgd(recipe, images):
     assert recipe.gradient_norms(recipe.initial(NET, 3), images, count=32) == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_training_is_measured_once_and_from_the_weights_it_began_with(recipe, images, tmp_path, monkeypatch):
+def test_a_training_is_measured_once_and_from_the_weights_it_began_with(images, tmp_path, monkeypatch):
     create_model, weights = recipe.kzoo.create_model, []
 
     def remember(name):
@@ -61,7 +58,7 @@ def test_a_training_is_measured_once_and_from_the_weights_it_began_with(recipe, 
     assert recipe.measured(NET, images, images, config, tmp_path / "run") == record
 
 
-def test_the_page_says_what_depth_costs(recipe):
+def test_the_page_says_what_depth_costs():
     gradients = dict.fromkeys(recipe.STAGES, 1.0)
     losses = {"plain20_cifar": 0.25, "plain56_cifar": 1.5, "resnet20_cifar": 0.25, "resnet56_cifar": 0.125}
     records = [
@@ -70,8 +67,8 @@ def test_the_page_says_what_depth_costs(recipe):
         for net, loss in losses.items()
         for scores in ({"loss": loss + seed * (net == "plain56_cifar"), "accuracy": 0.5},)
     ]
-    page = recipe.page(records)
+    page = reporting.page("plain_versus_residual", recipe.tables(records))
     assert "plain +1.250, +2.250; ResNet -0.125, -0.125" in page
     assert "| plain-56 | 2.000 (1.500 to 2.500) | 50.0 (50.0 to 50.0) |" in page
-    assert "8 trainings took 16 min\nof processor time, 8 min by the clock" in page
+    assert "8 trainings took 16 min of processor time, 8 min by the clock" in page
     assert recipe.plot(records)[:4] == b"\x89PNG"

@@ -5,16 +5,12 @@ import sys
 import pytest
 from PIL import Image
 
+import search_digits as recipe
 from kzoo.search import SearchResult
 from kzoo.train import runs
 
 
-@pytest.fixture(scope="module")
-def recipe(load_recipe):
-    return load_recipe("search_digits")
-
-
-def test_the_lines_are_of_the_search_and_of_the_defaults(recipe, tmp_path):
+def test_the_lines_are_of_the_search_and_of_the_defaults(tmp_path):
     trials = [{"accuracy": 0.25}, {"accuracy": 0.99}]
     best = {"accuracy": 0.985, "trial": 1, "accuracies": [0.99, 0.98], "values": {"optimizer": "sgd"}}
     result = SearchResult({**best, "test": {"accuracy": 0.97}}, trials, tmp_path / "best.keras", tmp_path, "train")
@@ -26,7 +22,7 @@ def test_the_lines_are_of_the_search_and_of_the_defaults(recipe, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_call_searches_no_more(recipe, monkeypatch, tmp_path, capfd):
+def test_a_second_call_searches_no_more(monkeypatch, tmp_path, capfd):
     search = tmp_path / "search"
     arguments = ["--runs", str(search), "--output", str(tmp_path), "--algorithm", "random", "--trials", "2"]
     monkeypatch.setattr(sys, "argv", ["search_digits.py", *arguments])

@@ -3,35 +3,35 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
+import reporting
+import small_data as recipe
 from kzoo.data import Dataset
 
 
-@pytest.fixture(scope="module")
-def recipe(load_recipe):
-    return load_recipe("small_data")
-
-
-def test_the_few_are_so_many_of_each_class_by_the_seed(recipe):
+def test_the_few_are_so_many_of_each_class_by_the_seed():
     images = np.arange(60, dtype="uint8").reshape(60, 1, 1, 1)
     data = Dataset.from_arrays(images, np.arange(60) % 3, ["a", "b", "c"])
-    setting = replace(recipe.SETTINGS[0], images=4, copies=5)
-    train = recipe.few(data, setting, 1)
+    experiment = replace(recipe.EXPERIMENTS[0], images=4, copies=5)
+    train = recipe.small(data, experiment, 1)
     assert np.bincount(train.labels).tolist() == [20, 20, 20]
     values, counts = np.unique(train.images, return_counts=True)
     assert (len(values), set(counts.tolist())) == (12, {5})
     np.testing.assert_array_equal(train.images[:, 0, 0, 0] % 3, train.labels)
-    assert recipe.few(data, setting, 1).fingerprint == train.fingerprint != recipe.few(data, setting, 2).fingerprint
-    everything = recipe.few(data, replace(setting, images=None, copies=1), 1)
+    assert (
+        recipe.small(data, experiment, 1).fingerprint
+        == train.fingerprint
+        != recipe.small(data, experiment, 2).fingerprint
+    )
+    everything = recipe.small(data, replace(experiment, images=None, copies=1), 1)
     np.testing.assert_array_equal(everything.images, images)
 
 
-def test_the_page_shows_means_and_ranges(recipe):
+def test_the_page_shows_means_and_ranges():
     found = {}
-    for setting in recipe.SETTINGS:
-        found |= {(setting.name, "none"): [0.5, 0.6, 0.7], (setting.name, setting.policy): [0.7, 0.75, 0.8]}
-    page = recipe.page(found)
+    for experiment in recipe.EXPERIMENTS:
+        found |= {(experiment.title, "none"): [0.5, 0.6, 0.7], (experiment.title, experiment.policy): [0.7, 0.75, 0.8]}
+    page = reporting.page("small_data", {"accuracies": recipe.table(found)})
     row = "| MNIST, 10 images a class | mnist_net | 60.0 (50.0 to 70.0) | 75.0 (70.0 to 80.0) (digits) | +15.0 |"
     assert row in page
-    assert page.count("+15.0") == len(recipe.SETTINGS)
+    assert page.count("+15.0") == len(recipe.EXPERIMENTS)

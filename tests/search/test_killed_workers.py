@@ -58,6 +58,7 @@ def start(tmp_path, child_environment):
     for process in processes:
         process.kill()
         process.wait()
+        process.stdout.close()
 
 
 def trial_of(worker):

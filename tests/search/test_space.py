@@ -1,7 +1,7 @@
 """The space is checked before anything is trained, starts where it was told to, and its values land in their places."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -10,7 +10,6 @@ from kzoo.errors import InvalidArgument
 from kzoo.search.helper import inspect
 from kzoo.search.space import Task, check, check_suits, default_space, default_values, read, starts, trial_config
 from kzoo.train import TrainConfig
-from kzoo.train.config import to_dict
 from kzoo.transfer import TransferConfig
 
 DIGITS = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
@@ -124,7 +123,7 @@ def test_relative_numbers_are_multiples_of_what_kzoo_takes_with_the_other_choice
 def test_the_strength_of_augmentation_scales_factors_alone():
     space = check({"augment": {"values": [["photos"], ["trivial"]]}, "augment_strength": {"min": 0.5, "max": 2}})
     strong = trial_config({"augment": ["photos"], "augment_strength": 2}, space, TrainConfig(), "any", PHOTOS).train
-    affine, colors = (item["config"] for item in to_dict(strong)["augment"])
+    affine, colors = (item["config"] for item in asdict(strong)["augment"])
     assert affine["rotation_factor"] == pytest.approx(20 / 360)
     assert (affine["horizontal_flip"], affine["fill_mode"]) == (True, "reflect")
     assert colors["hue_factor"] == pytest.approx(0.04)

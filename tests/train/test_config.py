@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from kzoo.errors import InvalidArgument
+from kzoo.plain import EntryError, read
 from kzoo.train import TrainConfig
-from kzoo.train.config import from_dict, settle_for_data, to_dict
+from kzoo.train.config import settle_for_data
 
 WHOLE, NOT_NEGATIVE, POSITIVE = "a whole number of at least 1", "a number of at least 0", "a number above 0"
 BELOW_ONE = "a number from 0 up to, not including, 1"
@@ -164,15 +165,15 @@ def test_a_batch_that_is_small_because_images_are_few_keeps_the_learning_rate(ar
 
 def test_json_roundtrip():
     config = TrainConfig(epochs=7, decay_epochs=(1.5, 3), learning_rate=0.1, devices="cpu:2", early_stopping=4)
-    again = from_dict(json.loads(json.dumps(to_dict(config))))
+    again = read(TrainConfig, json.loads(json.dumps(dataclasses.asdict(config))))
     assert again == config
     assert hash(again) == hash(config)
-    assert from_dict(to_dict(TrainConfig())) == TrainConfig()
+    assert read(TrainConfig, dataclasses.asdict(TrainConfig())) == TrainConfig()
 
 
 def test_unknown_option():
-    with pytest.raises(InvalidArgument, match=r"Unknown training option. Received: 'epoch'. Did you mean 'epochs'\?"):
-        from_dict({"epoch": 3})
+    with pytest.raises(EntryError, match=r"^epoch = 3\. Expected: no entries other than epochs, batch_size, "):
+        read(TrainConfig, {**dataclasses.asdict(TrainConfig()), "epoch": 3})
 
 
 def test_it_is_frozen():

@@ -45,8 +45,9 @@ def test_fifty_steps_end_as_on_one_device(parity):
         # Rounding: sums over replicas are taken in another order. Every weight and statistic of the normalizations.
         assert found["model"] < 1e-5, name
         # The optimizer's moments too: of gradients that are small beside what they are the sum of, so that rounding
-        # shows more; up to 1.3e-5 was seen.
-        assert found["all"] < 5e-5, name
+        # shows more: two replicas move them by up to 1.3e-5, where the images of each batch in reverse order, on one
+        # device, do by up to 7.7e-6.
+        assert found["all"] < 2e-5, name
         assert found["sums"] < 1e-6, name
         assert found["copies agree"], name
         assert found["moved"] > 0.1, name

@@ -3,7 +3,7 @@
 import pytest
 
 from kzoo.errors import InvalidArgument
-from kzoo.models.registry import takes_any_size
+from kzoo.models.registry import get_card
 from kzoo.transfer import images_for
 
 
@@ -57,7 +57,7 @@ def test_the_registry_knows_who_takes_any_size(name):
     """By the builders, which refuse an open size where a fully connected layer reads a feature map."""
     from kzoo import create_model
 
-    if takes_any_size(name):
+    if get_card(name).takes_any_size:
         assert create_model(name, input_shape=(None, None, 3)).input_shape == (None, None, None, 3)
     else:
         with pytest.raises(InvalidArgument, match="input_shape"):

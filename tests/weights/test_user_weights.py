@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import kzoo as package
+import mnist_weights
 from kzoo import publishing, saving
 from kzoo.classifier import class_names_of
 from kzoo.cli import run as kzoo
@@ -444,13 +445,12 @@ def test_predict_with_the_packaged_weights(tmp_path, last_json):
     assert prediction["top"][0]["label"] == "1"
 
 
-def test_the_recipe_writes_the_file_of_a_run(run_dir, tmp_path, load_recipe, capsys):
-    recipe = load_recipe("mnist_weights")
+def test_the_recipe_writes_the_file_of_a_run(run_dir, tmp_path, capsys):
     copy = shutil.copytree(run_dir, tmp_path / "run")
     metrics = json.loads((copy / "metrics.json").read_text())
     (copy / "metrics.json").write_text(json.dumps({**metrics, "test": {"accuracy": 0.75, "top5_accuracy": 1.0}}))
-    recipe.main(str(copy), tmp_path)
-    content = Path(tmp_path / recipe.NAME).read_bytes()
+    mnist_weights.main(str(copy), tmp_path)
+    content = Path(tmp_path / mnist_weights.NAME).read_bytes()
     assert capsys.readouterr().out.splitlines() == [
         f"size={len(content)}, sha256='{hashlib.sha256(content).hexdigest()}'",
         "top1=0.75, top5=1.0",

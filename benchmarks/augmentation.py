@@ -1,5 +1,15 @@
-"""kzoo's augmentation layers against Keras's that do the same, and whether training waits for them."""
+"""kzoo's augmentation layers against Keras's that do the same, and what training keeps of its speed with them.
 
+Command: python benchmarks/augmentation.py
+Time:    not measured; three augmentations by two layers each and four trainings, five rounds.
+Result:  README.md, "Augmentation".
+
+"affine" is flip, rotation, translation and zoom: four layers of Keras in sequence, one RandomAffine of kzoo.
+"RandAugment" is two operations an image at 0.3 of their strength, bilinear; Keras draws them once for a batch. Each
+maps the same batch of random uint8 images again and again in `tf.data`, in as many threads as that likes.
+"""
+
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,10 +18,11 @@ import numpy as np
 from kzoo import layers
 from kzoo.backend import keras, tf
 from kzoo.bench.models import IMAGES, Contender, Work, measure_speeds
-from kzoo.bench.turns import in_turn, machine, median_and_ratio
+from kzoo.bench.turns import in_turn, machine, median_and_ratio, shown_speed
 from kzoo.data.pipeline import without_autotuner
 from kzoo.hardware import probe
 from kzoo.models.registry import defaults
+from kzoo.text import by, markdown_table
 from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
 
@@ -39,48 +50,54 @@ TASKS = (
 TRAININGS = (("mnist_net", "digits"), ("resnet18", "photos"))
 
 
-def measure_augmentation(*, rounds: int = 5) -> dict:
-    """Throughput of augmentation in `tf.data`, kzoo against Keras, and of training without and with it.
+def main() -> None:
+    """Measure, and show two tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured, after one round of warm-up")
+    result = measure(parser.parse_args().rounds)
+    for key, titles in (("layers", ("augmentation", "by")), ("training", ("training", "augmentation", "precision"))):
+        rows = [
+            (*(row[title] for title in titles), by(row["shape"]), str(row["batch_size"]), *shown_speed(row))
+            for row in result[key]
+        ]
+        print(markdown_table([(*titles, "image", "batch", "images/s", "ratio"), *rows]), end="\n\n")
+    print(f"median of {result['rounds']} rounds, in turn, every second one in reverse order; {result['machine']}")
 
-    "affine" is flip, rotation, translation and zoom: four layers of Keras in sequence, one RandomAffine of kzoo.
-    "RandAugment" is two operations an image at 0.3 of their strength, bilinear; Keras draws them once for a batch.
-    Each maps the same batch of random uint8 images again and again, in as many threads as tf.data likes. Each round
-    runs both, every second round in reverse order; the ratio is the median over the rounds.
 
-    Args:
-        rounds: How often each is measured, after one round of warm-up.
+def measure(rounds: int) -> dict:
+    """Throughput of augmentation, kzoo against Keras, and of training without and with it.
 
     Returns:
-        `rows`: for each contender `what`, `shape`, `batch_size`, `name`, images per second (median) and the ratio to
-        Keras; `training`: for each model without and with augmentation `model`, `shape`, `batch_size`, `precision`,
-        `augment`, images per second and the ratio to training without; `rounds`; `machine`.
+        `layers`: for each contender `augmentation`, `by`, `shape`, `batch_size`, images per second (median) and the
+        ratio to Keras; `training`: for each model without and with augmentation `training` (its name), `augmentation`,
+        `precision`, `shape`, `batch_size`, images per second and the ratio to training without; `rounds`; `machine`.
     """
     return {
-        "what": "augment",
+        "layers": [row for task in TASKS for row in against_keras(task, rounds)],
+        "training": [row for model, policy in TRAININGS for row in in_training(model, policy, rounds)],
         "rounds": rounds,
-        "rows": [row for task in TASKS for row in _against_keras(task, rounds)],
-        "training": [row for model, policy in TRAININGS for row in _in_training(model, policy, rounds)],
         "machine": machine(),
     }
 
 
-def _against_keras(task: Task, rounds: int) -> list[dict]:
-    named = [("Keras", _by_keras(task.what)), ("kzoo", _by_kzoo(task.what))]
-    speeds = in_turn([(f"{task.what}, {name}", _pass(task, layer)) for name, layer in named], task.images, rounds)
+def against_keras(task: Task, rounds: int) -> list[dict]:
+    """One augmentation by both."""
+    named = [("Keras", by_keras(task.what)), ("kzoo", by_kzoo(task.what))]
+    speeds = in_turn([(f"{task.what}, {name}", one_pass(task, layer)) for name, layer in named], task.images, rounds)
     return [
         {
-            "what": task.what,
-            "shape": list(task.shape),
+            "augmentation": task.what,
+            "by": name,
+            "shape": task.shape,
             "batch_size": task.batch_size,
-            "name": name,
-            **median_and_ratio(own, speeds[0]),
+            **median_and_ratio(found, speeds[0]),
         }
-        for (name, _), own in zip(named, speeds, strict=True)
+        for (name, _), found in zip(named, speeds, strict=True)
     ]
 
 
-def _by_keras(what: str) -> Callable:
-    """A function of (images, seeds), the latter of no use to Keras."""
+def by_keras(what: str) -> Callable:
+    """Keras's layers as a function of (images, seeds), the latter of no use to them."""
     if what == "RandAugment":
         stack = [keras.layers.RandAugment(value_range=(0, 255), num_ops=2, factor=0.3, interpolation="bilinear")]
     else:
@@ -99,7 +116,8 @@ def _by_keras(what: str) -> Callable:
     return apply
 
 
-def _by_kzoo(what: str) -> Callable:
+def by_kzoo(what: str) -> Callable:
+    """Kzoo's layer as a function of (images, seeds)."""
     if what == "RandAugment":
         layer = layers.RandAugment(num_ops=2, magnitude=9, interpolation="bilinear")
     else:
@@ -113,7 +131,7 @@ def _by_kzoo(what: str) -> Callable:
     return lambda images, seeds: layer(images, seeds=seeds)
 
 
-def _pass(task: Task, apply: Callable) -> Callable[[], None]:
+def one_pass(task: Task, apply: Callable) -> Callable[[], None]:
     """A function that augments `task.images` images."""
     images = np.random.default_rng(0).integers(0, 256, (task.batch_size, *task.shape), np.uint8)
 
@@ -132,7 +150,7 @@ def _pass(task: Task, apply: Callable) -> Callable[[], None]:
     return run
 
 
-def _in_training(model: str, policy: str, rounds: int) -> list[dict]:
+def in_training(model: str, policy: str, rounds: int) -> list[dict]:
     """Training as kzoo does it on this machine, without and with a policy."""
     shape, _ = defaults(model)
     is_small = shape[0] <= 64
@@ -141,12 +159,16 @@ def _in_training(model: str, policy: str, rounds: int) -> list[dict]:
     speeds = measure_speeds(Work("train-step", model, IMAGES[is_small]), contenders, rounds)
     return [
         {
-            "model": model,
-            "shape": list(shape),
-            "batch_size": batch_size,
+            "training": model,
+            "augmentation": contender.augment,
             "precision": precision,
-            "augment": contender.augment,
-            **median_and_ratio(own, speeds[0]),
+            "shape": shape,
+            "batch_size": batch_size,
+            **median_and_ratio(found, speeds[0]),
         }
-        for contender, own in zip(contenders, speeds, strict=True)
+        for contender, found in zip(contenders, speeds, strict=True)
     ]
+
+
+if __name__ == "__main__":
+    main()

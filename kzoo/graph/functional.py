@@ -37,26 +37,29 @@ def named_outputs(model) -> dict:
     return output if isinstance(output, dict) else {}
 
 
-def nodes(tensors: Iterable, seen: set[int]) -> Iterator:
+def calls(tensors: Iterable, seen: set[int]) -> Iterator:
     """The calls of layers that `tensors` depend on, each after those it depends on itself.
 
-    Calls whose id is in `seen` are left out, and what is given is added to it.
+    Calls whose id is in `seen` are left out, and those that are given are added to it.
     """
-    stack = [(_node(tensor), False) for tensor in reversed(list(tensors))]
+    stack = [(_call(tensor), False) for tensor in reversed(list(tensors))]
     while stack:
-        node, is_ready = stack.pop()
+        call, is_ready = stack.pop()
         if is_ready:
-            yield node
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((_node(tensor), False) for tensor in reversed(node.input_tensors))
+            yield call
+        elif id(call) not in seen:
+            seen.add(id(call))
+            stack.append((call, True))
+            stack.extend((_call(tensor), False) for tensor in reversed(call.input_tensors))
 
 
 def tensors_by_layer(model) -> dict:
     """The output of each layer of a model by the layer's name, in the order of the graph."""
-    calls = nodes(outputs(model), set())
-    return {call.operation.name: call.outputs[0] for call in calls if isinstance(call.operation, keras.layers.Layer)}
+    return {
+        call.operation.name: call.outputs[0]
+        for call in calls(outputs(model), set())
+        if isinstance(call.operation, keras.layers.Layer)
+    }
 
 
 def layer_of(tensor):
@@ -64,6 +67,6 @@ def layer_of(tensor):
     return tensor._keras_history.operation
 
 
-def _node(tensor):
+def _call(tensor):
     operation, index, _ = tensor._keras_history
     return operation._inbound_nodes[index]

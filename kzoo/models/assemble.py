@@ -1,70 +1,37 @@
 """What every model builder shares: the input, the preprocessing inside the model, the head. Validated here, once."""
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
 from kzoo import console
+from kzoo.arguments import integer, is_integer, number
 from kzoo.backend import keras
 from kzoo.classifier import set_metadata
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.layers import ReverseChannels
-from kzoo.models.registry import defaults
+from kzoo.models.card import Card
 from kzoo.weights import labels
 from kzoo.weights.convert import convert
 from kzoo.weights.formats import read
-from kzoo.weights.record import Preprocessing
 from kzoo.weights.resolve import ResolvedWeights, resolve
 
 POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
 
 
-@dataclass(frozen=True)
-class AuxiliaryHeads:
-    """Classifiers at inner layers that help to train: the layers by output name, and what lies between the two.
-
-    `neck` maps a layer's output, given the name of the head, to the vector which its classifier reads.
-    """
-
-    layers: Mapping[str, str]
-    neck: Callable[..., Any]
-    minimum_size: int
-
-
-@dataclass(frozen=True)
-class Family:
-    """What a family's builders have in common, as data.
-
-    `features` maps the preprocessed images to the last feature map. `neck`, if the family has one, maps that to the
-    vector which the classifier reads (global average pooling otherwise), given the dropout rate.
-    """
-
-    features: Callable[..., Any]
-    minimum_size: int
-    preprocessing: Preprocessing
-    neck: Callable[..., Any] | None = None
-    dropout: float = 0.0
-    auxiliary: AuxiliaryHeads | None = None
-
-
 def assemble(
-    family: Family,
-    name: str,
+    card: Card,
     *,
-    weights=None,
-    classes=None,
-    input_shape=None,
-    include_top=True,
-    pooling=None,
-    dropout=None,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    auxiliary_heads=False,
+    weights,
+    classes,
+    input_shape,
+    include_top,
+    pooling,
+    dropout,
+    classifier_activation,
+    include_preprocessing,
+    auxiliary_heads,
 ):
     """Build one Functional model. `kzoo.create_model` documents the arguments."""
+    name = card.name
     chosen = None if weights is None else resolve(name, weights)
-    if auxiliary_heads and family.auxiliary is None:
+    if auxiliary_heads and card.auxiliary is None:
         raise InvalidArgument(f"{name} has no auxiliary heads. Received: auxiliary_heads=True. Valid: False.")
     if not include_top:
         _refuse_head_arguments(classes, dropout, auxiliary_heads or None)
@@ -76,33 +43,48 @@ def assemble(
         raise unknown("pooling", pooling, [*POOLING, "None"])
     if chosen is not None and include_top and classes is None and not chosen.record.include_top:
         raise InvalidArgument(
-            f"{chosen.record.tag} for {name} has no classifier. Received: no number of classes. "
+            f"{chosen.record.tag} for {name} has no classifier. Received: classes=None. "
             "Pass classes=N for a new one or include_top=False, or take weights that have one."
         )
-    default_shape, default_classes = defaults(name)
+    default_shape, default_classes = card.input_shape, card.classes
     if chosen is not None:
         default_shape, default_classes = chosen.record.input_size, chosen.record.classes
     input_shape = default_shape if input_shape is None else input_shape
-    input_shape = _check_input_shape(family, name, input_shape, include_top, auxiliary_heads)
-    classes = _check_classes(default_classes if classes is None else classes)
-    dropout = _check_dropout(family.dropout if dropout is None else dropout)
+    input_shape = _check_input_shape(card, input_shape, include_top, auxiliary_heads)
+    classes, dropout = check_head(
+        default_classes if classes is None else classes,
+        card.dropout if dropout is None else dropout,
+        classifier_activation,
+    )
 
     # The layers may run in half precision; pixels and logits are always float32.
     images = keras.Input(input_shape, name="images", dtype="float32")
-    preprocessing = family.preprocessing if chosen is None else chosen.record.preprocessing
+    preprocessing = card.preprocessing if chosen is None else chosen.record.preprocessing
     x = _preprocess(preprocessing, images) if include_preprocessing else images
-    x = family.features(x)
+    x = card.features(x)
     if include_top:
-        x = family.neck(x, dropout) if family.neck else _pool_and_drop(x, dropout)
+        x = card.neck(x, dropout) if card.neck else _pool_and_drop(x, dropout)
         x = _classifier(classes, classifier_activation)(x)
         if auxiliary_heads:
-            x = {"predictions": x, **_auxiliary(family.auxiliary, images, x, classes, classifier_activation)}
+            x = {"predictions": x, **_auxiliary(card.auxiliary, images, x, classes, classifier_activation)}
     elif pooling:
         x = POOLING[pooling](name=f"{pooling}_pool")(x)
     model = keras.Model(images, x, name=name)
     if chosen is not None:
         _load(model, chosen, with_head=include_top, classes=classes)
     return model
+
+
+def check_head(classes, dropout, activation) -> tuple[int, float]:
+    """The classes of a head and the rate of its dropout, as Python's numbers.
+
+    Raises:
+        InvalidArgument: One of the three that no head can have.
+    """
+    if activation not in ("softmax", None, "linear"):
+        raise unknown("classifier_activation", activation, ["softmax", "linear", "None"])
+    valid = "a rate from 0 up to, not including, 1"
+    return integer("classes", classes, 2), number("dropout", dropout, 0, 1, below=True, valid=valid)
 
 
 def _load(model, chosen: ResolvedWeights, *, with_head, classes):
@@ -122,27 +104,8 @@ def _load(model, chosen: ResolvedWeights, *, with_head, classes):
         )
 
 
-def constructor(spelling, name, family, module):
-    """Make the function that builds model `name` of `family`: the one called `spelling` in `module`."""
-
-    def build(**arguments):
-        return assemble(family, name, **arguments)
-
-    shape, classes = defaults(name)
-    build.__name__ = build.__qualname__ = spelling
-    build.__module__ = module
-    own = [p for p in inspect.signature(assemble).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    build.__signature__ = inspect.Signature(own)  # pyright: ignore[reportFunctionMemberAccess]
-    build.__doc__ = f"""Build `{name}`; `kzoo.create_model` documents the arguments.
-
-    Input: (batch, {", ".join(map(str, shape))}) by default, pixels from 0 to 255. Output: (batch, {classes})
-    probabilities.
-    """
-    return build
-
-
 def _preprocess(preprocessing, images):
-    """Scale and shift each channel; for a channel count other than the family's, by its mean over channels.
+    """Scale and shift each channel; for a channel count other than the weights', by its mean over channels.
 
     Channels are then not reordered either: what they mean is not known.
     """
@@ -171,8 +134,6 @@ def _auxiliary(heads, images, predictions, classes, activation):
 
 
 def _classifier(classes, activation, name="predictions"):
-    if activation not in ("softmax", None, "linear"):
-        raise unknown("classifier_activation", activation, ["softmax", "linear", "None"])
     return keras.layers.Dense(classes, activation=activation, dtype="float32", name=name)
 
 
@@ -184,29 +145,15 @@ def _refuse_head_arguments(classes, dropout, auxiliary_heads):
             )
 
 
-def _check_input_shape(family, name, input_shape, include_top, auxiliary_heads):
+def _check_input_shape(card, input_shape, include_top, auxiliary_heads):
     shape: tuple = tuple(input_shape) if isinstance(input_shape, tuple | list) else (input_shape,)
-    flexible = not include_top or (family.neck is None and not auxiliary_heads)
-    least = family.auxiliary.minimum_size if auxiliary_heads else family.minimum_size
-    sizes_ok = len(shape) == 3 and all(
-        (isinstance(s, int) and s >= least) or (s is None and flexible) for s in shape[:2]
-    )
-    if not sizes_ok or not (isinstance(shape[2], int) and shape[2] >= 1):
+    flexible = not include_top or (card.takes_any_size and not auxiliary_heads)
+    least = card.auxiliary.minimum_size if auxiliary_heads else card.minimum_size
+    sizes_ok = len(shape) == 3 and all((is_integer(s) and s >= least) or (s is None and flexible) for s in shape[:2])
+    if not sizes_ok or not (is_integer(shape[2]) and shape[2] >= 1):
         heads = " with auxiliary heads" if auxiliary_heads else ""
         raise InvalidArgument(
-            f"{name}{heads} takes input_shape=(height, width, channels) of at least {least} x {least} x 1. "
-            f"Received: {input_shape!r}. Default: {defaults(name)[0]}."
+            f"{card.name}{heads} takes input_shape=(height, width, channels) of at least {least} x {least} x 1. "
+            f"Received: {input_shape!r}. Default: {card.input_shape}."
         )
-    return shape
-
-
-def _check_classes(classes):
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
-        raise InvalidArgument(f"classes must be a whole number of at least 2. Received: {classes!r}.")
-    return classes
-
-
-def _check_dropout(dropout):
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise InvalidArgument(f"dropout must be a rate from 0 up to, not including, 1. Received: {dropout!r}.")
-    return dropout
+    return tuple(None if n is None else int(n) for n in shape)

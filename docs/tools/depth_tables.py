@@ -1,19 +1,15 @@
 """Write the tables of docs/depth.md: what small filters and 1x1 convolutions save, counted by `kzoo.describe`.
 
-    python recipes/depth_tables.py
+    python docs/tools/depth_tables.py
 
-Takes ten seconds. It replaces what stands between the markers of the page.
+Takes ten seconds.
 """
-
-import re
-from pathlib import Path
 
 import kzoo
 from kzoo.backend import keras
-from kzoo.files import write_text
 from kzoo.text import by, markdown_table, quantity
+from pages import write_page
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "depth.md"
 VGG_SIZES = {"block1": 5, "block2": 5, "block3": 7, "block4": 7, "block5": 7}  # what each block of VGG-16 sees
 
 
@@ -40,14 +36,14 @@ def filters() -> str:
 
 def vgg() -> str:
     """The table of VGG-16's convolutions and of one large filter in the place of each block."""
-    own = kzoo.create_model("vgg16", include_top=False)
+    net = kzoo.create_model("vgg16", include_top=False)
     images = x = keras.Input((224, 224, 3))
     for block, size in VGG_SIZES.items():
-        channels = own.get_layer(f"{block}_conv1").filters
+        channels = net.get_layer(f"{block}_conv1").filters
         x = keras.layers.Conv2D(channels, size, padding="same", activation="relu", name=f"{block}_conv1")(x)
         x = keras.layers.MaxPooling2D(2, name=f"{block}_pool")(x)
     rows = [("", "convolutions", "parameters", "multiply-adds", "receptive field of block5")]
-    for name, model in (("VGG-16", own), ("one filter a block", keras.Model(images, x, name="wide"))):
+    for name, model in (("VGG-16", net), ("one filter a block", keras.Model(images, x, name="wide"))):
         found = kzoo.describe(model)
         counts = (str(found.depth), f"{found.parameters:,}", quantity(found.multiply_adds))
         rows.append((name, *counts, str(found.stages[-1].receptive_field)))
@@ -70,7 +66,7 @@ def inception() -> str:
 
 
 def _module(net, stage, shape, reduced):
-    """An inception module by itself, of the same filters; without `reduced` the 3x3 and the 5x5 read all its input."""
+    """One inception module with the same filters; without `reduced` the 3x3 and the 5x5 read all of its input."""
     x = keras.Input(shape)
     pooled = keras.layers.MaxPooling2D(3, strides=1, padding="same")(x)
     branches = [_same(net, f"{stage}_1x1")(x), _same(net, f"{stage}_pool_proj")(pooled)]
@@ -91,14 +87,10 @@ def _saved(counts):
     return (f"{small:,}", f"{large:,}", quantity(less), quantity(more), f"{1 - less / more:.0%}")
 
 
-def page() -> str:
-    """The page with its tables written anew."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, table in (("filters", filters()), ("vgg", vgg()), ("inception", inception())):
-        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        text = re.sub(f"{begin}.*?{end}", f"{begin}{table}\n{end}", text, flags=re.DOTALL)
-    return text
+def tables() -> dict[str, str]:
+    """The tables by the names of their markers."""
+    return {"filters": filters(), "vgg": vgg(), "inception": inception()}
 
 
 if __name__ == "__main__":
-    write_text(PAGE, page())
+    write_page("depth", tables())

@@ -1,41 +1,26 @@
-"""Write docs/zoo.md and docs/zoo.png: every model's parameters, multiply-adds, depth and receptive field.
+"""Write the table of docs/zoo.md, and docs/zoo.png: parameters, multiply-adds, depth and receptive field of each model.
 
-    python recipes/zoo_table.py
+It also writes the constructors in kzoo/__init__.pyi, which editors read.
+
+    python docs/tools/zoo_table.py
 
 Takes half a minute on 2 cores. The numbers are `kzoo.describe`'s, for each model's default size of image.
 """
 
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
 from matplotlib import ticker
+from matplotlib.figure import Figure
 
 import kzoo
-from kzoo.files import atomic_path, write_text
-from kzoo.models.registry import BUILDERS
+from kzoo.files import write_text
+from kzoo.models.registry import CARDS, CONSTRUCTORS, FAMILIES
 from kzoo.text import by, markdown_table, quantity
+from pages import png, write_page
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+STUB = Path(kzoo.__file__).with_suffix(".pyi")
 TITLES = ("model", "input", "parameters", "multiply-adds", "depth", "receptive field", "stride", "last feature map")
-INTRODUCTION = """# The zoo
-
-Every model for its default size of image, by `kzoo.describe(name)`; `kzoo info NAME` shows one stage by stage.
-Multiply-adds are those of convolutions and dense layers; depth is the layers with weights on the longest path; the
-receptive field, stride and feature map are those of the last stage, in pixels. [Why depth pays](depth.md)
-says what to make of them.
-
-![Parameters against multiply-adds, and receptive field against depth, of every model](zoo.png)
-"""
-FAMILIES = {  # by the beginning of a name: colour and marker
-    "vgg": ("tab:blue", "s"),
-    "inception": ("tab:green", "D"),
-    "resnext": ("tab:purple", "P"),
-    "wide": ("tab:brown", "X"),
-    "plain": ("tab:gray", "v"),
-    "resnet": ("tab:red", "o"),
-    "mnist": ("black", "*"),
-}
+MARKERS = "*sDoPXv^<>"  # one a family
 # Models that lie together share a label; where it stands from the first of them, in points.
 IMAGENET_LABELS = {
     ("inception_v1",): ("inception_v1", (9, 2)),
@@ -89,10 +74,9 @@ def row(found) -> tuple[str, ...]:
 
 def scatter(axes, models, x, y, labels):
     """One point a model, a label for each group."""
-    for family, (colour, marker) in FAMILIES.items():
-        points = [m for name, m in models.items() if _family(name) == family]
-        if points:
-            axes.scatter([x(m) for m in points], [y(m) for m in points], c=colour, marker=marker, s=46, alpha=0.75)
+    for family, style in styles().items():
+        points = [models[card.name] for card in FAMILIES[family] if card.name in models]
+        axes.scatter([x(m) for m in points], [y(m) for m in points], **style)
     for (first, *_), (text, offset) in labels.items():
         if first in models:
             point = x(models[first]), y(models[first])
@@ -104,9 +88,9 @@ def scatter(axes, models, x, y, labels):
         axis.set_minor_formatter(ticker.NullFormatter())
 
 
-def plot(models: dict, path: Path) -> None:
-    """Draw the three panels."""
-    figure = plt.figure(figsize=(11, 11), layout="constrained")
+def plot(models: dict) -> bytes:
+    """Draw the three panels, as PNG."""
+    figure = Figure(figsize=(11, 11), layout="constrained")
     panels = figure.subplot_mosaic([["imagenet", "imagenet"], ["small", "depth"]], height_ratios=(6, 5))
     small = {name: m for name, m in models.items() if m.input_shape[0] < 224}
     large = {name: m for name, m in models.items() if name not in small}
@@ -127,24 +111,32 @@ def plot(models: dict, path: Path) -> None:
     panels["depth"].set(title="What depth sees", xlabel="depth (layers with weights)")
     panels["depth"].set(ylabel="receptive field of the last stage (pixels)", xticks=(5, 10, 20, 50, 100))
     panels["depth"].set(yticks=(10, 20, 50, 100, 200, 500, 1000))
-    for family, (colour, marker) in FAMILIES.items():
-        panels["imagenet"].scatter([], [], c=colour, marker=marker, label=family, s=46, alpha=0.75)
+    for family, style in styles().items():
+        panels["imagenet"].scatter([], [], label=family, **style)
     panels["imagenet"].legend(loc="lower right", fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    return png(figure)
 
 
-def _family(name):
-    return next(beginning for beginning in FAMILIES if name.startswith(beginning))
+def styles() -> dict[str, dict]:
+    """How the points of each family are drawn."""
+    return {
+        family: {"color": f"C{i}", "marker": MARKERS[i % len(MARKERS)], "s": 46, "alpha": 0.75}
+        for i, family in enumerate(FAMILIES)
+    }
+
+
+def stub() -> str:
+    """The stub of kzoo with a line for each constructor."""
+    written = STUB.read_text(encoding="utf-8").partition("\n# Constructors\n")
+    lines = [f"{constructor}: _Constructor\n" for constructor in CONSTRUCTORS]
+    return "".join([*written[:2], *lines])
 
 
 def main() -> None:
-    """Write the page and its picture."""
-    matplotlib.use("agg")
-    models = {name: kzoo.describe(name) for name in BUILDERS}
-    table = markdown_table([TITLES, *map(row, models.values())])
-    write_text(DOCS / "zoo.md", f"{INTRODUCTION}\n{table}\n\nWritten by `python recipes/zoo_table.py`.\n")
-    plot(models, DOCS / "zoo.png")
+    """Write the page, its picture and the stub."""
+    write_text(STUB, stub())
+    models = {name: kzoo.describe(name) for name in CARDS}
+    write_page("zoo", {"models": markdown_table([TITLES, *map(row, models.values())])}, picture=plot(models))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,52 @@
+"""What kzoo knows of a model before it is built. Needs neither Keras nor TensorFlow."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kzoo.weights.record import Preprocessing
+
+
+@dataclass(frozen=True)
+class AuxiliaryHeads:
+    """Classifiers at inner layers that help to train."""
+
+    layers: Mapping[str, str]
+    """The inner layer by the name of its head."""
+    neck: Callable[..., Any]
+    """(output of that layer, name of the head) to the vector that the head's classifier reads."""
+    minimum_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A model of the zoo."""
+
+    name: str
+    constructor: str
+    """Its name as a function: `kzoo.ResNet50` for "resnet50"."""
+    features: Callable[..., Any]
+    """Preprocessed images to the last feature map."""
+    neck: Callable[..., Any] | None = None
+    """(last feature map, dropout rate) to the vector that the classifier reads; by default global average pooling."""
+    dropout: float = 0.0
+    auxiliary: AuxiliaryHeads | None = None
+    preprocessing: Preprocessing
+    input_shape: tuple[int, int, int] = (224, 224, 3)
+    minimum_size: int = 1
+    """Least height and width of the images."""
+    classes: int = 1000
+    stages: Mapping[str, str]
+    """The layer that ends each stage of the paper: the last of those whose name matches a regular expression."""
+    learning_rate: float | None = None
+    """Trains it from scratch; None is the default of `kzoo.train`. So is None for `warmup_epochs`."""
+    warmup_epochs: float | None = None
+    keras: str | None = None
+    """What keras.applications calls the same layers; None if it does not have them. The same for the next two."""
+    torchvision: str | None = None
+    timm: str | None = None
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether the weights, the classifier's included, fit images of any size: a neck reads a map of one size."""
+        return self.neck is None
