@@ -76,7 +76,7 @@ def _finished_accuracy(run_dir: Path) -> Accuracy | None:
             f"This run is not finished. Received: {str(run_dir)!r}. Finish it (kzoo train --resume {run_dir}), or add "
             f"a model of it as it is: {run_dir / runs.BEST}."
         )
-    metrics = runs.read_json(run_dir / runs.METRICS)
+    metrics = runs.read_metrics(run_dir)
     split = next((split for split in ("test", "validation") if metrics.get(split)), None)
     if split is None:
         return None

@@ -337,7 +337,7 @@ def best_of(
         )
     best, settings = state.result, state.settings
     run_dir = store.run_dir(folder, state.trials[best["run"]])
-    metrics = runs.read_json(run_dir / runs.METRICS)
+    metrics = runs.read_metrics(run_dir)
     own = {"epochs": best["epochs"]}
     if all_data and runs.read_record(run_dir).train.early_stopping is not None and "early_stopping" not in train:
         own = {"early_stopping": None, "epochs": max(1, metrics["best_epoch"])}

@@ -125,7 +125,7 @@ class Trials:
         """Take the figures of a trial from its run, whose process has ended well."""
         run_dir = store.run_dir(self.folder, trial)
         try:
-            figures = runs.read_json(run_dir / runs.METRICS)["validation"]
+            figures = runs.read_metrics(run_dir)["validation"]
             speeds = runs.read_column(run_dir, "images_per_second")
         except (RunError, OSError, KeyError, ValueError) as error:
             self.fail(trial, f"its run has no figures: {error}", seconds)

@@ -131,7 +131,7 @@ class TrainConfig:
 
         A larger batch has a less noisy gradient and takes a larger step: in proportion with sgd (Goyal et al., 2017,
         section 2.1), by the square root with optimizers that divide by the gradient's size (Malladi et al., 2022).
-        `settle_for_data` also looks at the number of training images.
+        `with_data_defaults` also looks at the number of training images.
         """
         if self.learning_rate is not None:
             return self.learning_rate
@@ -261,7 +261,7 @@ def _check_times(config):
         raise InvalidArgument(f"decay_epochs must be numbers above 0. Received: {config.decay_epochs!r}.")
 
 
-def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
+def with_data_defaults(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
     """Put a value in every place that the configuration leaves open, for this data.
 
     What a run was trained with can so be read, and does not change with kzoo's defaults when the run is resumed.
@@ -272,20 +272,20 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
         images: Number of training images.
         image_shape: (height, width, channels).
 
-    >>> config = settle_for_data(TrainConfig(), "mnist", 54_000, (28, 28, 1))
+    >>> config = with_data_defaults(TrainConfig(), "mnist", 54_000, (28, 28, 1))
     >>> config.batch_size, config.learning_rate, config.augment
     (256, 0.003, ('digits',))
     """
-    if config.batch_size is None:
-        config = replace(config, batch_size=default_batch_size(images, image_shape))
-    settled = [augmentation.recommended(name) if item == "auto" else item for item in config.augment]
-    config = replace(config, augment=settled)
-    if config.learning_rate is None:
-        batch_size = config.batch_size or default_batch_size(images, image_shape)
+    batch_size = config.batch_size or default_batch_size(images, image_shape)
+    learning_rate = config.learning_rate
+    if learning_rate is None:
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
-        config = replace(config, learning_rate=default_learning_rate(config.optimizer, images_in_a_step, images))
+        learning_rate = default_learning_rate(config.optimizer, images_in_a_step, images)
     return replace(
         config,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        augment=[augmentation.recommended(name) if item == "auto" else item for item in config.augment],
         weight_decay=config.decay,
         warmup_epochs=config.warmup,
         decay_epochs=config.step_epochs,

@@ -18,7 +18,7 @@ from kzoo.errors import InvalidArgument, RunError
 from kzoo.hardware import probe, usable_only
 from kzoo.saving import load_model
 from kzoo.train import runs
-from kzoo.train.config import TrainConfig, settle_for_data
+from kzoo.train.config import TrainConfig, with_data_defaults
 from kzoo.train.inputs import Stream, as_data, check_fit, class_names_of_data, data_errors, with_labels_of
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
@@ -209,14 +209,14 @@ def _choose_for_data(run_dir: Path, config: TrainConfig, train_data) -> TrainCon
     """Choose what the configuration leaves to the data, say so, and write it down."""
     if isinstance(train_data, Stream):
         config = replace(config, batch_size=train_data.batch_size)
-    settled = settle_for_data(config, train_data.public_name, len(train_data), train_data.image_shape)
-    if settled != config:
+    chosen = with_data_defaults(config, train_data.public_name, len(train_data), train_data.image_shape)
+    if chosen != config:
         console.log(
-            f"batch size {settled.batch_size}, learning rate up to {settled.peak_learning_rate:.4g}, "
-            f"augmentation {augment.title(settled.augment)}"
+            f"batch size {chosen.batch_size}, learning rate up to {chosen.peak_learning_rate:.4g}, "
+            f"augmentation {augment.title(chosen.augment)}"
         )
-    runs.update_record(run_dir, train=settled)
-    return settled
+    runs.update_record(run_dir, train=chosen)
+    return chosen
 
 
 def _build(setup: Setup, build):

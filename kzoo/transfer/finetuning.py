@@ -21,7 +21,7 @@ from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.graph import functional
 from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
-from kzoo.text import by
+from kzoo.text import dimensions
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.fitting import Setup, set_up
@@ -32,8 +32,8 @@ from kzoo.train.record import FineTuningState, RunRecord
 from kzoo.train.trainer import Trainer
 from kzoo.transfer.checks import check_overlap, warn_of_imbalance
 from kzoo.transfer.cutting import find_cut, split
-from kzoo.transfer.defaults import head_config, settle_fine_tuning
-from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features, key_of, weights_digest
+from kzoo.transfer.defaults import head_config, with_fine_tuning_defaults
+from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.surgery import add_head
@@ -124,7 +124,7 @@ def run(
     _refuse_mixing(record.train.augment)
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
-    config = settle_fine_tuning(record.train, train_data.public_name, len(train_data), shape)
+    config = with_fine_tuning_defaults(record.train, train_data.public_name, len(train_data), shape)
     runs.update_record(run_dir, train=config)
     with data_errors():
         setup = set_up(run_dir, train_data, validation_data)
@@ -187,7 +187,7 @@ class _FineTuning:
                 views = Views(
                     found[which], between[i], key, policy=policy, count=images.views, seed=seed, folder=self.folder
                 )
-                found[which] = features(views, epochs_per_view=0 if which else epochs_per_view)
+                found[which] = features_of(views, epochs_per_view=0 if which else epochs_per_view)
                 if found[which] is None:
                     return None
         return found[0], found[1] if len(found) > 1 else None
@@ -249,7 +249,7 @@ def _train_upper_stages(tuning: _FineTuning) -> Result:
     kept = "fine_tuned" if trainer.state.best_epoch else "head"
     if kept == "head" and tuning.validation is not None:
         console.log("fine-tuning was no better than the new head alone on the validation data, which is kept")
-    trainer.finish(tuning.validation, kept=kept, head=runs.read_json(head / runs.METRICS))
+    trainer.finish(tuning.validation, kept=kept, head=runs.read_metrics(head))
     return result_of(tuning.dir, trainer.state)
 
 
@@ -351,8 +351,8 @@ def _for_images(config: dict, shape: tuple) -> dict:
     """A model's config with the sizes that its input leaves open, which features must have, filled in."""
     for layer in config["config"]["layers"]:
         if layer["class_name"] == "InputLayer":
-            batch, *own = layer["config"]["batch_shape"]
-            layer["config"]["batch_shape"] = [batch, *(one or given for one, given in zip(own, shape, strict=False))]
+            batch, *sizes = layer["config"]["batch_shape"]
+            layer["config"]["batch_shape"] = [batch, *(one or given for one, given in zip(sizes, shape, strict=False))]
     return config
 
 
@@ -369,7 +369,7 @@ def _read(given: Any) -> Dataset:
     """Data whose images can be read in any order."""
     found = as_data(given, None)
     if isinstance(found, Stream):
-        console.log(f"reading the tf.data.Dataset into memory: {by(found.image_shape)}")
+        console.log(f"reading the tf.data.Dataset into memory: {dimensions(found.image_shape)}")
         import numpy as np
 
         images, labels = zip(*found.dataset.as_numpy_iterator(), strict=True)
