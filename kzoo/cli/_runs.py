@@ -16,10 +16,7 @@ from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result
 from kzoo.train.record import ModelFile, RunRecord
 
-EXAMPLES = {
-    "train": "kzoo train mnist_net digits",
-    "finetune": "kzoo finetune inception_v1 PHOTOS --weights imagenet",
-}
+EXAMPLES = {"train": "kzoo train mnist_net digits", "finetune": "kzoo finetune inception_v1 PHOTOS --weights imagenet"}
 
 
 def run(
@@ -76,10 +73,10 @@ def record_of(
         check_from_search(model)
         changed = {} if transfer is None else given(transfer)
         record = best_of(from_search, {"seed": config.seed, **given(config)}, changed, all_data=all_data)
-        if _command_of(record) != command:
+        if record.command != command:
             raise InvalidArgument(
-                f"This is a search of kzoo {_command_of(record)}. Received: {from_search!r}. "
-                f"Use kzoo {_command_of(record)} --from-search."
+                f"This is a search of kzoo {record.command}. Received: {from_search!r}. "
+                f"Use kzoo {record.command} --from-search."
             )
         return record
     if model is None or dataset is None:
@@ -94,10 +91,10 @@ def _resume(command: str, run_dir: str, model: str | None, config: TrainConfig) 
     check_resume(model, "strategy", "devices")
     record = runs.read_record(run_dir)
     if not record.fine_tuning.is_head:  # which job.resume refuses
-        if _command_of(record) != command:
+        if record.command != command:
             is_kind = "This run fine-tunes" if command == "train" else "Not a run that fine-tunes"
             raise InvalidArgument(
-                f"{is_kind}. Received: {run_dir!r}. Continue it with kzoo {_command_of(record)} --resume {run_dir}"
+                f"{is_kind}. Received: {run_dir!r}. Continue it with kzoo {record.command} --resume {run_dir}"
             )
         if record.model is None and record.data.load is None:
             raise InvalidArgument(
@@ -105,10 +102,6 @@ def _resume(command: str, run_dir: str, model: str | None, config: TrainConfig) 
                 f"Continue it in Python: kzoo.train.resume({run_dir!r}, ...)."
             )
     return job.resume(run_dir, **given(config))
-
-
-def _command_of(record: RunRecord) -> str:
-    return "train" if record.transfer is None else "finetune"
 
 
 def _default_run_dir(record: RunRecord) -> str:

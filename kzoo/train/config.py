@@ -1,7 +1,7 @@
 """How to train and how to fine-tune: the single source of every default and of every flag of both."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from kzoo import arguments
@@ -99,30 +99,15 @@ class TrainConfig:
     other within five seconds."""
 
     def __post_init__(self):
-        """Check every value.
-
-        Raises:
-            InvalidArgument: A value out of its range.
-        """
-        choices = (
-            ("optimizer", Optimizer),
-            ("schedule", Schedule),
-            ("precision", Precision),
-            ("strategy", Strategy),
-            ("class_weight", ClassWeight),
-        )
-        for name, valid in choices:
-            if getattr(self, name) not in valid.__args__:
-                raise unknown(name, getattr(self, name), valid.__args__)
+        """Raise InvalidArgument for a value that is none of the choices or out of its range."""
+        _check_fields(self)
         object.__setattr__(self, "augment", augmentation.describe(self.augment))
         for item in self.augment:
             if isinstance(item, str) and item != "auto":
                 augmentation.check_name(item)
         if not isinstance(self.sync_batch_norm, bool):
             raise InvalidArgument(f"sync_batch_norm must be true or false. Received: {self.sync_batch_norm!r}.")
-        check_ranges(self, _RANGES)
         _check_times(self)
-        _convert_numbers(self)
         object.__setattr__(self, "decay_epochs", tuple(map(float, self.decay_epochs)))
 
     @property
@@ -158,6 +143,14 @@ class TrainConfig:
         return 0.3 * self.epochs if self.schedule == "one_cycle" else 0.0
 
 
+_CHOICES = {
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "precision": Precision,
+    "strategy": Strategy,
+    "class_weight": ClassWeight,
+    "batch_norm": BatchNorm,
+}
 # name -> (lowest, highest, what the message calls the range)
 _RANGES = {
     "epochs": (1, 10**6, "a whole number of at least 1"),
@@ -180,6 +173,10 @@ _RANGES = {
     "steps_per_execution": (1, 10**6, "a whole number of at least 1"),
     "seed": (0, 2**32 - 1, "a whole number from 0 to 4294967295"),
     "checkpoint_seconds": (0, 10**9, "a number of at least 0"),
+    "head_epochs": (1, 10**6, "a whole number of at least 1"),
+    "head_learning_rate": (1e-12, 1e4, "a number above 0"),
+    "layer_decay": (1e-6, 1, "a factor above 0 and at most 1"),
+    "views": (1, 10**4, "a whole number of at least 1"),
 }
 
 
@@ -208,46 +205,26 @@ class TransferConfig:
     """Augmented views of each image that the frozen layers are computed for, once; epochs take them in turn."""
 
     def __post_init__(self):
-        """Check every value.
-
-        Raises:
-            InvalidArgument: A value out of its range.
-        """
-        if self.batch_norm not in get_args(BatchNorm):
-            raise unknown("batch_norm", self.batch_norm, get_args(BatchNorm))
+        """Raise InvalidArgument for a value that is none of the choices or out of its range."""
+        _check_fields(self)
         if not (self.unfreeze is None or isinstance(self.unfreeze, str)):
             raise InvalidArgument(f"unfreeze must be the name of a stage. Received: {self.unfreeze!r}.")
-        check_ranges(self, _TRANSFER_RANGES)
-        _convert_numbers(self)
 
 
-_TRANSFER_RANGES = {
-    "head_epochs": (1, 10**6, "a whole number of at least 1"),
-    "head_learning_rate": (1e-12, 1e4, "a number above 0"),
-    "layer_decay": (1e-6, 1, "a factor above 0 and at most 1"),
-    "views": (1, 10**4, "a whole number of at least 1"),
-}
+def _check_fields(config) -> None:
+    """Raise InvalidArgument for a value that is none of the choices or out of its range.
 
-
-def check_ranges(config, ranges: dict) -> None:
-    """Raise InvalidArgument unless each value is in its range: by name the lowest, the highest, and a name of both.
-
-    None is in range where it is the default.
+    Each number gets the type of its field: Keras takes an integer 1 for another thing than 1.0.
     """
     kinds = number_fields(type(config))
-    for name, (lowest, highest, meaning) in ranges.items():
-        value = getattr(config, name)
-        if value is None and getattr(type(config), name) is None:
-            continue
-        check = arguments.integer if kinds[name] is int else arguments.number
-        check(name, value, lowest, highest, valid=meaning)
-
-
-def _convert_numbers(config) -> None:
-    """Give each number the type of its field: Keras takes an integer 1 for another thing than 1.0."""
-    for name, kind in number_fields(type(config)).items():
-        if getattr(config, name) is not None:
-            object.__setattr__(config, name, kind(getattr(config, name)))
+    for field in fields(config):
+        name, value = field.name, getattr(config, field.name)
+        if name in _CHOICES and value not in get_args(_CHOICES[name]):
+            raise unknown(name, value, get_args(_CHOICES[name]))
+        if name in _RANGES and not (value is None and field.default is None):
+            lowest, highest, meaning = _RANGES[name]
+            check = arguments.integer if kinds[name] is int else arguments.number
+            object.__setattr__(config, name, kinds[name](check(name, value, lowest, highest, valid=meaning)))
 
 
 def _check_times(config):

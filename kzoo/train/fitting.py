@@ -74,12 +74,8 @@ def fit(
     >>> sorted(result.history)
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
-    record = RunRecord(train=config or TrainConfig())
-
-    def train(folder: Path) -> Result:
-        return run(folder, build, train_data, validation_data, callbacks)
-
-    return begin(record, run_dir, train, overwrite=overwrite, resume=resume)
+    record, given = RunRecord(train=config or TrainConfig()), (build, train_data, validation_data, callbacks)
+    return begin(record, run_dir, lambda folder: run(folder, *given), overwrite=overwrite, resume=resume)
 
 
 def load(run_dir: str | Path, which: str = "best"):
@@ -87,15 +83,9 @@ def load(run_dir: str | Path, which: str = "best"):
     return load_model(run_dir, which)
 
 
-def run(
-    run_dir: Path,
-    build: Callable[[], Any] | None,
-    train_data: Any,
-    validation_data: Any = None,
-    callbacks: Sequence[Any] = (),
-) -> Result:
-    """Train what config.json in `run_dir` says from where it stands; the caller holds the run's lock."""
-    trainer = prepare(run_dir, build, train_data, validation_data, callbacks)
+def run(run_dir: Path, *given: Any) -> Result:
+    """Train, with what `prepare` takes, what config.json in `run_dir` says; the caller holds the run's lock."""
+    trainer = prepare(run_dir, *given)
     with data_errors():
         trainer.train()
         trainer.finish()

@@ -101,11 +101,8 @@ def fine_tune(
     """
     make = maker(model, weights)
     record = RunRecord(train=config or TrainConfig(), transfer=transfer or TransferConfig())
-
-    def train(folder: Path) -> Result:
-        return run(folder, make, train_data, validation_data, callbacks)
-
-    return begin(record, run_dir, train, overwrite=overwrite, resume=resume)
+    given = (make, train_data, validation_data, callbacks)
+    return begin(record, run_dir, lambda folder: run(folder, *given), overwrite=overwrite, resume=resume)
 
 
 def run(
@@ -127,8 +124,7 @@ def run(
     config = with_fine_tuning_defaults(record.train, train_data.public_name, len(train_data), shape)
     runs.update_record(run_dir, train=config)
     with data_errors():
-        setup = set_up(run_dir, train_data, validation_data)
-        tuning = _FineTuning(setup, record.transfer, callbacks)
+        tuning = _FineTuning(set_up(run_dir, train_data, validation_data), record.transfer, callbacks)
         _train_head(tuning, make)
         return _train_upper_stages(tuning)
 
@@ -311,8 +307,7 @@ def _note(run_dir: Path, **found: Any) -> None:
 
 def _check_weights(tuning: _FineTuning, whole) -> None:
     """Refuse pretrained weights that are not those which the run began with."""
-    last = whole.layers[-1]
-    digest = weights_digest(keras.Model(whole.inputs, last.input))
+    digest = weights_digest(keras.Model(whole.inputs, whole.layers[-1].input))
     began_with = tuning.setup.record.fine_tuning.pretrained
     if began_with not in (None, digest):
         raise RunError(
