@@ -37,7 +37,11 @@ def test_figures_are_printed_again_without_tensorflow(command, folder, fresh_pyt
 @pytest.mark.parametrize(
     ("command", "run", "line"),
     [
-        ("finetune", "train", "Not a run that fine-tunes. Received: 'train'. Continue it with kzoo train --resume train"),
+        (
+            "finetune",
+            "train",
+            "Not a run that fine-tunes. Received: 'train'. Continue it with kzoo train --resume train",
+        ),
         ("train", "finetune", "This run fine-tunes. Received: 'finetune'. Continue it with kzoo finetune --resume"),
         ("train", "finetune/head", "but its first phase. Received: 'finetune/head'. Resume finetune."),
         ("finetune", "finetune/head", "but its first phase. Received: 'finetune/head'. Resume finetune."),
