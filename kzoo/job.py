@@ -172,10 +172,13 @@ def _train(
             f"{dimensions(train_data.image_shape)}, {len(train_data.class_names)} classes"
         )
     if record.transfer is None:
+        from kzoo.models.registry import create_model
         from kzoo.train import fitting
 
-        if build is None and isinstance(record.model, ZooModel):
-            build = partial(_build, record.model, train_data)
+        if build is None and isinstance(model := record.model, ZooModel):
+            arguments: Any = {"dropout": model.dropout, "auxiliary_heads": model.auxiliary_heads}
+            arguments |= {"input_shape": train_data.image_shape, "classes": len(train_data.class_names)}
+            build = partial(create_model, model.name, **arguments)
         return fitting.run(run_dir, build, train_data, validation_data, callbacks)
     from kzoo.transfer import finetuning
 
@@ -184,13 +187,6 @@ def _train(
     else:
         make = None if record.model is None else partial(_make_pretrained, record.model)
     return finetuning.run(run_dir, make, train_data, validation_data, callbacks)
-
-
-def _build(model: ZooModel, data: Any):
-    from kzoo.models.registry import create_model
-
-    arguments: Any = {"dropout": model.dropout, "auxiliary_heads": model.auxiliary_heads}
-    return create_model(model.name, input_shape=data.image_shape, classes=len(data.class_names), **arguments)
 
 
 def _make_pretrained(model: ZooModel | ModelFile, image_shape: tuple):

@@ -25,7 +25,9 @@ def command(*, json: Json = False) -> int:
     machine = hardware.probe()
     versions, package_problems = _packages()
     usable, tensorflow_problems = _tensorflow_problems(machine)
-    problems = [*package_problems, *_disk_problems(), *tensorflow_problems]
+    problems = [*package_problems, *tensorflow_problems]
+    if (free := shutil.disk_usage(Path.cwd()).free) < LITTLE_DISK:
+        problems.append(f"only {free / 2**30:.1f} GiB of disk are free here")
     config, reasons = resolve(TrainConfig(), hardware.usable_only(machine, usable))
     facts = {
         "python": platform.python_version(),
@@ -62,11 +64,6 @@ def _packages() -> tuple[dict[str, str], list[str]]:
                 problems.append(f'{requirement.name} {found} was not tested with kzoo: pip install "{requirement}"')
         versions[requirement.name] = found
     return versions, problems
-
-
-def _disk_problems() -> list[str]:
-    free = shutil.disk_usage(Path.cwd()).free
-    return [f"only {free / 2**30:.1f} GiB of disk are free here"] if free < LITTLE_DISK else []
 
 
 def _tensorflow_problems(machine: hardware.Hardware) -> tuple[int, list[str]]:

@@ -6,7 +6,7 @@ Needs no TensorFlow before there is something to train.
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,12 @@ def begin(
         if (asked.strategy, asked.devices) == (began.strategy, began.devices):
             return go_on(folder.parent, train)
         return go_on(folder.parent, train, asked.strategy, asked.devices)
-    with _new(run_dir, record, overwrite) as folder:
+    config, reasons = resolve(record.train, probe())
+    record = replace(record, train=config, keep=run_dir is not None)
+    for reason in reasons:
+        console.log(reason)
+    where = tempfile.TemporaryDirectory(prefix="kzoo-") if run_dir is None else nullcontext(run_dir)
+    with where as folder, runs.new(folder, record, overwrite=overwrite) as folder:
         result = train(folder)
         _ = result.model  # while it is there
     return replace(result, run_dir=None if run_dir is None else folder)
@@ -105,21 +110,6 @@ def result_of(run_dir: Path, state: State) -> Result:
 
     history = {key: [row[key] for row in state.history] for key in (state.history or [{}])[0]}
     return Result(history, runs.read_metrics(run_dir), run_dir, load)
-
-
-@contextmanager
-def _new(run_dir: str | Path | None, record: RunRecord, overwrite: bool) -> Iterator[Path]:
-    """Choose what "auto" is on this machine, say so, and make the run directory."""
-    config, reasons = resolve(record.train, probe())
-    record = replace(record, train=config, keep=run_dir is not None)
-    for reason in reasons:
-        console.log(reason)
-    if run_dir is None:
-        with tempfile.TemporaryDirectory(prefix="kzoo-") as folder, runs.new(folder, record):
-            yield Path(folder)
-        return
-    with runs.new(run_dir, record, overwrite=overwrite) as folder:
-        yield folder
 
 
 def _change_devices(run_dir: Path, strategy: Strategy | None, devices: str | None) -> None:

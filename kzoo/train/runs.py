@@ -67,15 +67,6 @@ def new(run_dir: str | Path, record: RunRecord, *, overwrite: bool = False) -> I
                         run_dir.rmdir()
 
 
-def new_head(run_dir: Path, record: RunRecord) -> Path:
-    """Make, in a run whose lock is held, the folder of the run that trains the new classifier, if there is none."""
-    folder = run_dir / HEAD
-    if not (folder / CONFIG).exists():
-        folder.mkdir(exist_ok=True)
-        create(folder, record)
-    return folder
-
-
 def create(run_dir: Path, record: RunRecord) -> None:
     """Write the config.json of a run, which can then be resumed."""
     write_record(run_dir, replace(record, origin=origin()))

@@ -210,7 +210,11 @@ def _train_head(tuning: _FineTuning, make) -> None:
         fine_tuning=FineTuningState(is_head=True),
         keep=tuning.setup.record.keep,
     )
-    setup = set_up(runs.new_head(tuning.dir, record), tuning.train, tuning.validation)
+    head = tuning.dir / runs.HEAD
+    if not (head / runs.CONFIG).exists():
+        head.mkdir(exist_ok=True)
+        runs.create(head, record)
+    setup = set_up(head, tuning.train, tuning.validation)
     frozen = in_precision(whole, tuning.config.precision)
     low, high = (find_cut(prepare(frozen)) for prepare in (tuning.unfreeze, freeze))
     cuts = list(dict.fromkeys(cut for cut in (low, high) if cut))
