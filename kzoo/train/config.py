@@ -230,7 +230,7 @@ def _check_fields(config) -> None:
 def _check_times(config):
     if config.warmup_epochs is not None and config.warmup_epochs >= config.epochs:
         raise InvalidArgument(
-            f"warmup_epochs must be less than epochs={config.epochs}. Received: {config.warmup_epochs!r}."
+            f"warmup_epochs must be less than epochs={config.epochs}. Received: {config.warmup_epochs:g}."
         )
     if not isinstance(config.decay_epochs, tuple | list) or any(
         not arguments.is_number(e) or not e > 0 for e in config.decay_epochs
