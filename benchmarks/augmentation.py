@@ -22,7 +22,7 @@ from kzoo.bench.turns import in_turn, machine, median_and_ratio, shown_speed
 from kzoo.data.pipeline import without_autotuner
 from kzoo.hardware import probe
 from kzoo.models.registry import defaults
-from kzoo.text import by, markdown_table
+from kzoo.text import dimensions, markdown_table
 from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
 
@@ -57,7 +57,7 @@ def main() -> None:
     result = measure(parser.parse_args().rounds)
     for key, titles in (("layers", ("augmentation", "by")), ("training", ("training", "augmentation", "precision"))):
         rows = [
-            (*(row[title] for title in titles), by(row["shape"]), str(row["batch_size"]), *shown_speed(row))
+            (*(row[title] for title in titles), dimensions(row["shape"]), str(row["batch_size"]), *shown_speed(row))
             for row in result[key]
         ]
         print(markdown_table([(*titles, "image", "batch", "images/s", "ratio"), *rows]), end="\n\n")

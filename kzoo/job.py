@@ -14,7 +14,7 @@ from kzoo import console
 from kzoo.data.loading import absolute, checked_size, load, load_splits
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name, defaults
-from kzoo.text import by
+from kzoo.text import dimensions
 from kzoo.train import runs
 from kzoo.train.config import Strategy, TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result, begin, go_on
@@ -155,20 +155,12 @@ def resume(
         raise InvalidArgument(
             f"Not a run that fine-tunes, but its first phase. Received: {str(run_dir)!r}. Resume {run_dir.parent}."
         )
-    given = {"build": build, "model": model, "weights": weights, "train_data": train_data}
-    train = partial(_train, **given, validation_data=validation_data, callbacks=callbacks)
-    return go_on(run_dir, train, strategy, devices)
+    given = (build, model, weights, train_data, validation_data, callbacks)
+    return go_on(run_dir, lambda folder: _train(folder, *given), strategy, devices)
 
 
 def _train(
-    run_dir: Path,
-    *,
-    build: Callable[[], Any] | None = None,
-    model: Any = None,
-    weights: Any = None,
-    train_data: Any = None,
-    validation_data: Any = None,
-    callbacks: Sequence[Any] = (),
+    run_dir: Path, build=None, model=None, weights=None, train_data=None, validation_data=None, callbacks=()
 ) -> Result:
     """Train what config.json in `run_dir` says; what is not given is made by the names there."""
     record = runs.read_record(run_dir)
@@ -177,13 +169,16 @@ def _train(
         train_data, validation_data = _load(record.data)
         console.log(
             f"{len(train_data):,} training and {len(validation_data or ()):,} validation images of "
-            f"{by(train_data.image_shape)}, {len(train_data.class_names)} classes"
+            f"{dimensions(train_data.image_shape)}, {len(train_data.class_names)} classes"
         )
     if record.transfer is None:
+        from kzoo.models.registry import create_model
         from kzoo.train import fitting
 
-        if build is None and isinstance(record.model, ZooModel):
-            build = partial(_build, record.model, train_data)
+        if build is None and isinstance(model := record.model, ZooModel):
+            arguments: Any = {"dropout": model.dropout, "auxiliary_heads": model.auxiliary_heads}
+            arguments |= {"input_shape": train_data.image_shape, "classes": len(train_data.class_names)}
+            build = partial(create_model, model.name, **arguments)
         return fitting.run(run_dir, build, train_data, validation_data, callbacks)
     from kzoo.transfer import finetuning
 
@@ -194,13 +189,6 @@ def _train(
     return finetuning.run(run_dir, make, train_data, validation_data, callbacks)
 
 
-def _build(model: ZooModel, data: Any):
-    from kzoo.models.registry import create_model
-
-    arguments: Any = {"dropout": model.dropout, "auxiliary_heads": model.auxiliary_heads}
-    return create_model(model.name, input_shape=data.image_shape, classes=len(data.class_names), **arguments)
-
-
 def _make_pretrained(model: ZooModel | ModelFile, image_shape: tuple):
     """The pretrained model for images of a shape. Only the first phase needs it."""
     from kzoo.saving import load_model
@@ -208,8 +196,8 @@ def _make_pretrained(model: ZooModel | ModelFile, image_shape: tuple):
 
     if isinstance(model, ModelFile):
         return finetuning.copied(load_model(model.path))(image_shape)
-    chosen = resolve_weights(model.name, model.weights, model.like)
-    return finetuning.pretrained(chosen, model.dropout)(image_shape)
+    weights = resolve_weights(model.name, model.weights, model.like)
+    return finetuning.pretrained(weights, model.dropout)(image_shape)
 
 
 def _load(described: DataRecord) -> tuple[Any, Any]:
@@ -234,8 +222,9 @@ def _images_for_file(path: str, size: int | tuple[int, int] | None) -> dict:
     from kzoo.saving import load_model
 
     model = load_model(path)
-    *own, channels = model.input_shape[1:]
-    if size is None and None in own:
+    *model_size, channels = model.input_shape[1:]
+    if size is not None:
+        return {**scaling_of(model), "image_size": size, "channels": channels, "crop_fraction": 1.0}
+    if None in model_size:
         raise InvalidArgument(f"The model takes images of any size. Received: {path!r}. Add --image-size.")
-    how = {"image_size": tuple(own) if size is None else size, "channels": channels, **scaling_of(model)}
-    return how if size is None else {**how, "crop_fraction": 1.0}
+    return {**scaling_of(model), "image_size": tuple(model_size), "channels": channels}

@@ -20,13 +20,14 @@ class EntryError(ValueError):
     """Plain data that is not of the expected form. Its text names the entry, the value and what was expected."""
 
 
-def read(kind: type[Kind], value: Any, where: str = "") -> Kind:
+def read(kind: type[Kind], value: Any, where: str = "", *, others: bool = False) -> Kind:
     """Make a dataclass of plain data. Every field must be there, whatever its default.
 
     Args:
         kind: The dataclass.
         value: What `dataclasses.asdict` gave, or the same through JSON.
         where: The entry that `value` is, for the message.
+        others: Whether there may be other entries, which are left alone.
 
     Raises:
         EntryError: An entry is missing, unknown, of another type, or refused by the dataclass.
@@ -49,7 +50,7 @@ def read(kind: type[Kind], value: Any, where: str = "") -> Kind:
         if name not in value:
             raise EntryError(f"no {_join(where, name)}. Expected: {_expected(hints[name])}.")
     for name in value:
-        if name not in hints:
+        if name not in hints and not others:
             names = ", ".join(hints)
             raise EntryError(f"{_join(where, name)} = {_shown(value[name])}. Expected: no entries other than {names}.")
     arguments = {name: _read(hint, value[name], _join(where, name)) for name, hint in hints.items()}

@@ -69,18 +69,18 @@ def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Rec
 
 def _finished_accuracy(run_dir: Path) -> Accuracy | None:
     """Return the accuracy of a run's best model, or None if it was not measured; raises if the run goes on."""
-    data = runs.read_record(run_dir).data
+    record = runs.read_record(run_dir)
     state = checkpoint.read_state(run_dir / runs.CHECKPOINT)
     if state is None or not state.finished:
         raise RunError(
-            f"This run is not finished. Received: {str(run_dir)!r}. Finish it (kzoo train --resume {run_dir}), or add "
-            f"a model of it as it is: {run_dir / runs.BEST}."
+            f"This run is not finished. Received: {str(run_dir)!r}. Finish it (kzoo {record.command} --resume "
+            f"{run_dir}), or add a model of it as it is: {run_dir / runs.BEST}."
         )
-    metrics = runs.read_json(run_dir / runs.METRICS)
+    metrics = runs.read_metrics(run_dir)
     split = next((split for split in ("test", "validation") if metrics.get(split)), None)
     if split is None:
         return None
-    load = data.train and data.train.load
+    load = record.data.train and record.data.train.load
     name = Path(load.name).name if load else "its own data"
     return Accuracy(
         top1=metrics[split]["accuracy"],
@@ -106,7 +106,9 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
     if height is None or width is None:
         raise InvalidArgument(f"Only a model of one image size can be added. Received: {model.input_shape!r}.")
     scaling = Scaling(**scaling_of(model))
-    resize = None if scaling.crop_fraction == 1 else _whole(height / scaling.crop_fraction)
+    resize = None if scaling.crop_fraction == 1 else height / scaling.crop_fraction
+    if resize is not None and abs(resize - round(resize)) < 1e-6:  # else the crop is from a model of another input size
+        resize = round(resize)
     content = user_weights.serialize(model)
     sha256 = hashlib.sha256(content).hexdigest()
     record = Record(
@@ -125,11 +127,6 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
         note=f"Added from {source.resolve()}.",
     )
     return record, content
-
-
-def _whole(size: float) -> int | float:
-    """A size in pixels; a fraction of one where the crop is from a model of another input size."""
-    return round(size) if abs(size - round(size)) < 1e-6 else size
 
 
 def preprocessing_of(model) -> Preprocessing:

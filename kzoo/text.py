@@ -25,10 +25,10 @@ def megabytes(size: int) -> str:
     return f"{size / 10**6:.{digits}f} MB"
 
 
-def by(shape: Sequence[int]) -> str:
+def dimensions(shape: Sequence[int]) -> str:
     """A shape for a reader.
 
-    >>> by((7, 7, 512))
+    >>> dimensions((7, 7, 512))
     '7x7x512'
     """
     return "x".join(map(str, shape))

@@ -26,7 +26,7 @@ NAME = "mnist_net-mnist.safetensors"
 
 def main(run_dir: str, folder: Path = PACKAGED) -> None:
     """Write the weights, and print their row."""
-    metrics = runs.read_json(Path(run_dir) / runs.METRICS)
+    metrics = runs.read_metrics(Path(run_dir))
     if "test" not in metrics:
         sys.exit(f"The run's accuracy on the test images is not known yet: kzoo evaluate {run_dir}")
     path = folder / NAME

@@ -7,7 +7,7 @@ Takes ten seconds.
 
 import kzoo
 from kzoo.backend import keras
-from kzoo.text import by, markdown_table, quantity
+from kzoo.text import dimensions, markdown_table, quantity
 from pages import write_page
 
 VGG_SIZES = {"block1": 5, "block2": 5, "block3": 7, "block4": 7, "block5": 7}  # what each block of VGG-16 sees
@@ -60,7 +60,7 @@ def inception() -> str:
         found = [kzoo.describe(_module(net, stage, shape, reduced)) for reduced in (True, False)]
         counts = [f.parameters for f in found] + [f.multiply_adds for f in found]
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
-        rows.append((stage, by(shape), *_saved(counts)))
+        rows.append((stage, dimensions(shape), *_saved(counts)))
     rows.append(("all nine", "", *_saved(totals)))
     return markdown_table(rows)
 

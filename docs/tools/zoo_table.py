@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import kzoo
 from kzoo.files import write_text
 from kzoo.models.registry import CARDS, CONSTRUCTORS, FAMILIES
-from kzoo.text import by, markdown_table, quantity
+from kzoo.text import dimensions, markdown_table, quantity
 from pages import png, write_page
 
 STUB = Path(kzoo.__file__).with_suffix(".pyi")
@@ -64,11 +64,11 @@ def row(found) -> tuple[str, ...]:
     size = (f"{found.parameters:,}", quantity(found.multiply_adds), str(found.depth))
     return (
         f"`{found.name}`",
-        by(found.input_shape),
+        dimensions(found.input_shape),
         *size,
         str(last.receptive_field),
         str(last.stride),
-        by(last.output_shape),
+        dimensions(last.output_shape),
     )
 
 

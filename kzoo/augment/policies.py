@@ -250,7 +250,8 @@ def _describe(item: Any) -> dict:
     {"registered_name": "kzoo>RandomAffine", "config": {"rotation_factor": 0.1}}.
     """
     if isinstance(item, dict):
-        if item.keys() != {"registered_name", "config"} or not isinstance(item["registered_name"], str):
+        is_layer = item.keys() == {"registered_name", "config"} and isinstance(item["registered_name"], str)
+        if not (is_layer and isinstance(item["config"], dict)):
             raise _not_a_layer(item)
         return {"registered_name": item["registered_name"], "config": _plain(item["config"], item)}
     from kzoo.backend import keras

@@ -25,7 +25,7 @@ from kzoo.models import create_model
 from kzoo.models.registry import CARDS, defaults, get_card
 from kzoo.train import runs
 from kzoo.train.checkpoint import State
-from kzoo.train.config import TrainConfig, settle_for_data
+from kzoo.train.config import TrainConfig, with_data_defaults
 from kzoo.train.fitting import prepare
 from kzoo.train.precision import dtype_policy, resolve
 from kzoo.train.record import RunRecord
@@ -211,7 +211,7 @@ def _at_equal_settings(what, against, precision, batch_size) -> list[Contender]:
 def _out_of_the_box(model, against, batch_size) -> list[Contender]:
     """Keras's defaults, and kzoo's for the dataset that the model was made for, without and with augmentation."""
     dataset, size = DATASET.get(model, ("", 50_000))
-    chosen = settle_for_data(resolve(TrainConfig(), probe())[0], dataset, size, defaults(model)[0])
+    chosen = with_data_defaults(resolve(TrainConfig(), probe())[0], dataset, size, defaults(model)[0])
     reference = Contender(f"{REFERENCES[against]}, its defaults", "float32", batch_size, against)
     ours = Contender("kzoo.train, its defaults", chosen.precision, chosen.batch_size or batch_size, "kzoo", "kzoo")
     [augment] = chosen.augment

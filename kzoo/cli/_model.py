@@ -19,11 +19,7 @@ Like = Annotated[
 
 
 def find(name: str, weights: str | None, like: str | None) -> Any:
-    """The pretrained weights that a command means, before TensorFlow is started; None for a run or a model file.
-
-    Raises:
-        InvalidArgument: A model without weights, or weights without a model.
-    """
+    """The pretrained weights that a command means, before TensorFlow is started; None for a run or a model file."""
     check(name, weights, like)
     if weights is None:
         return None

@@ -1,5 +1,7 @@
-"""What `kzoo train` and `kzoo finetune` share: flags to the record of a run, and how a run is resumed."""
+"""What `kzoo train` and `kzoo finetune` share: flags to the record of a run, how a run is resumed, and its result."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -7,16 +9,49 @@ from typing import Any
 from kzoo import job
 from kzoo.cli import _model
 from kzoo.cli._options import DataOptions, check_from_search, check_resume, given, parse_image_size
+from kzoo.cli._output import print_json, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result
 from kzoo.train.record import ModelFile, RunRecord
 
-EXAMPLES = {
-    "train": "kzoo train mnist_net digits",
-    "finetune": "kzoo finetune inception_v1 PHOTOS --weights imagenet",
-}
+EXAMPLES = {"train": "kzoo train mnist_net digits", "finetune": "kzoo finetune inception_v1 PHOTOS --weights imagenet"}
+
+
+def run(
+    command: str,
+    model: str | None,
+    dataset: str | None,
+    *,
+    resume: str | None,
+    run_dir: str | None,
+    overwrite: bool,
+    config: TrainConfig,
+    **flags: Any,
+) -> Result:
+    """Do what the flags of "train" or "finetune" ask for: begin a run, or continue one.
+
+    Raises:
+        InvalidArgument: Flags that do not fit together, or a run of the other command or of Python.
+    """
+    if resume is not None:
+        return _resume(command, resume, model, config)
+    record = record_of(command, model, dataset, config=config, **flags)
+    return job.start(record, run_dir or _default_run_dir(record), overwrite=overwrite)
+
+
+def print_result(result: Result, rows: Sequence[tuple], json: bool) -> None:
+    """Print some rows about a run, or as JSON all of its metrics."""
+    if json:
+        print_json({"run_dir": str(result.run_dir), "accuracy": validation_accuracy(result.metrics), **result.metrics})
+    else:
+        print_table(("result", "value"), [("run directory", result.run_dir), *rows])
+
+
+def validation_accuracy(metrics: dict) -> float | None:
+    """The accuracy that metrics have, if there were validation data."""
+    return metrics.get("validation", {}).get("accuracy")
 
 
 def record_of(
@@ -32,83 +67,53 @@ def record_of(
     image_size: str | None,
     **options: Any,
 ) -> RunRecord:
-    """The run that the flags of a command ask for.
-
-    Args:
-        command: "train" or "finetune".
-        model: The flags of the command, from here on.
-        dataset: Likewise.
-        from_search: Likewise.
-        all_data: Likewise.
-        config: Likewise.
-        data: Likewise.
-        transfer: Likewise; None for "train".
-        image_size: Likewise.
-        **options: More of `kzoo.job.run_record`.
-
-    Raises:
-        InvalidArgument: Flags that do not fit together.
-    """
     if from_search is not None:
         from kzoo.search.searching import best_of
 
         check_from_search(model)
         changed = {} if transfer is None else given(transfer)
         record = best_of(from_search, {"seed": config.seed, **given(config)}, changed, all_data=all_data)
-        searched = command_of(record)
-        if searched != command:
+        if record.command != command:
             raise InvalidArgument(
-                f"This is a search of kzoo {searched}. Received: {from_search!r}. Use kzoo {searched} --from-search."
+                f"This is a search of kzoo {record.command}. Received: {from_search!r}. "
+                f"Use kzoo {record.command} --from-search."
             )
         return record
     if model is None or dataset is None:
         raise InvalidArgument(f"kzoo {command} takes a MODEL and a DATASET, or --resume RUN. Try: {EXAMPLES[command]}")
     if transfer is not None:
         _model.check(model, options["weights"], options["like"])
-    return job.run_record(
-        model,
-        dataset,
-        config=config,
-        transfer=transfer,
-        all_data=all_data,
-        image_size=parse_image_size(image_size),
-        data_dir=data.data_dir,
-        download=data.download,
-        on_bad_image=data.on_bad_image,
-        **options,
-    )
+    options |= {"all_data": all_data, "image_size": parse_image_size(image_size), **asdict(data)}
+    return job.run_record(model, dataset, config=config, transfer=transfer, **options)
 
 
-def resume(command: str, run_dir: str, model: str | None, config: TrainConfig) -> Result:
-    """Continue a run of a command to its end.
-
-    Raises:
-        InvalidArgument: Flags that cannot change, or a run of the other command or of Python.
-    """
+def _resume(command: str, run_dir: str, model: str | None, config: TrainConfig) -> Result:
     check_resume(model, "strategy", "devices")
     record = runs.read_record(run_dir)
-    if command_of(record) != command and not record.fine_tuning.is_head:
-        is_kind = "This run fine-tunes" if command == "train" else "Not a run that fine-tunes"
-        raise InvalidArgument(
-            f"{is_kind}. Received: {run_dir!r}. Continue it with kzoo {command_of(record)} --resume {run_dir}"
-        )
-    if record.model is None and record.data.load is None and not record.fine_tuning.is_head:
-        raise InvalidArgument(
-            f"This run was not begun by the command line. Received: {run_dir!r}. "
-            f"Continue it in Python: kzoo.train.resume({run_dir!r}, ...)."
-        )
+    if not record.fine_tuning.is_head:  # which job.resume refuses
+        if record.command != command:
+            is_kind = "This run fine-tunes" if command == "train" else "Not a run that fine-tunes"
+            raise InvalidArgument(
+                f"{is_kind}. Received: {run_dir!r}. Continue it with kzoo {record.command} --resume {run_dir}"
+            )
+        if record.model is None and record.data.load is None:
+            raise InvalidArgument(
+                f"This run was not begun by the command line. Received: {run_dir!r}. "
+                f"Continue it in Python: kzoo.train.resume({run_dir!r}, ...)."
+            )
     return job.resume(run_dir, **given(config))
 
 
-def command_of(record: RunRecord) -> str:
-    """The command that trains such a run."""
-    return "train" if record.transfer is None else "finetune"
-
-
-def default_run_dir(record: RunRecord) -> str:
+def _default_run_dir(record: RunRecord) -> str:
     """A name for the run of a model on a dataset, with the time."""
     model, source = record.model, record.data.load
     assert model is not None and source is not None  # noqa: S101, PT018 - for the type checker
     name = Path(model.path).name if isinstance(model, ModelFile) else model.name
-    dataset = Path(source.name).name if Path(source.name).is_absolute() else source.name
-    return f"runs/{name}-{dataset.replace('/', '-').replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+    return run_dir_for(name, source.name)
+
+
+def run_dir_for(model: str, dataset: str, kind: str = "") -> str:
+    """A name for a folder of a run or search, with the time."""
+    path = Path(dataset)
+    name = path.name if path.is_absolute() or path.exists() else dataset.replace("/", "-").replace(":", "-")
+    return f"runs/{kind}{model}-{name}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,5 +1,6 @@
 """`kzoo augment`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -51,13 +52,7 @@ def command(
             raise InvalidArgument(f"{flag} must be at least {lowest}. Received: {value}.")
     path = _checked(Path(out).expanduser(), overwrite)
     size = parse_image_size(image_size) or (None if public_name(dataset) else FOLDER_SIZE)
-    images = datasets.load(
-        dataset,
-        image_size=size,
-        data_dir=data.data_dir,
-        download=data.download,
-        on_bad_image=data.on_bad_image,
-    )
+    images = datasets.load(dataset, image_size=size, **asdict(data))
 
     from kzoo.augment.preview import preview_grid
 

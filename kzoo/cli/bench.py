@@ -43,7 +43,7 @@ def command(
         if value is not None:
             arguments.integer(flag, value, 1, valid="at least 1")
     if model is None:
-        raise InvalidArgument(f"kzoo bench {what} takes a MODEL. Received: none. Try: kzoo bench {what} mnist_net")
+        raise InvalidArgument(f"kzoo bench {what} takes a MODEL. Received: {model!r}. Try: kzoo bench {what} mnist_net")
     check_name(model)
     if what == "precision" and against is not None:
         raise InvalidArgument(f"precision compares kzoo with itself. Received: --against {against}. Leave it out.")

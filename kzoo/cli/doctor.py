@@ -23,13 +23,15 @@ def command(*, json: Json = False) -> int:
     Exit status 1 if something is wrong.
     """
     machine = hardware.probe()
-    problems = [*_package_problems(), *_disk_problems()]
-    usable, found = _tensorflow_problems(machine)
-    problems += found
+    versions, package_problems = _packages()
+    usable, tensorflow_problems = _tensorflow_problems(machine)
+    problems = [*package_problems, *tensorflow_problems]
+    if (free := shutil.disk_usage(Path.cwd()).free) < LITTLE_DISK:
+        problems.append(f"only {free / 2**30:.1f} GiB of disk are free here")
     config, reasons = resolve(TrainConfig(), hardware.usable_only(machine, usable))
     facts = {
         "python": platform.python_version(),
-        **_versions(),
+        **versions,
         "cpu": f"{machine.cpu}, {machine.cores} cores, bfloat16 {'yes' if machine.cpu_bfloat16 else 'no'}",
         "memory": f"{machine.memory_bytes / 2**30:.1f} GiB",
         "gpus": ", ".join(machine.gpus) or "none",
@@ -46,36 +48,22 @@ def command(*, json: Json = False) -> int:
     return 1 if problems else 0
 
 
-def _requirements() -> list[Requirement]:
-    return [r for r in map(Requirement, requires("kzoo") or []) if r.marker is None or r.marker.evaluate({"extra": ""})]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for requirement in _requirements():
-        try:
-            found[requirement.name] = version(requirement.name)
-        except PackageNotFoundError:
-            found[requirement.name] = "missing"
-    return {"kzoo": version("kzoo"), **found}
-
-
-def _package_problems() -> list[str]:
-    problems = []
-    for requirement in _requirements():
+def _packages() -> tuple[dict[str, str], list[str]]:
+    """The versions of kzoo and of all that it requires, and what is wrong with them."""
+    versions, problems = {"kzoo": version("kzoo")}, []
+    for requirement in map(Requirement, requires("kzoo") or []):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
+            found = "missing"
             problems.append(f'{requirement.name} is not installed: pip install "{requirement}"')
-            continue
-        if not requirement.specifier.contains(found, prereleases=True):
-            problems.append(f'{requirement.name} {found} was not tested with kzoo: pip install "{requirement}"')
-    return problems
-
-
-def _disk_problems() -> list[str]:
-    free = shutil.disk_usage(Path.cwd()).free
-    return [f"only {free / 2**30:.1f} GiB of disk are free here"] if free < LITTLE_DISK else []
+        else:
+            if not requirement.specifier.contains(found, prereleases=True):
+                problems.append(f'{requirement.name} {found} was not tested with kzoo: pip install "{requirement}"')
+        versions[requirement.name] = found
+    return versions, problems
 
 
 def _tensorflow_problems(machine: hardware.Hardware) -> tuple[int, list[str]]:

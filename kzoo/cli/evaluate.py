@@ -7,7 +7,7 @@ from typing import Literal
 from kzoo import console
 from kzoo import data as datasets
 from kzoo.cli._model import Like, Weights, find, load
-from kzoo.cli._options import DataOptions
+from kzoo.cli._options import DataOptions, given
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.data.loading import absolute, fingerprint, kind
 from kzoo.errors import InvalidArgument, RunError
@@ -42,44 +42,28 @@ def command(
         precision: The dtype policy to compute under.
     """
     path = Path(run).expanduser()
-    chosen = find(run, weights, like)
-    record = runs.read_record(path) if chosen is None and path.is_dir() else None
-    if chosen is None and not path.exists():
+    resolved = find(run, weights, like)
+    if resolved is None and not path.exists():
         raise InvalidArgument(f"No such run directory or model file. Received: {run!r}.")
-    own = _own_data(record, run, dataset)
-    if own is not None:
+    record = runs.read_record(path) if resolved is None and path.is_dir() else None
+    source = _data_of_run(record, run, dataset)
+    if source is not None:
+        split = split or "test"
         # The folder may have moved since: where it is now is what the user says.
         moved = {} if dataset is None else absolute(dataset, data.data_dir)
-        arguments: dict = {**asdict(own), **moved, "download": data.download}
-        if data.data_dir is not None:
-            arguments["data_dir"] = data.data_dir
-        if data.on_bad_image == "skip":
-            arguments["on_bad_image"] = "skip"
-        split = split or "test"
+        arguments: dict = {**asdict(source), "download": False, **moved, **given(data)}
         images = datasets.load(**arguments, split=split)  # fails, if it does, before TensorFlow is started
         model = load(run, None, which, precision)
     else:
         assert dataset is not None  # noqa: S101 - for the type checker
         split = split or ("all" if kind(dataset) == "path" else "test")
-        model = load(run, chosen, which, precision)
-        from kzoo.classifier import scaling_of
-
-        height, width, channels = model.input_shape[1:]
-        images = datasets.load(
-            dataset,
-            split,
-            None if height is None or width is None else (height, width),
-            channels=channels,
-            **scaling_of(model),
-            data_dir=data.data_dir,
-            download=data.download,
-            on_bad_image=data.on_bad_image,
-        )
+        model = load(run, resolved, which, precision)
+        images = _load_for(model, dataset, split, data)
 
     from kzoo.train.evaluation import evaluate as score
 
     figures = score(model, images)
-    if own is not None and (split, which, precision) == ("test", "best", "float32"):
+    if source is not None and (split, which, precision) == ("test", "best", "float32"):
         _keep(path, figures)
     if json:
         print_json({"dataset": images.name, "split": images.split, **figures})
@@ -87,7 +71,16 @@ def command(
         _print_figures(images, figures)
 
 
-def _own_data(record: RunRecord | None, run: str, dataset: str | None) -> DataSource | None:
+def _load_for(model, dataset: str, split: str, data: DataOptions):
+    """Images as the model takes them."""
+    from kzoo.classifier import scaling_of
+
+    height, width, channels = model.input_shape[1:]
+    size = None if height is None or width is None else (height, width)
+    return datasets.load(dataset, split, size, channels=channels, **scaling_of(model), **asdict(data))
+
+
+def _data_of_run(record: RunRecord | None, run: str, dataset: str | None) -> DataSource | None:
     """How to load the data the run was trained on, if that is what is to be scored, wherever it lies now."""
     trained_on = None if record is None else record.data.train
     load = None if record is None else (trained_on and trained_on.load) or record.data.load

@@ -4,12 +4,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kzoo import console, job
+from kzoo import console
 from kzoo.cli import _model, _runs
 from kzoo.cli._options import DataOptions, ImageSize
-from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.cli._output import Json, percent
 from kzoo.train.config import TrainConfig, TransferConfig
-from kzoo.train.lifecycle import Result
 
 
 def command(
@@ -49,39 +48,29 @@ def command(
         channels: Channels of the images, 1 or 3 [default: the model's].
         dropout: Dropout rate before the classifier [default: the model's].
     """
-    if resume is not None:
-        result = _runs.resume("finetune", resume, model, config)
-    else:
-        record = _runs.record_of(
-            "finetune",
-            model,
-            dataset,
-            from_search=from_search,
-            all_data=all_data,
-            config=config,
-            transfer=transfer,
-            data=data,
-            image_size=image_size,
-            channels=channels,
-            weights=weights,
-            like=like,
-            dropout=dropout,
-        )
-        result = job.start(record, run_dir or _runs.default_run_dir(record), overwrite=overwrite)
-    _print(result, json)
-
-
-def _print(result: Result, json: bool) -> None:
-    metrics = result.metrics
-    accuracy, head = metrics.get("validation", {}).get("accuracy"), metrics["head"]
-    if json:
-        print_json({"run_dir": str(result.run_dir), "accuracy": accuracy, **metrics})
-        return
+    result = _runs.run(
+        "finetune",
+        model,
+        dataset,
+        weights=weights,
+        like=like,
+        resume=resume,
+        from_search=from_search,
+        all_data=all_data,
+        run_dir=run_dir,
+        overwrite=overwrite,
+        transfer=transfer,
+        config=config,
+        data=data,
+        image_size=image_size,
+        channels=channels,
+        dropout=dropout,
+    )
+    metrics, head = result.metrics, result.metrics["head"]
     rows = [
-        ("run directory", result.run_dir),
-        ("validation accuracy, new head", percent(head.get("validation", {}).get("accuracy"))),
-        ("validation accuracy, kept model", percent(accuracy)),
+        ("validation accuracy, new head", percent(_runs.validation_accuracy(head))),
+        ("validation accuracy, kept model", percent(_runs.validation_accuracy(metrics))),
         ("kept model", "the new head alone" if metrics["kept"] == "head" else f"epoch {metrics['best_epoch']}"),
         ("time in training steps", console.duration(head["training_seconds"] + metrics["training_seconds"])),
     ]
-    print_table(("result", "value"), rows)
+    _runs.print_result(result, rows, json)

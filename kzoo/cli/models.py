@@ -8,7 +8,7 @@ from kzoo.cli._output import Json, print_json, print_table
 from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.models.registry import CARDS, defaults, list_models
-from kzoo.text import by, markdown_table
+from kzoo.text import dimensions, markdown_table
 from kzoo.train.runs import CONFIG
 
 
@@ -27,7 +27,7 @@ def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
         return
     print_table(
         ("model", "input", "classes"),
-        [(m["name"], by(m["input_shape"]), m["classes"]) for m in models],
+        [(m["name"], dimensions(m["input_shape"]), m["classes"]) for m in models],
     )
 
 

@@ -10,7 +10,7 @@ from kzoo.cli._model import Like, Weights, find, load
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import DataError, InvalidArgument
 
-# Images that are decoded and classified at a time.
+# Images that are decoded and classified at a time; one, where bad ones are skipped.
 CHUNK = 256
 
 
@@ -46,12 +46,18 @@ def command(
 
     model = load(run, chosen, which, precision)
     predictions, skipped = [], []
+    size = CHUNK if on_bad_image == "stop" else 1
     with console.progress("predicting", len(files)) as advance:
-        for start in range(0, len(files), CHUNK):
-            chunk = files[start : start + CHUNK]
-            for file, ranked in _classify(classify, model, chunk, top, on_bad_image, skipped):
-                best = [prediction._asdict() for prediction in ranked]
-                predictions.append({"file": file, "top": best})
+        for start in range(0, len(files), size):
+            chunk, ranked = files[start : start + size], []
+            try:
+                ranked = classify(model, chunk, top=top)
+            except DataError as error:
+                if on_bad_image == "stop":
+                    raise
+                skipped.append(str(error))
+            for file, best in zip(chunk, ranked, strict=False):  # none of a bad image
+                predictions.append({"file": file, "top": [prediction._asdict() for prediction in best]})
                 if not json and not sys.stdout.isatty():
                     print_json(predictions[-1])
             advance(len(chunk))
@@ -65,19 +71,6 @@ def command(
             for rank, one in enumerate(prediction["top"]):
                 rows.append((prediction["file"] if rank == 0 else "", one["label"], percent(one["probability"])))
         print_table(("file", "class", "probability"), rows)
-
-
-def _classify(classify, model, files, top, on_bad_image, skipped):
-    """Pairs of file and predictions; one by one only where a bad image is to be skipped."""
-    if on_bad_image == "stop":
-        return zip(files, classify(model, files, top=top), strict=True)
-    results = []
-    for file in files:
-        try:
-            results.append((file, classify(model, [file], top=top)[0]))
-        except DataError as error:
-            skipped.append(str(error))
-    return results
 
 
 def find_images(arguments: tuple[str, ...]) -> list[str]:

@@ -1,13 +1,13 @@
 """`kzoo search`."""
 
-from datetime import datetime
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from kzoo.cli import _model
+from kzoo.cli import _model, _runs
 from kzoo.cli._options import DataOptions, ImageSize, check_resume, parse_image_size, was_given
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import InvalidArgument
@@ -62,24 +62,13 @@ def command(
             "kzoo search takes a MODEL and a DATASET, or --resume RUN. Try: kzoo search mnist_net digits --trials 5"
         )
     start = {"weights": weights, "like": like, "train": config, "transfer": transfer}
-    load = {
-        "image_size": parse_image_size(image_size),
-        "channels": channels,
-        "data_dir": data.data_dir,
-        "download": data.download,
-        "on_bad_image": data.on_bad_image,
-    }
+    load = {"image_size": parse_image_size(image_size), "channels": channels, **asdict(data)}
     chosen = None if space is None else searching.spaces.read(space)
     if print_space:
         print(dumps(chosen or searching.space_for(model, dataset, **start, **load), indent=2))
         return
-    folder = Path(run_dir or _default_run_dir(model, dataset))
+    folder = Path(run_dir or _runs.run_dir_for(model, dataset, "search-"))
     _print_result(searching.search(model, dataset, folder, config=search, space=chosen, **start, **load), json)
-
-
-def _default_run_dir(model: str, dataset: str) -> str:
-    name = Path(dataset).name if Path(dataset).exists() else dataset.replace("/", "-").replace(":", "-")
-    return f"runs/search-{model}-{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _print_result(result, json: bool) -> None:

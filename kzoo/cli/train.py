@@ -4,12 +4,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kzoo import console, job
+from kzoo import console
 from kzoo.cli import _runs
 from kzoo.cli._options import DataOptions, ImageSize
-from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.cli._output import Json, percent
 from kzoo.train.config import TrainConfig
-from kzoo.train.lifecycle import Result
 
 
 def command(
@@ -46,36 +45,26 @@ def command(
         dropout: Dropout rate before the classifier [default: the model's].
         auxiliary_heads: Train with the auxiliary classifiers that the model has (Inception v1); they are not saved.
     """
-    if resume is not None:
-        result = _runs.resume("train", resume, model, config)
-    else:
-        record = _runs.record_of(
-            "train",
-            model,
-            dataset,
-            from_search=from_search,
-            all_data=all_data,
-            config=config,
-            data=data,
-            image_size=image_size,
-            channels=channels,
-            dropout=dropout,
-            auxiliary_heads=auxiliary_heads,
-        )
-        result = job.start(record, run_dir or _runs.default_run_dir(record), overwrite=overwrite)
-    _print(result, json)
-
-
-def _print(result: Result, json: bool) -> None:
+    result = _runs.run(
+        "train",
+        model,
+        dataset,
+        resume=resume,
+        from_search=from_search,
+        all_data=all_data,
+        run_dir=run_dir,
+        overwrite=overwrite,
+        config=config,
+        data=data,
+        image_size=image_size,
+        channels=channels,
+        dropout=dropout,
+        auxiliary_heads=auxiliary_heads,
+    )
     metrics = result.metrics
-    accuracy = metrics.get("validation", {}).get("accuracy")
-    if json:
-        print_json({"run_dir": str(result.run_dir), "accuracy": accuracy, **metrics})
-        return
     rows = [
-        ("run directory", result.run_dir),
         ("best epoch", f"{metrics['best_epoch']} of {metrics['epochs']}"),
-        ("validation accuracy", percent(accuracy)),
+        ("validation accuracy", percent(_runs.validation_accuracy(metrics))),
         ("training time", console.duration(metrics["training_seconds"])),
     ]
-    print_table(("result", "value"), rows)
+    _runs.print_result(result, rows, json)

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import WeightsError, unknown
-from kzoo.text import by
+from kzoo.text import dimensions
 from kzoo.weights import checksums, store
 from kzoo.weights.locations import on_disk
 from kzoo.weights.record import Record
@@ -41,7 +41,7 @@ def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
                 record.tag,
                 record.source,
                 record.classes,
-                by(record.input_size),
+                dimensions(record.input_size),
                 percent(record.accuracy.top1 if record.accuracy else None),
                 _megabytes(record.size),
                 "yes" if location else "no",
@@ -111,11 +111,9 @@ def verify_command(model: str = "*", tag: str | None = None, /, *, json: Json = 
         print_json({"weights": results})
     else:
         columns = ("model", "tag", "right", "by", "path")
-        rows = [
-            (r["model"], r["tag"], {True: "yes", False: "NO", None: "not known"}[r["right"]], r["by"], r["path"])
-            for r in results
-        ]
-        print_table(columns, rows)
+        shown = {True: "yes", False: "NO", None: "not known"}
+        rows = [{**result, "right": shown[result["right"]]} for result in results]
+        print_table(columns, [[row[column] for column in columns] for row in rows])
     wrong = [result for result in results if result["right"] is False]
     if wrong:
         raise WeightsError(f"{len(wrong)} of {len(results)} weights are not right. {wrong[0]['problem']}")

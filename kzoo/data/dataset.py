@@ -16,7 +16,7 @@ from kzoo.data.pipeline import pipeline
 from kzoo.data.readers import ArrayReader, Reader, read_only
 from kzoo.errors import DataError
 from kzoo.hardware import available_memory
-from kzoo.text import by
+from kzoo.text import dimensions
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -121,7 +121,7 @@ class Dataset:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        shape = by(self.image_shape)
+        shape = dimensions(self.image_shape)
         return f"<Dataset {self.name!r} {self.split}: {len(self)} images {shape}, {len(self.class_names)} classes>"
 
     @property

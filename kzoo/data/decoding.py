@@ -99,14 +99,15 @@ def _members(source: Source, split: str) -> np.ndarray:
             f"There is no {split} split in {source.name!r}. Received: split={split!r}. "
             f"Valid: {', '.join(present)}, all." + source.missing_split_hint
         )
-    if len(labels_of["train"]):
+    known = source.labels[source.splits == SPLITS.index("train")]
+    if len(known):
         for other, labels in labels_of.items():
-            if alien := _names(source, np.setdiff1d(labels, labels_of["train"])):
+            if alien := _names(source, np.setdiff1d(labels, known)):
                 raise DataError(
                     f"The {other} split of {source.name!r} has classes that train lacks. Received: {_listed(alien)}. "
                     "Add them to train, or remove them."
                 )
-        if missing := _names(source, np.setdiff1d(labels_of["train"], labels_of[split])):
+        if missing := _names(source, np.setdiff1d(known, labels_of[split])):
             console.warn(
                 f"the {split} split of {source.name!r} has no image of {len(missing)} classes: {_listed(missing)}"
             )

@@ -10,7 +10,7 @@ from kzoo.graph import functional
 from kzoo.graph.counting import Layer, LayerCounter, Output
 from kzoo.graph.endpoints import stages
 from kzoo.models.registry import create_model, defaults
-from kzoo.text import by, markdown_table, quantity
+from kzoo.text import dimensions, markdown_table, quantity
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Description:
         return (
             f"{self.name}: {self.parameters:,} parameters, {self.trainable_parameters:,} of them trainable; "
             f"{quantity(self.multiply_adds)} multiply-adds; {self.depth} layers deep; "
-            f"input {by(self.input_shape)}{classes}"
+            f"input {dimensions(self.input_shape)}{classes}"
         )
 
     def table(self) -> list[tuple[str, ...]]:
@@ -71,13 +71,13 @@ class Description:
         rows = [("stage", "output", "stride", "channels", "receptive field", "parameters", "multiply-adds")]
         for stage in self.stages:
             sees = "whole image" if stage.receptive_field is None else str(stage.receptive_field)
-            place = (stage.name, by(stage.output_shape), str(stage.stride), str(stage.channels), sees)
+            place = (stage.name, dimensions(stage.output_shape), str(stage.stride), str(stage.channels), sees)
             rows.append((*place, f"{stage.parameters:,}", quantity(stage.multiply_adds)))
         end = self.layers[-1]
         if end.name not in [stage.layer for stage in self.stages]:
             parameters = self.parameters - sum(stage.parameters for stage in self.stages)
             multiply_adds = self.multiply_adds - sum(stage.multiply_adds for stage in self.stages)
-            place = (end.name, by(end.output_shape), "", str(end.output_shape[-1]), "")
+            place = (end.name, dimensions(end.output_shape), "", str(end.output_shape[-1]), "")
             rows.append((*place, f"{parameters:,}", quantity(multiply_adds)))
         return rows
 
@@ -86,7 +86,7 @@ class Description:
         rows = [("layer", "type", "output", "parameters", "multiply-adds")]
         for layer in self.layers:
             counts = (f"{layer.parameters:,}", quantity(layer.multiply_adds))
-            rows.append((layer.name, layer.type, by(layer.output_shape), *counts))
+            rows.append((layer.name, layer.type, dimensions(layer.output_shape), *counts))
         return rows
 
     def markdown(self) -> str:

@@ -255,7 +255,7 @@ def best_of(
         )
     best, settings, base = state.result, state.settings, state.settings.base
     run_dir = store.run_dir(folder, best.run)
-    metrics = runs.read_json(run_dir / runs.METRICS)
+    metrics = runs.read_metrics(run_dir)
     found: dict[str, Any] = {"epochs": best.epochs}
     if all_data and runs.read_record(run_dir).train.early_stopping is not None and "early_stopping" not in train:
         found = {"early_stopping": None, "epochs": max(1, metrics["best_epoch"])}

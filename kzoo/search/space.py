@@ -17,8 +17,8 @@ from typing import Any
 from kzoo import augment
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.models.registry import check_name
-from kzoo.train.config import TrainConfig, TransferConfig, settle_for_data
-from kzoo.transfer.defaults import settle_fine_tuning
+from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
+from kzoo.transfer.defaults import with_fine_tuning_defaults
 
 # Besides the fields of the configurations: arguments of create_model, and what is made of the augmentation.
 OTHERS = {
@@ -104,7 +104,7 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
 def _settled(config: TrainConfig, task: Task, model: str | None = None) -> TrainConfig:
     """The configuration with a value in every place, as a run of it has; of a model of the space, if one is named."""
     data = task.dataset, task.images, task.image_shapes.get(model or "", task.image_shape)
-    return settle_for_data(settle_fine_tuning(config, *data) if task.fine_tunes else config, *data)
+    return with_data_defaults(with_fine_tuning_defaults(config, *data) if task.fine_tunes else config, *data)
 
 
 def _of_transfer(task: Task, transfer: TransferConfig) -> dict:

@@ -195,7 +195,7 @@ class Trials:
         """Take the figures of a trial from its run, whose process has ended well."""
         run_dir = store.run_dir(self.folder, trial.number)
         try:
-            figures = runs.read_json(run_dir / runs.METRICS)["validation"]
+            figures = runs.read_metrics(run_dir)["validation"]
             accuracy, loss = float(figures["accuracy"]), float(figures["loss"])
             speeds = runs.read_column(run_dir, "images_per_second")
         except (RunError, OSError, KeyError, TypeError, ValueError) as error:

@@ -1,7 +1,7 @@
 """How to train and how to fine-tune: the single source of every default and of every flag of both."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from kzoo import arguments
@@ -99,30 +99,15 @@ class TrainConfig:
     other within five seconds."""
 
     def __post_init__(self):
-        """Check every value.
-
-        Raises:
-            InvalidArgument: A value out of its range.
-        """
-        choices = (
-            ("optimizer", Optimizer),
-            ("schedule", Schedule),
-            ("precision", Precision),
-            ("strategy", Strategy),
-            ("class_weight", ClassWeight),
-        )
-        for name, valid in choices:
-            if getattr(self, name) not in valid.__args__:
-                raise unknown(name, getattr(self, name), valid.__args__)
+        """Raise InvalidArgument for a value that is none of the choices or out of its range."""
+        _check_fields(self)
         object.__setattr__(self, "augment", augmentation.describe(self.augment))
         for item in self.augment:
             if isinstance(item, str) and item != "auto":
                 augmentation.check_name(item)
         if not isinstance(self.sync_batch_norm, bool):
             raise InvalidArgument(f"sync_batch_norm must be true or false. Received: {self.sync_batch_norm!r}.")
-        check_ranges(self, _RANGES)
         _check_times(self)
-        _convert_numbers(self)
         object.__setattr__(self, "decay_epochs", tuple(map(float, self.decay_epochs)))
 
     @property
@@ -131,7 +116,7 @@ class TrainConfig:
 
         A larger batch has a less noisy gradient and takes a larger step: in proportion with sgd (Goyal et al., 2017,
         section 2.1), by the square root with optimizers that divide by the gradient's size (Malladi et al., 2022).
-        `settle_for_data` also looks at the number of training images.
+        `with_data_defaults` also looks at the number of training images.
         """
         if self.learning_rate is not None:
             return self.learning_rate
@@ -158,6 +143,14 @@ class TrainConfig:
         return 0.3 * self.epochs if self.schedule == "one_cycle" else 0.0
 
 
+_CHOICES = {
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "precision": Precision,
+    "strategy": Strategy,
+    "class_weight": ClassWeight,
+    "batch_norm": BatchNorm,
+}
 # name -> (lowest, highest, what the message calls the range)
 _RANGES = {
     "epochs": (1, 10**6, "a whole number of at least 1"),
@@ -180,6 +173,10 @@ _RANGES = {
     "steps_per_execution": (1, 10**6, "a whole number of at least 1"),
     "seed": (0, 2**32 - 1, "a whole number from 0 to 4294967295"),
     "checkpoint_seconds": (0, 10**9, "a number of at least 0"),
+    "head_epochs": (1, 10**6, "a whole number of at least 1"),
+    "head_learning_rate": (1e-12, 1e4, "a number above 0"),
+    "layer_decay": (1e-6, 1, "a factor above 0 and at most 1"),
+    "views": (1, 10**4, "a whole number of at least 1"),
 }
 
 
@@ -208,52 +205,32 @@ class TransferConfig:
     """Augmented views of each image that the frozen layers are computed for, once; epochs take them in turn."""
 
     def __post_init__(self):
-        """Check every value.
-
-        Raises:
-            InvalidArgument: A value out of its range.
-        """
-        if self.batch_norm not in get_args(BatchNorm):
-            raise unknown("batch_norm", self.batch_norm, get_args(BatchNorm))
+        """Raise InvalidArgument for a value that is none of the choices or out of its range."""
+        _check_fields(self)
         if not (self.unfreeze is None or isinstance(self.unfreeze, str)):
             raise InvalidArgument(f"unfreeze must be the name of a stage. Received: {self.unfreeze!r}.")
-        check_ranges(self, _TRANSFER_RANGES)
-        _convert_numbers(self)
 
 
-_TRANSFER_RANGES = {
-    "head_epochs": (1, 10**6, "a whole number of at least 1"),
-    "head_learning_rate": (1e-12, 1e4, "a number above 0"),
-    "layer_decay": (1e-6, 1, "a factor above 0 and at most 1"),
-    "views": (1, 10**4, "a whole number of at least 1"),
-}
+def _check_fields(config) -> None:
+    """Raise InvalidArgument for a value that is none of the choices or out of its range.
 
-
-def check_ranges(config, ranges: dict) -> None:
-    """Raise InvalidArgument unless each value is in its range: by name the lowest, the highest, and a name of both.
-
-    None is in range where it is the default.
+    Each number gets the type of its field: Keras takes an integer 1 for another thing than 1.0.
     """
     kinds = number_fields(type(config))
-    for name, (lowest, highest, meaning) in ranges.items():
-        value = getattr(config, name)
-        if value is None and getattr(type(config), name) is None:
-            continue
-        check = arguments.integer if kinds[name] is int else arguments.number
-        check(name, value, lowest, highest, valid=meaning)
-
-
-def _convert_numbers(config) -> None:
-    """Give each number the type of its field: Keras takes an integer 1 for another thing than 1.0."""
-    for name, kind in number_fields(type(config)).items():
-        if getattr(config, name) is not None:
-            object.__setattr__(config, name, kind(getattr(config, name)))
+    for field in fields(config):
+        name, value = field.name, getattr(config, field.name)
+        if name in _CHOICES and value not in get_args(_CHOICES[name]):
+            raise unknown(name, value, get_args(_CHOICES[name]))
+        if name in _RANGES and not (value is None and field.default is None):
+            lowest, highest, meaning = _RANGES[name]
+            check = arguments.integer if kinds[name] is int else arguments.number
+            object.__setattr__(config, name, kinds[name](check(name, value, lowest, highest, valid=meaning)))
 
 
 def _check_times(config):
     if config.warmup_epochs is not None and config.warmup_epochs >= config.epochs:
         raise InvalidArgument(
-            f"warmup_epochs must be less than epochs={config.epochs}. Received: {config.warmup_epochs!r}."
+            f"warmup_epochs must be less than epochs={config.epochs}. Received: {config.warmup_epochs:g}."
         )
     if not isinstance(config.decay_epochs, tuple | list) or any(
         not arguments.is_number(e) or not e > 0 for e in config.decay_epochs
@@ -261,7 +238,7 @@ def _check_times(config):
         raise InvalidArgument(f"decay_epochs must be numbers above 0. Received: {config.decay_epochs!r}.")
 
 
-def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
+def with_data_defaults(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
     """Put a value in every place that the configuration leaves open, for this data.
 
     What a run was trained with can so be read, and does not change with kzoo's defaults when the run is resumed.
@@ -272,20 +249,20 @@ def settle_for_data(config: TrainConfig, name: str, images: int, image_shape: tu
         images: Number of training images.
         image_shape: (height, width, channels).
 
-    >>> config = settle_for_data(TrainConfig(), "mnist", 54_000, (28, 28, 1))
+    >>> config = with_data_defaults(TrainConfig(), "mnist", 54_000, (28, 28, 1))
     >>> config.batch_size, config.learning_rate, config.augment
     (256, 0.003, ('digits',))
     """
-    if config.batch_size is None:
-        config = replace(config, batch_size=default_batch_size(images, image_shape))
-    settled = [augmentation.recommended(name) if item == "auto" else item for item in config.augment]
-    config = replace(config, augment=settled)
-    if config.learning_rate is None:
-        batch_size = config.batch_size or default_batch_size(images, image_shape)
+    batch_size = config.batch_size or default_batch_size(images, image_shape)
+    learning_rate = config.learning_rate
+    if learning_rate is None:
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
-        config = replace(config, learning_rate=default_learning_rate(config.optimizer, images_in_a_step, images))
+        learning_rate = default_learning_rate(config.optimizer, images_in_a_step, images)
     return replace(
         config,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        augment=[augmentation.recommended(name) if item == "auto" else item for item in config.augment],
         weight_decay=config.decay,
         warmup_epochs=config.warmup,
         decay_epochs=config.step_epochs,

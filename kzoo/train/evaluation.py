@@ -8,14 +8,7 @@ from kzoo import console
 from kzoo.backend import compiled, tf
 from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, without_auxiliary_heads
 from kzoo.errors import DataError
-from kzoo.train.inputs import (
-    as_data,
-    batches_per_epoch,
-    check_fit,
-    class_names_of_data,
-    data_errors,
-    with_labels_of,
-)
+from kzoo.train.inputs import as_data, batches_per_epoch, check_fit, class_names_of_data, data_errors, with_labels_of
 
 BATCH_SIZE = 128
 
@@ -52,7 +45,7 @@ def evaluate(model, data: Any) -> dict:
         for images, batch_labels in data.batches(BATCH_SIZE):
             outputs = np.asarray(predict(images), np.float64)
             labels.append(batch_labels.numpy())
-            log_likelihoods.append(_log(outputs) if probabilities else _log_softmax(outputs))
+            log_likelihoods.append(np.log(np.maximum(outputs, 1e-30)) if probabilities else _log_softmax(outputs))
             advance(1)
     names = names or class_names_of_data(data) or tuple(str(i) for i in range(model.output_shape[-1]))
     return report(np.concatenate(labels), np.concatenate(log_likelihoods), names)
@@ -93,10 +86,6 @@ def report(labels: np.ndarray, log_likelihoods: np.ndarray, class_names) -> dict
     }
     figures["confusion_matrix"] = confusion.tolist()
     return figures
-
-
-def _log(probabilities):
-    return np.log(np.maximum(probabilities, 1e-30))
 
 
 def _log_softmax(logits):

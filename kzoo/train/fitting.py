@@ -18,7 +18,7 @@ from kzoo.errors import InvalidArgument, RunError
 from kzoo.hardware import probe, usable_only
 from kzoo.saving import load_model
 from kzoo.train import runs
-from kzoo.train.config import TrainConfig, settle_for_data
+from kzoo.train.config import TrainConfig, with_data_defaults
 from kzoo.train.inputs import Stream, as_data, check_fit, class_names_of_data, data_errors, with_labels_of
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
@@ -74,12 +74,8 @@ def fit(
     >>> sorted(result.history)
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
-    record = RunRecord(train=config or TrainConfig())
-
-    def train(folder: Path) -> Result:
-        return run(folder, build, train_data, validation_data, callbacks)
-
-    return begin(record, run_dir, train, overwrite=overwrite, resume=resume)
+    record, given = RunRecord(train=config or TrainConfig()), (build, train_data, validation_data, callbacks)
+    return begin(record, run_dir, lambda folder: run(folder, *given), overwrite=overwrite, resume=resume)
 
 
 def load(run_dir: str | Path, which: str = "best"):
@@ -87,15 +83,9 @@ def load(run_dir: str | Path, which: str = "best"):
     return load_model(run_dir, which)
 
 
-def run(
-    run_dir: Path,
-    build: Callable[[], Any] | None,
-    train_data: Any,
-    validation_data: Any = None,
-    callbacks: Sequence[Any] = (),
-) -> Result:
-    """Train what config.json in `run_dir` says from where it stands; the caller holds the run's lock."""
-    trainer = prepare(run_dir, build, train_data, validation_data, callbacks)
+def run(run_dir: Path, *given: Any) -> Result:
+    """Train, with what `prepare` takes, what config.json in `run_dir` says; the caller holds the run's lock."""
+    trainer = prepare(run_dir, *given)
     with data_errors():
         trainer.train()
         trainer.finish()
@@ -209,14 +199,14 @@ def _choose_for_data(run_dir: Path, config: TrainConfig, train_data) -> TrainCon
     """Choose what the configuration leaves to the data, say so, and write it down."""
     if isinstance(train_data, Stream):
         config = replace(config, batch_size=train_data.batch_size)
-    settled = settle_for_data(config, train_data.public_name, len(train_data), train_data.image_shape)
-    if settled != config:
+    chosen = with_data_defaults(config, train_data.public_name, len(train_data), train_data.image_shape)
+    if chosen != config:
         console.log(
-            f"batch size {settled.batch_size}, learning rate up to {settled.peak_learning_rate:.4g}, "
-            f"augmentation {augment.title(settled.augment)}"
+            f"batch size {chosen.batch_size}, learning rate up to {chosen.peak_learning_rate:.4g}, "
+            f"augmentation {augment.title(chosen.augment)}"
         )
-    runs.update_record(run_dir, train=settled)
-    return settled
+    runs.update_record(run_dir, train=chosen)
+    return chosen
 
 
 def _build(setup: Setup, build):

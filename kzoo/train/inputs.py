@@ -177,9 +177,9 @@ def _check_elements(dataset) -> None:
 def _count_batches(dataset) -> int:
     count = int(dataset.cardinality())
     if count == tf.data.INFINITE_CARDINALITY:
-        raise DataError("The tf.data.Dataset never ends. Received: an infinite dataset. Bound it with take().")
+        raise DataError(f"The tf.data.Dataset never ends. Received: {dataset!r}. Bound it with take().")
     if count == tf.data.UNKNOWN_CARDINALITY:
         count = sum(1 for _ in dataset)
     if count == 0:
-        raise DataError("The tf.data.Dataset has no elements. Received: an empty dataset.")
+        raise DataError(f"The tf.data.Dataset has no elements. Received: {dataset!r}.")
     return count

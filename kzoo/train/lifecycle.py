@@ -3,10 +3,11 @@
 Needs no TensorFlow before there is something to train.
 """
 
+import functools
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,20 @@ from kzoo.train.record import RunRecord
 class Result:
     """What training gives back."""
 
-    model: Any
-    """The best model by validation accuracy (the last one, without validation data): a float32 `keras.Model`."""
     history: dict[str, list[float]]
     """A list per quantity, with a value per epoch, as in Keras."""
     metrics: dict
     """The content of metrics.json."""
     run_dir: Path | None
+    _load_model: Callable[[], Any] = field(repr=False, compare=False)
+
+    @property
+    def model(self) -> Any:
+        """The best model by validation accuracy (the last one, without validation data): a float32 `keras.Model`.
+
+        That of a run which was finished before is loaded when it is first asked for.
+        """
+        return self._load_model()
 
 
 def begin(
@@ -66,8 +74,14 @@ def begin(
         if (asked.strategy, asked.devices) == (began.strategy, began.devices):
             return go_on(folder.parent, train)
         return go_on(folder.parent, train, asked.strategy, asked.devices)
-    with _new(run_dir, record, overwrite) as folder:
+    config, reasons = resolve(record.train, probe())
+    record = replace(record, train=config, keep=run_dir is not None)
+    for reason in reasons:
+        console.log(reason)
+    where = tempfile.TemporaryDirectory(prefix="kzoo-") if run_dir is None else nullcontext(run_dir)
+    with where as folder, runs.new(folder, record, overwrite=overwrite) as folder:
         result = train(folder)
+        _ = result.model  # while it is there
     return replace(result, run_dir=None if run_dir is None else folder)
 
 
@@ -80,34 +94,22 @@ def go_on(
         return result_of(run_dir, state)
     with runs.lock(run_dir):
         _change_devices(run_dir, strategy, devices)
-        return train(run_dir)
+        result = train(run_dir)
+        _ = result.model  # before another run can take the folder
+        return result
 
 
 def result_of(run_dir: Path, state: State) -> Result:
     """What a finished run has in its directory."""
-    from kzoo.saving import load_model
 
-    return Result(
-        model=load_model(run_dir, "best"),
-        history={key: [row[key] for row in state.history] for key in (state.history or [{}])[0]},
-        metrics=runs.read_json(run_dir / runs.METRICS),
-        run_dir=run_dir,
-    )
+    @functools.cache
+    def load() -> Any:
+        from kzoo.saving import load_model
 
+        return load_model(run_dir, "best")
 
-@contextmanager
-def _new(run_dir: str | Path | None, record: RunRecord, overwrite: bool) -> Iterator[Path]:
-    """Choose what "auto" is on this machine, say so, and make the run directory."""
-    config, reasons = resolve(record.train, probe())
-    record = replace(record, train=config, keep=run_dir is not None)
-    for reason in reasons:
-        console.log(reason)
-    if run_dir is None:
-        with tempfile.TemporaryDirectory(prefix="kzoo-") as folder, runs.new(folder, record):
-            yield Path(folder)
-        return
-    with runs.new(run_dir, record, overwrite=overwrite) as folder:
-        yield folder
+    history = {key: [row[key] for row in state.history] for key in (state.history or [{}])[0]}
+    return Result(history, runs.read_metrics(run_dir), run_dir, load)
 
 
 def _change_devices(run_dir: Path, strategy: Strategy | None, devices: str | None) -> None:

@@ -133,6 +133,11 @@ class RunRecord:
     origin: Origin | None = None
     """Filled in when the run directory is made."""
 
+    @property
+    def command(self) -> str:
+        """The command of kzoo that trains such a run."""
+        return "train" if self.transfer is None else "finetune"
+
     def __post_init__(self):
         """Keep what was asked, and check that the model suits.
 

@@ -6,9 +6,9 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kzoo import plain
 from kzoo.errors import InvalidArgument, RunError
@@ -67,15 +67,6 @@ def new(run_dir: str | Path, record: RunRecord, *, overwrite: bool = False) -> I
                         run_dir.rmdir()
 
 
-def new_head(run_dir: Path, record: RunRecord) -> Path:
-    """Make, in a run whose lock is held, the folder of the run that trains the new classifier, if there is none."""
-    folder = run_dir / HEAD
-    if not (folder / CONFIG).exists():
-        folder.mkdir(exist_ok=True)
-        create(folder, record)
-    return folder
-
-
 def create(run_dir: Path, record: RunRecord) -> None:
     """Write the config.json of a run, which can then be resumed."""
     write_record(run_dir, replace(record, origin=origin()))
@@ -89,7 +80,7 @@ def _put_aside(run_dir: Path) -> None:
         _delete_run(run_dir)
     elif (run_dir / CONFIG).exists():
         aside.mkdir()
-        for path in _own_files(run_dir):
+        for path in _run_files(run_dir):
             (aside / path.relative_to(run_dir)).parent.mkdir(parents=True, exist_ok=True)
             path.replace(aside / path.relative_to(run_dir))
 
@@ -98,7 +89,7 @@ def _put_back(run_dir: Path) -> None:
     """Undo what `new` did."""
     _delete_run(run_dir)
     aside = run_dir / _REPLACED
-    for path in _own_files(aside):
+    for path in _run_files(aside):
         (run_dir / path.relative_to(aside)).parent.mkdir(parents=True, exist_ok=True)
         path.replace(run_dir / path.relative_to(aside))
     shutil.rmtree(aside, ignore_errors=True)
@@ -132,16 +123,16 @@ def delete_temporary(run_dir: Path) -> None:
                 path.unlink()
 
 
-def _own_files(run_dir: Path) -> list[Path]:
+def _run_files(run_dir: Path) -> list[Path]:
     """The files of a run that are there; config.json, by which a folder is known as a run, last."""
-    head = _own_files(run_dir / HEAD) if (run_dir / HEAD).is_dir() else []
+    head = _run_files(run_dir / HEAD) if (run_dir / HEAD).is_dir() else []
     events = sorted((run_dir / EVENTS).glob("events.out.tfevents.*.kzoo"))
     return head + events + [run_dir / name for name in _FILES if (run_dir / name).exists()]
 
 
 def _delete_run(run_dir: Path) -> None:
     delete_temporary(run_dir)
-    for path in _own_files(run_dir):
+    for path in _run_files(run_dir):
         path.unlink()
     for folder in (run_dir / HEAD / EVENTS, run_dir / HEAD, run_dir / EVENTS):
         if folder.is_dir() and not any(folder.iterdir()):
@@ -175,7 +166,7 @@ def read_record(run_dir: str | Path) -> RunRecord:
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidArgument(f"Not a run directory: it has no {CONFIG}. Received: {str(run_dir)!r}.") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"The run's {CONFIG} is damaged. Received: {str(path)!r}: {error}") from error
+        raise _damaged(path, error) from error
 
 
 def write_record(run_dir: Path, record: RunRecord) -> RunRecord:
@@ -190,15 +181,71 @@ def update_record(run_dir: Path, **parts: Any) -> RunRecord:
 
 
 def read_json(path: Path) -> dict:
-    """The content of a JSON file of a run.
+    """The JSON object in a file of a run.
 
     Raises:
         RunError: The file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise plain.EntryError("no JSON object")
+        return content
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+
+
+@dataclass(frozen=True)
+class _Scores:
+    accuracy: float
+    loss: float
+    top5_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    epochs: int
+    best_epoch: int
+    training_seconds: float
+
+
+@dataclass(frozen=True)
+class _FineTuningMetrics(_Metrics):
+    kept: Literal["head", "fine_tuned"]
+    head: dict[str, Any]
+
+
+def read_metrics(run_dir: Path) -> dict:
+    """The content of a finished run's metrics.json. The entries that kzoo reads are checked.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    path = run_dir / METRICS
+    metrics = read_json(path)
+    try:
+        if read_record(run_dir).transfer is None:
+            _check_metrics(_Metrics, metrics)
+        else:
+            _check_metrics(_FineTuningMetrics, metrics)
+            _check_metrics(_Metrics, metrics["head"], "head")
+    except plain.EntryError as error:
+        raise _damaged(path, error) from error
+    return metrics
+
+
+def _check_metrics(kind: type, metrics: dict, where: str = "") -> None:
+    plain.read(kind, metrics, where, others=True)
+    for split in ("train", "validation", "test"):
+        if split in metrics:
+            scores = metrics[split]
+            if isinstance(scores, dict):  # of five classes or fewer there is none
+                scores = {"top5_accuracy": None, **scores}
+            plain.read(_Scores, scores, f"{where}.{split}".lstrip("."), others=True)
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}")
 
 
 def write_history(run_dir: Path, rows: list[dict]) -> None:

@@ -15,14 +15,7 @@ from typing import Any
 import numpy as np
 
 from kzoo.backend import compiled, keras, tf
-from kzoo.classifier import (
-    PREDICTIONS,
-    auxiliary_heads,
-    ends_in_softmax,
-    head,
-    output_layer,
-    without_auxiliary_heads,
-)
+from kzoo.classifier import PREDICTIONS, auxiliary_heads, ends_in_softmax, head, output_layer, without_auxiliary_heads
 from kzoo.errors import InvalidArgument
 from kzoo.train.config import TrainConfig
 from kzoo.train.optimizers import create_optimizer

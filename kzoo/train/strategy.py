@@ -136,8 +136,8 @@ def give_each_replica_its_own_seeds(model) -> None:
 
 def statistics(model) -> list:
     """The variables that a forward pass in training may change, such as moving means; frozen weights are not."""
-    own = {id(v): v for layer in model._flatten_layers() for v in layer._non_trainable_variables}
-    return [v for v in own.values() if tf.as_dtype(v.dtype).is_floating]
+    found = {id(v): v for layer in model._flatten_layers() for v in layer._non_trainable_variables}
+    return [v for v in found.values() if tf.as_dtype(v.dtype).is_floating]
 
 
 def average_statistics(model) -> None:

@@ -8,20 +8,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kzoo import augment, console
 from kzoo.backend import keras, tf
 from kzoo.classifier import metadata, set_metadata
+from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument, TrainingDiverged, TrainingInterrupted
 from kzoo.files import atomic_path
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
 from kzoo.train.checkpoint import State
-from kzoo.train.config import TrainConfig
 from kzoo.train.evaluation import evaluate
-from kzoo.train.inputs import batches_per_epoch, metadata_of_data
+from kzoo.train.inputs import Stream, batches_per_epoch, metadata_of_data
 from kzoo.train.record import RunRecord, differing_versions
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
@@ -40,43 +41,38 @@ class Trainer:
 
     def __init__(
         self,
-        run_dir,
-        config,
-        step,
+        run_dir: Path,
+        config: Any,
+        step: TrainStep,
         final,
         *,
-        train_data,
-        validation_data,
-        how_to_resume,
+        train_data: Dataset | Stream,
+        validation_data: Dataset | Stream | None,
+        how_to_resume: str,
         saved=None,
-        keeps_last=False,
+        keeps_last: bool = False,
         callbacks=(),
     ):
         """Bring together what a run is made of.
 
         Args:
-            run_dir: A path.
-            config: A TrainConfig.
-            step: A TrainStep.
+            run_dir: Its folder.
+            config: A TrainConfig with a value in every place.
+            step: Of the model in training.
             final: The float32 twin of the classifier that is trained, which takes over its weights.
-            train_data: A Dataset or Stream.
-            validation_data: The same, or None.
+            train_data: What the model in training takes.
+            validation_data: Likewise.
             how_to_resume: A command, for who interrupts the run.
             saved: The model that is saved, if `final` is only a part of it, which shares its layers.
             keeps_last: Whether the best epoch is the last, whatever the validation data says.
             callbacks: Of Keras.
         """
-        self.dir: Path = run_dir
-        self.config: TrainConfig = config
-        self.step: TrainStep = step
-        self.final = final
+        self.dir, self.config, self.step, self.final = run_dir, config, step, final
+        saved = final if saved is None else saved
         # It is saved with what the data says of classes and scaling.
-        self.saved = set_metadata(
-            final if saved is None else saved,
-            **{**metadata(final if saved is None else saved), **metadata_of_data(train_data)},
-        )
+        self.saved = set_metadata(saved, **{**metadata(saved), **metadata_of_data(train_data)})
         self.train_data, self.validation_data = train_data, validation_data
-        self.how_to_resume: str = how_to_resume
+        self.how_to_resume = how_to_resume
         self.keeps_last = keeps_last or validation_data is None
         self.batches = batches_per_epoch(train_data, config.batch_size)
         self.steps = -(-self.batches // config.gradient_accumulation_steps)
@@ -249,14 +245,10 @@ class Trainer:
             self._write_epochs()
         else:
             self._save_model(runs.LAST, self.step.evaluation_model.get_weights())
+        kept = f"The last good model (epoch {good.epoch + 1}, step {good.step}) is {self.dir / runs.LAST}. "
         raise TrainingDiverged(
             f"{what} at step {step + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
-            + (
-                f"The last good model (epoch {good.epoch + 1}, step {good.step}) is {self.dir / runs.LAST}. "
-                if self.keeps_files
-                else ""
-            )
-            + "Try a lower learning rate, a warm-up (--warmup-epochs), or --clip-norm."
+            f"{kept if self.keeps_files else ''}Try a lower learning rate, a warm-up (--warmup-epochs), or --clip-norm."
         )
 
     def _check_weights(self):
@@ -273,9 +265,8 @@ class Trainer:
         if self.validation_data is not None:
             row["val_loss"], row["val_accuracy"] = self._validate()
             if not math.isfinite(row["val_loss"]):
-                self._stop_diverged(
-                    f"The validation loss became {row['val_loss']}", state.step - 1, row["learning_rate"]
-                )
+                what = f"The validation loss became {row['val_loss']}"
+                self._stop_diverged(what, state.step - 1, row["learning_rate"])
         if self.step.loss_scale is not None:
             self._report_overflow(row)
         row["seconds"] = round(state.seconds, 3)
@@ -371,12 +362,9 @@ class Trainer:
         save_model(self.saved, self.dir / name)
 
     def _interruption(self):
-        where = self._position()
-        if not self.keeps_files:
-            return TrainingInterrupted(
-                f"Interrupted in {where}. Nothing is kept: give fit a run_dir to be able to resume."
-            )
-        return TrainingInterrupted(f"Interrupted in {where}. Continue with: {self.how_to_resume}")
+        nothing = "Nothing is kept: give fit a run_dir to be able to resume."
+        how = f"Continue with: {self.how_to_resume}" if self.keeps_files else nothing
+        return TrainingInterrupted(f"Interrupted in {self._position()}. {how}")
 
 
 def _checked(callbacks) -> list:

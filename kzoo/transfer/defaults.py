@@ -13,7 +13,7 @@ FINE_TUNING_RATE = 0.3
 PHOTO_SIZE = 64
 
 
-def settle_fine_tuning(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
+def with_fine_tuning_defaults(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
     """Put what fine-tuning takes by default in the places that `kzoo.train` would fill for training from scratch.
 
     Args:
@@ -22,17 +22,17 @@ def settle_fine_tuning(config: TrainConfig, name: str, images: int, image_shape:
         images: Number of training images.
         image_shape: (height, width, channels).
 
-    >>> config = settle_fine_tuning(TrainConfig(), "photos", 220, (224, 224, 3))
+    >>> config = with_fine_tuning_defaults(TrainConfig(), "photos", 220, (224, 224, 3))
     >>> config.batch_size, round(config.learning_rate, 6), config.augment
     (32, 0.000318, ('photos',))
     """
     batch_size = config.batch_size or default_batch_size(images, image_shape)
-    config = replace(config, batch_size=batch_size)
-    if config.learning_rate is None:
+    learning_rate = config.learning_rate
+    if learning_rate is None:
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
-        rate = FINE_TUNING_RATE * default_learning_rate(config.optimizer, images_in_a_step)
-        config = replace(config, learning_rate=rate)
-    return replace(config, augment=[_policy(name, image_shape) if one == "auto" else one for one in config.augment])
+        learning_rate = FINE_TUNING_RATE * default_learning_rate(config.optimizer, images_in_a_step)
+    policies = [_policy(name, image_shape) if item == "auto" else item for item in config.augment]
+    return replace(config, batch_size=batch_size, learning_rate=learning_rate, augment=policies)
 
 
 def _policy(name: str, image_shape: tuple) -> str:

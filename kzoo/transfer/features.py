@@ -47,9 +47,7 @@ class Frozen:
 class Views:
     """What a model makes of each view of some images, `[N, ...]`: from disk, or computed when first asked for."""
 
-    def __init__(
-        self, source: Dataset, frozen: "Frozen", key: str, *, policy: Any, count: int, seed: int, folder: Path
-    ):
+    def __init__(self, source: Dataset, frozen: Frozen, key: str, *, policy: Any, count: int, seed: int, folder: Path):
         """Say what to compute.
 
         Args:
@@ -62,7 +60,7 @@ class Views:
             folder: Of `cache_folder`.
         """
         self.source, self.policy, self.count, self.seed = source, policy, count, seed
-        self.place = folder / key
+        self.folder = folder / key
         self.dtype, self.shape = frozen.dtype, (len(source), *frozen.shape)
         self._compute = frozen.compute
         self._found: dict[int, np.ndarray] = {}
@@ -79,7 +77,7 @@ class Views:
         if not 0 <= view < self.count:
             raise IndexError(view)
         if view not in self._found:
-            with locked(_lock(self.place), wait=True):
+            with locked(_lock(self.folder), wait=True):
                 array = self._read(view)
                 while array is None:
                     self._write(view)
@@ -89,12 +87,12 @@ class Views:
 
     def _write(self, view: int) -> None:
         """Compute one view into a file whose name has the hash of its content."""
-        self.place.mkdir(exist_ok=True)
-        for path in self.place.glob(".*"):
+        self.folder.mkdir(exist_ok=True)
+        for path in self.folder.glob(".*"):
             if is_temporary(path):  # of a process that was killed
                 path.unlink()
         digest, rows = hashlib.blake2b(digest_size=16), 0
-        temporary = self.place / f".{view:04d}.{os.getpid()}.tmp.npy"
+        temporary = self.folder / f".{view:04d}.{os.getpid()}.tmp.npy"
         what = f"frozen layers, view {view + 1} of {self.count}"
         try:
             with open(temporary, "wb") as file, console.progress(what, self.shape[0]) as advance:
@@ -108,7 +106,7 @@ class Views:
                     advance(len(batch))
             if rows != self.shape[0]:
                 raise DataError(f"The images changed while they were read. Received: {rows} of {self.shape[0]}.")
-            put_in_place(temporary, self.place / f"{view:04d}-{digest.hexdigest()}.npy")
+            put_in_place(temporary, self.folder / f"{view:04d}-{digest.hexdigest()}.npy")
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -119,7 +117,7 @@ class Views:
 
     def _read(self, view: int) -> np.ndarray | None:
         """One view from disk, if it is there and is what was written."""
-        for path in self.place.glob(f"{view:04d}-*.npy"):
+        for path in self.folder.glob(f"{view:04d}-*.npy"):
             try:
                 stored = np.load(path, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError):
@@ -243,16 +241,16 @@ def weights_digest(model) -> str:
     return digest.hexdigest()
 
 
-def features(views: Views, *, epochs_per_view: int = 0) -> Features | None:
+def features_of(views: Views, *, epochs_per_view: int = 0) -> Features | None:
     """The dataset of some views, or None where the disk has too little space for them."""
-    folder = views.place.parent
-    missing = views.count - len(list(views.place.glob("[0-9]*.npy")))
+    folder = views.folder.parent
+    missing = views.count - len(list(views.folder.glob("[0-9]*.npy")))
     if missing * views.size // views.count > min(LARGEST, LARGEST_SHARE * shutil.disk_usage(folder).free):
         return None
-    with locked(_lock(views.place), wait=True):
-        views.place.mkdir(exist_ok=True)
-        os.utime(views.place)
-    _forget_oldest(folder, keep=views.place, room=LARGEST - views.size)
+    with locked(_lock(views.folder), wait=True):
+        views.folder.mkdir(exist_ok=True)
+        os.utime(views.folder)
+    _forget_oldest(folder, keep=views.folder, room=LARGEST - views.size)
     fields: dict[str, Any] = vars(views.source) | {"reader": ViewsReader(views, epochs_per_view)}
     return Features(**fields)
 
@@ -271,26 +269,26 @@ def cache_folder() -> Path:
         return temporary
 
 
-def _lock(place: Path) -> Path:
-    return place.with_name(f".{place.name}.lock")
+def _lock(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _forget_oldest(folder: Path, keep: Path, room: int) -> None:
     """Delete what was not used for longest, beyond `room` bytes; what is being written is left alone."""
     found = []
-    for place in folder.iterdir():
+    for one in folder.iterdir():
         try:
-            if place != keep and place.is_dir():
-                found.append((place.stat().st_mtime, sum(path.stat().st_size for path in place.iterdir()), place))
+            if one != keep and one.is_dir():
+                found.append((one.stat().st_mtime, sum(path.stat().st_size for path in one.iterdir()), one))
         except FileNotFoundError:  # another process renames or deletes it at this moment
             continue
     total = sum(size for _, size, _ in found)
-    for _, size, place in sorted(found):
+    for _, size, one in sorted(found):
         if total <= room:
             break
         try:
-            with locked(_lock(place), wait=False):
-                shutil.rmtree(place)
+            with locked(_lock(one), wait=False):
+                shutil.rmtree(one)
         except OSError:  # in use
             continue
         total -= size

@@ -21,7 +21,7 @@ from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.graph import functional
 from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
-from kzoo.text import by
+from kzoo.text import dimensions
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.fitting import Setup, set_up
@@ -32,8 +32,8 @@ from kzoo.train.record import FineTuningState, RunRecord
 from kzoo.train.trainer import Trainer
 from kzoo.transfer.checks import check_overlap, warn_of_imbalance
 from kzoo.transfer.cutting import find_cut, split
-from kzoo.transfer.defaults import head_config, settle_fine_tuning
-from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features, key_of, weights_digest
+from kzoo.transfer.defaults import head_config, with_fine_tuning_defaults
+from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.surgery import add_head
@@ -101,11 +101,8 @@ def fine_tune(
     """
     make = maker(model, weights)
     record = RunRecord(train=config or TrainConfig(), transfer=transfer or TransferConfig())
-
-    def train(folder: Path) -> Result:
-        return run(folder, make, train_data, validation_data, callbacks)
-
-    return begin(record, run_dir, train, overwrite=overwrite, resume=resume)
+    given = (make, train_data, validation_data, callbacks)
+    return begin(record, run_dir, lambda folder: run(folder, *given), overwrite=overwrite, resume=resume)
 
 
 def run(
@@ -124,11 +121,10 @@ def run(
     _refuse_mixing(record.train.augment)
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
-    config = settle_fine_tuning(record.train, train_data.public_name, len(train_data), shape)
+    config = with_fine_tuning_defaults(record.train, train_data.public_name, len(train_data), shape)
     runs.update_record(run_dir, train=config)
     with data_errors():
-        setup = set_up(run_dir, train_data, validation_data)
-        tuning = _FineTuning(setup, record.transfer, callbacks)
+        tuning = _FineTuning(set_up(run_dir, train_data, validation_data), record.transfer, callbacks)
         _train_head(tuning, make)
         return _train_upper_stages(tuning)
 
@@ -187,7 +183,7 @@ class _FineTuning:
                 views = Views(
                     found[which], between[i], key, policy=policy, count=images.views, seed=seed, folder=self.folder
                 )
-                found[which] = features(views, epochs_per_view=0 if which else epochs_per_view)
+                found[which] = features_of(views, epochs_per_view=0 if which else epochs_per_view)
                 if found[which] is None:
                     return None
         return found[0], found[1] if len(found) > 1 else None
@@ -214,7 +210,11 @@ def _train_head(tuning: _FineTuning, make) -> None:
         fine_tuning=FineTuningState(is_head=True),
         keep=tuning.setup.record.keep,
     )
-    setup = set_up(runs.new_head(tuning.dir, record), tuning.train, tuning.validation)
+    head = tuning.dir / runs.HEAD
+    if not (head / runs.CONFIG).exists():
+        head.mkdir(exist_ok=True)
+        runs.create(head, record)
+    setup = set_up(head, tuning.train, tuning.validation)
     frozen = in_precision(whole, tuning.config.precision)
     low, high = (find_cut(prepare(frozen)) for prepare in (tuning.unfreeze, freeze))
     cuts = list(dict.fromkeys(cut for cut in (low, high) if cut))
@@ -249,7 +249,7 @@ def _train_upper_stages(tuning: _FineTuning) -> Result:
     kept = "fine_tuned" if trainer.state.best_epoch else "head"
     if kept == "head" and tuning.validation is not None:
         console.log("fine-tuning was no better than the new head alone on the validation data, which is kept")
-    trainer.finish(tuning.validation, kept=kept, head=runs.read_json(head / runs.METRICS))
+    trainer.finish(tuning.validation, kept=kept, head=runs.read_metrics(head))
     return result_of(tuning.dir, trainer.state)
 
 
@@ -311,8 +311,7 @@ def _note(run_dir: Path, **found: Any) -> None:
 
 def _check_weights(tuning: _FineTuning, whole) -> None:
     """Refuse pretrained weights that are not those which the run began with."""
-    last = whole.layers[-1]
-    digest = weights_digest(keras.Model(whole.inputs, last.input))
+    digest = weights_digest(keras.Model(whole.inputs, whole.layers[-1].input))
     began_with = tuning.setup.record.fine_tuning.pretrained
     if began_with not in (None, digest):
         raise RunError(
@@ -351,8 +350,8 @@ def _for_images(config: dict, shape: tuple) -> dict:
     """A model's config with the sizes that its input leaves open, which features must have, filled in."""
     for layer in config["config"]["layers"]:
         if layer["class_name"] == "InputLayer":
-            batch, *own = layer["config"]["batch_shape"]
-            layer["config"]["batch_shape"] = [batch, *(one or given for one, given in zip(own, shape, strict=False))]
+            batch, *sizes = layer["config"]["batch_shape"]
+            layer["config"]["batch_shape"] = [batch, *(one or given for one, given in zip(sizes, shape, strict=False))]
     return config
 
 
@@ -369,7 +368,7 @@ def _read(given: Any) -> Dataset:
     """Data whose images can be read in any order."""
     found = as_data(given, None)
     if isinstance(found, Stream):
-        console.log(f"reading the tf.data.Dataset into memory: {by(found.image_shape)}")
+        console.log(f"reading the tf.data.Dataset into memory: {dimensions(found.image_shape)}")
         import numpy as np
 
         images, labels = zip(*found.dataset.as_numpy_iterator(), strict=True)

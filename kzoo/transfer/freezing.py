@@ -92,10 +92,10 @@ def unfreeze(model, down_to: str | None = None, *, batch_norm: BatchNorm = "froz
 def leaves(layer) -> list:
     """The layers that have weights of their own or no layers: of a model without itself; the outer before the inner."""
     found = layer._flatten_layers(include_self=not isinstance(layer, keras.Model))
-    return [one for one in found if not one._layers or own_weights(one)]
+    return [one for one in found if not one._layers or direct_weights(one)]
 
 
-def own_weights(layer) -> list:
+def direct_weights(layer) -> list:
     """A layer's weights without those of the layers in it."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
@@ -121,8 +121,8 @@ def _up_to(model, name: str) -> list:
 def _below(model, name: str) -> list:
     """The leaves that are before a stage or layer."""
     inner, layer = _find(model, name)
-    own = {id(leaf) for one in _of_the_stage(inner, name, layer) for leaf in leaves(one)}
-    return [leaf for leaf in _up_to(model, name) if id(leaf) not in own]
+    stage = {id(leaf) for one in _of_the_stage(inner, name, layer) for leaf in leaves(one)}
+    return [leaf for leaf in _up_to(model, name) if id(leaf) not in stage]
 
 
 def _of_the_stage(model, name: str, layer: str) -> list:

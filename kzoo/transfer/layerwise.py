@@ -3,7 +3,7 @@
 from kzoo.backend import keras
 from kzoo.graph import functional
 from kzoo.graph.endpoints import stages
-from kzoo.transfer.freezing import ancestors, leaves, own_weights, parent
+from kzoo.transfer.freezing import ancestors, direct_weights, leaves, parent
 
 # The size of images at which stages are compared, where a model leaves it open.
 ANY = 224
@@ -30,7 +30,7 @@ def rate_factors(model, decay: float) -> dict[int, float]:
     """
     levels = _levels(model)
     top = max(levels.values(), default=0)
-    return {id(weight): decay ** (top - levels[id(leaf)]) for leaf in leaves(model) for weight in own_weights(leaf)}
+    return {id(weight): decay ** (top - levels[id(leaf)]) for leaf in leaves(model) for weight in direct_weights(leaf)}
 
 
 def lowest_of_last_size(model) -> str | None:

@@ -179,6 +179,7 @@ NO_LAYERS = [
     {"registered_name": 3, "config": {}},
     {"module": "os", "class_name": "system", "config": {"command": "true"}, "registered_name": None},
     {"registered_name": "kzoo>RandomAffine", "config": {"fill_mode": print}},
+    {"registered_name": "kzoo>RandomAffine", "config": 5},
 ]
 
 

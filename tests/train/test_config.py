@@ -10,7 +10,7 @@ import pytest
 from kzoo.errors import InvalidArgument
 from kzoo.plain import EntryError, read
 from kzoo.train import TrainConfig
-from kzoo.train.config import settle_for_data
+from kzoo.train.config import with_data_defaults
 
 WHOLE, NOT_NEGATIVE, POSITIVE = "a whole number of at least 1", "a number of at least 0", "a number above 0"
 BELOW_ONE = "a number from 0 up to, not including, 1"
@@ -138,9 +138,9 @@ def test_defaults_follow_the_optimizer_and_the_batch_size(optimizer, batch_size,
     ],
 )
 def test_what_is_left_to_the_data(arguments, data, batch_size, augment):
-    config = settle_for_data(TrainConfig(**arguments), *data)
+    config = with_data_defaults(TrainConfig(**arguments), *data)
     assert (config.batch_size, config.augment) == (batch_size, (augment,))
-    assert settle_for_data(config, *data) == config
+    assert with_data_defaults(config, *data) == config
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_what_is_left_to_the_data(arguments, data, batch_size, augment):
     ],
 )
 def test_a_batch_that_is_small_because_images_are_few_keeps_the_learning_rate(arguments, data, rate):
-    assert settle_for_data(TrainConfig(**arguments), *data).learning_rate == pytest.approx(rate, rel=1e-12)
+    assert with_data_defaults(TrainConfig(**arguments), *data).learning_rate == pytest.approx(rate, rel=1e-12)
 
 
 def test_json_roundtrip():
@@ -183,4 +183,4 @@ def test_it_is_frozen():
 
 def test_a_step_has_no_more_images_than_there_are():
     config = TrainConfig(optimizer="sgd", batch_size=32, gradient_accumulation_steps=1000)
-    assert settle_for_data(config, "mine", 64, (32, 32, 3)).learning_rate == 0.1 * 64 / 256
+    assert with_data_defaults(config, "mine", 64, (32, 32, 3)).learning_rate == 0.1 * 64 / 256

@@ -34,7 +34,7 @@ def main():
     key = module.key_of(model, module.digests(images), ("digits",), 2, 0)
     policy = augment.policy(("digits",))
     views = module.Views(images, module.Frozen(model), key, policy=policy, count=2, seed=0, folder=Path(sys.argv[1]))
-    found = module.features(views)
+    found = module.features_of(views)
     assert found is not None
     print(hashlib.sha256(b"".join(np.array(view).tobytes() for view in found.views)).hexdigest(), sum(COMPUTED))
 

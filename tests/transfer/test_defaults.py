@@ -6,7 +6,7 @@ import pytest
 
 from kzoo.errors import InvalidArgument
 from kzoo.train import TrainConfig, TransferConfig
-from kzoo.transfer.defaults import head_config, settle_fine_tuning
+from kzoo.transfer.defaults import head_config, with_fine_tuning_defaults
 
 
 @pytest.mark.parametrize(
@@ -43,19 +43,21 @@ def test_plain_data_and_back():
     ],
 )
 def test_the_policy_for_the_data(name, shape, policy):
-    assert settle_fine_tuning(TrainConfig(), name, 200, shape).augment == (policy,)
-    assert settle_fine_tuning(TrainConfig(augment="none"), name, 200, shape).augment == ("none",)
+    assert with_fine_tuning_defaults(TrainConfig(), name, 200, shape).augment == (policy,)
+    assert with_fine_tuning_defaults(TrainConfig(augment="none"), name, 200, shape).augment == ("none",)
 
 
 def test_rates():
     """0.3 times that from scratch, 0.003 at 256 images a step, by the square root; three times it for the head."""
-    settled = settle_fine_tuning(TrainConfig(batch_size=64, gradient_accumulation_steps=4), "x", 10_000, (8, 8, 1))
-    assert settled.learning_rate == pytest.approx(0.0009)
-    assert head_config(settled, TransferConfig(), 10_000).learning_rate == pytest.approx(0.0045)
-    few = settle_fine_tuning(TrainConfig(batch_size=64), "x", 16, (8, 8, 1))  # a step has no more than all images
+    tuned = with_fine_tuning_defaults(TrainConfig(batch_size=64, gradient_accumulation_steps=4), "x", 10_000, (8, 8, 1))
+    assert tuned.learning_rate == pytest.approx(0.0009)
+    assert head_config(tuned, TransferConfig(), 10_000).learning_rate == pytest.approx(0.0045)
+    few = with_fine_tuning_defaults(
+        TrainConfig(batch_size=64), "x", 16, (8, 8, 1)
+    )  # a step has no more than all images
     assert few.learning_rate == pytest.approx(0.000225)
     assert head_config(few, TransferConfig(), 16).learning_rate == pytest.approx(0.00225)
-    assert settle_fine_tuning(TrainConfig(learning_rate=0.5), "x", 16, (8, 8, 1)).learning_rate == 0.5
+    assert with_fine_tuning_defaults(TrainConfig(learning_rate=0.5), "x", 16, (8, 8, 1)).learning_rate == 0.5
     assert head_config(few, TransferConfig(head_learning_rate=0.5), 16).learning_rate == 0.5
 
 
@@ -65,7 +67,7 @@ def test_what_the_phases_share():
         class_weight="balanced", precision="float32", strategy="mirrored", devices="cpu:2", steps_per_execution=3,
         checkpoint_seconds=1.5, augment="digits", clip_norm=1.0,
     )  # fmt: skip
-    head = head_config(settle_fine_tuning(config, "x", 100, (8, 8, 1)), TransferConfig(head_epochs=9), 100)
+    head = head_config(with_fine_tuning_defaults(config, "x", 100, (8, 8, 1)), TransferConfig(head_epochs=9), 100)
     for name in (
         "batch_size", "label_smoothing", "seed", "class_weight", "precision", "strategy", "devices",
         "steps_per_execution", "checkpoint_seconds", "augment",

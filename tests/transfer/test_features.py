@@ -17,7 +17,7 @@ from kzoo.train.precision import in_precision
 from kzoo.transfer import features as module
 from kzoo.transfer import freeze
 from kzoo.transfer.cutting import split
-from kzoo.transfer.features import Frozen, Views, cache_folder, digests, features, key_of
+from kzoo.transfer.features import Frozen, Views, cache_folder, digests, features_of, key_of
 
 POLICY = ("digits",)
 
@@ -40,7 +40,7 @@ def made(images, model, folder, *, policy=POLICY, views=2, seed=3):
 
 def of(images, model, key, *, policy=POLICY, views=2, seed=3, folder):
     """The features, all of their views computed, or None."""
-    found = features(
+    found = features_of(
         Views(images, Frozen(model), key, policy=augment.policy(policy), count=views, seed=seed, folder=folder)
     )
     if found is not None:
