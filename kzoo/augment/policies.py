@@ -110,7 +110,10 @@ class Policy:
         """Augment images, or (images, labels)."""
         images, labels = inputs if isinstance(inputs, tuple) else (inputs, None)
         if self.mixes and labels is None:
-            raise InvalidArgument("A policy that mixes images takes (images, labels). Received: images alone.")
+            raise InvalidArgument(
+                "A policy that mixes images takes (images, labels). "
+                f"Received: images of shape {tuple(images.shape)} without labels."
+            )
         for position, layer in enumerate(self._layers(tuple(images.shape[1:3]))):
             own: dict[str, Any] = {"seeds": layer_seeds(seeds, position)}
             if layer in self._mixing:

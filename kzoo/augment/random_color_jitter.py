@@ -2,7 +2,7 @@
 
 import functools
 
-from kzoo.augment.arguments import channels_of, number_or_pair
+from kzoo.augment.arguments import around, channels_of, number_or_pair
 from kzoo.augment.image_augmentation import ImageAugmentation, uniform
 from kzoo.backend import compiled, keras, tf
 
@@ -41,19 +41,16 @@ class RandomColorJitter(ImageAugmentation):
     [50]
     """
 
+    config = ("brightness_factor", "contrast_factor", "saturation_factor", "hue_factor")
+
     def __init__(self, brightness_factor=0.0, contrast_factor=0.0, saturation_factor=0.0, hue_factor=0.0, **kwargs):
-        """Keep the factors."""
         super().__init__(**kwargs)
         self.brightness_factor = number_or_pair("brightness_factor", brightness_factor, 0)
         self.contrast_factor = number_or_pair("contrast_factor", contrast_factor, 0)
         self.saturation_factor = number_or_pair("saturation_factor", saturation_factor, 0)
         self.hue_factor = number_or_pair("hue_factor", hue_factor, -0.5, 0.5)
-        self._ranges = [
-            _around_one(self.brightness_factor),
-            _around_one(self.contrast_factor),
-            _around_one(self.saturation_factor),
-            _around_zero(self.hue_factor),
-        ]
+        scales = (self.brightness_factor, self.contrast_factor, self.saturation_factor)
+        self._ranges = [*(around(1.0, factor, lowest=0.0) for factor in scales), around(0.0, self.hue_factor)]
 
     def augment(self, images, seeds):
         """Change each image by its own factors."""
@@ -68,11 +65,6 @@ class RandomColorJitter(ImageAugmentation):
         present = tuple(factor is not None for factor in factors)
         jitter = _jitter(channels, images.dtype, present)
         return tf.ensure_shape(jitter(images, *(factor for factor in factors if factor is not None)), images.shape)
-
-    def get_config(self):
-        """The arguments."""
-        names = ("brightness_factor", "contrast_factor", "saturation_factor", "hue_factor")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @functools.cache
@@ -141,13 +133,3 @@ def _turned(planes, sixths):
         return high - chroma * tf.clip_by_value(tf.minimum(position, 4.0 - position), 0.0, 1.0)
 
     return tf.stack([channel(5.0), channel(3.0), channel(1.0)], 1)
-
-
-def _around_one(factor):
-    """The factor as (low, high)."""
-    return factor if isinstance(factor, tuple) else (max(0.0, 1.0 - factor), 1.0 + factor)
-
-
-def _around_zero(factor):
-    """The same, of turns."""
-    return factor if isinstance(factor, tuple) else (-abs(factor), abs(factor))

@@ -182,17 +182,17 @@ def footprint(name: str, precision: str) -> dict[str, int]:
     with dtype_policy(precision):
         model = create_model(name)
 
-    def of(variables, dtype=None):
+    def size_of(variables, dtype=None):
         return sum(v.value.shape.num_elements() * tf.as_dtype(dtype or v.dtype).size for v in variables)
 
     return {
-        "weight_bytes": of(model.weights),
+        "weight_bytes": size_of(model.weights),
         "computed_weight_bytes": sum(
             # Its parameters and statistics stay in float32.
-            of(layer.weights, "float32" if isinstance(layer, BatchNormalization) else layer.compute_dtype)
+            size_of(layer.weights, "float32" if isinstance(layer, BatchNormalization) else layer.compute_dtype)
             for layer in model.layers
         ),
-        "gradient_bytes": of(model.trainable_weights),
+        "gradient_bytes": size_of(model.trainable_weights),
         "activation_bytes": sum(
             int(np.prod(layer.output.shape[1:])) * tf.as_dtype(layer.output.dtype).size for layer in model.layers
         ),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
+from kzoo.arguments import is_integer
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.graph import functional
@@ -224,9 +225,10 @@ def _agreed(model, own, asked):
 
 def _sizes(shape):
     sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-    if len(sizes) != 3 or not all(isinstance(size, int) and size >= 1 for size in sizes):
+    if len(sizes) != 3 or not all(is_integer(size) and size >= 1 for size in sizes):
         raise InvalidArgument(
             "What is described is one size: input_shape=(height, width, channels), whole numbers of at least 1. "
             f"Received: input_shape={shape!r}."
         )
-    return sizes
+    height, width, channels = map(int, sizes)
+    return height, width, channels

@@ -5,7 +5,9 @@ Caffe's own file needs Caffe; chaosmail/caffejs has published the same numbers o
 and top-5 88.9 % on the validation set, "using just the center crop".
 """
 
-from kzoo.weights.record import Accuracy, File, Preprocessing, Record
+from dataclasses import replace
+
+from kzoo.weights.record import BVLC, File, Record, quoted
 
 ADDRESS = (
     "https://raw.githubusercontent.com/chaosmail/caffejs/"
@@ -146,17 +148,8 @@ RECORDS = (
         classes=1000,
         labels="imagenet",
         input_size=(224, 224, 3),
-        preprocessing=Preprocessing(
-            channel_order="bgr", mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), unit=1.0, resize=256
-        ),
-        accuracy=Accuracy(
-            top1=0.687,
-            top5=0.889,
-            dataset="ImageNet validation",
-            measured=False,
-            source="the model's page at BVLC/caffe",
-            date="2026-11-22",
-        ),
+        preprocessing=replace(BVLC, resize=256),
+        accuracy=quoted(0.687, 0.889, "the model's page at BVLC/caffe"),
         note="Without the auxiliary classifiers.",
     ),
 )
