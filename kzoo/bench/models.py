@@ -260,20 +260,17 @@ def _prepare(work: Work, contender: Contender, stack: ExitStack) -> Callable[[],
     return lambda: model.fit(batches, epochs=1, shuffle=False, verbose=0)
 
 
-def _config(contender: Contender) -> TrainConfig:
-    return TrainConfig(
-        precision=contender.precision,  # pyright: ignore[reportArgumentType] - checked there
+def _kzoo_epoch(work, contender, x, y, stack) -> Callable[[], None]:
+    """An epoch of a real run: what `kzoo train` does between two validations."""
+    config = TrainConfig(
+        precision=contender.precision,
         strategy="one",
         batch_size=contender.batch_size,
         augment=contender.augment,
         steps_per_execution=contender.steps_per_execution,
     )
-
-
-def _kzoo_epoch(work, contender, x, y, stack) -> Callable[[], None]:
-    """An epoch of a real run: what `kzoo train` does between two validations."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kzoo-bench-")))
-    run_dir = stack.enter_context(runs.new(folder / "run", RunRecord(train=_config(contender))))
+    run_dir = stack.enter_context(runs.new(folder / "run", RunRecord(train=config)))
     trainer = prepare(run_dir, lambda: create_model(work.model), (x, y))
 
     def epoch():

@@ -147,7 +147,9 @@ def _describe_by_name(name, input_shape, classes):
 
 def _describe(model, input_shape):
     targets, ends = functional.outputs(model), _ends(model)
-    [image] = _inputs(model)
+    if len(model.inputs) != 1:
+        raise InvalidArgument(f"The model must have one input. Received: {len(model.inputs)} in {model.name}.")
+    [image] = model.inputs
     shape = _agreed(model, image.shape[1:], input_shape)
     counter = LayerCounter([image], [Output(keras.KerasTensor((None, *shape)))])
     source = functional.layer_of(image)
@@ -204,12 +206,6 @@ def _classes(targets):
         len(targets) == 1 and len(last.shape) == 2 and isinstance(functional.layer_of(last), keras.layers.Dense)
     )
     return last.shape[-1] if is_classifier else None
-
-
-def _inputs(model):
-    if len(model.inputs) != 1:
-        raise InvalidArgument(f"The model must have one input. Received: {len(model.inputs)} in {model.name}.")
-    return model.inputs
 
 
 def _agreed(model, own, asked):

@@ -4,6 +4,7 @@ What is not known is None, never a guess.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 
@@ -112,3 +113,6 @@ class Record:
         """Bytes of all files together; None if one of them is not known."""
         sizes = [file.size for file in self.files]
         return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+imagenet_record = partial(Record, classes=1000, labels="imagenet", input_size=(224, 224, 3))

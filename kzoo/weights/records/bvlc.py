@@ -7,7 +7,7 @@ and top-5 88.9 % on the validation set, "using just the center crop".
 
 from dataclasses import replace
 
-from kzoo.weights.record import BVLC, File, Record, quoted
+from kzoo.weights.record import BVLC, File, imagenet_record, quoted
 
 ADDRESS = (
     "https://raw.githubusercontent.com/chaosmail/caffejs/"
@@ -134,7 +134,7 @@ ROWS = (
 )
 
 RECORDS = (
-    Record(
+    imagenet_record(
         model="inception_v1",
         tag="bvlc_in1k",
         source="bvlc",
@@ -145,9 +145,6 @@ RECORDS = (
             File(name=f"bvlc_googlenet/{name}", url=f"{ADDRESS}/{name}", size=size, sha256=sha256)
             for name, size, sha256 in ROWS
         ),
-        classes=1000,
-        labels="imagenet",
-        input_size=(224, 224, 3),
         preprocessing=replace(BVLC, resize=256),
         accuracy=quoted(0.687, 0.889, "the model's page at BVLC/caffe"),
         note="Without the auxiliary classifiers.",
