@@ -69,8 +69,8 @@ def run_record(
     if weights is not None:
         check_name(model)
         transfer = transfer or TransferConfig()
+        images = images_for(model, resolve_weights(model, weights, like), image_size)  # before a bad path is looked at
         found: Any = ZooModel(model, portable(model, weights), like, dropout, auxiliary_heads)
-        images = images_for(model, resolve_weights(model, weights, like), image_size)
     elif transfer is not None:
         if dropout is not None:
             raise InvalidArgument(f"dropout is for a model of kzoo list. Received: {dropout!r} with {model!r}.")

@@ -82,7 +82,7 @@ def one_seed(options: argparse.Namespace, seed: int) -> tuple[dict[str, float], 
         for name, policy in experiment.defaults.items()
     }
     console.log(f"seed {seed}: {defaults}, search {result.best['test']['accuracy']:.4f}")
-    best = runs.read_record(store.run_dir(result.search_dir, result.trials[result.best["run"]])).train
+    best = runs.read_record(store.run_dir(result.search_dir, result.best["run"])).train
     values = {**result.best["values"], "learning_rate": best.learning_rate, "weight_decay": best.decay}
     return defaults, result.best["test"]["accuracy"], values
 

@@ -279,9 +279,12 @@ def _from_description(description: dict):
 
 def _find(name: str, received: Any):
     """The augmentation layer of a registered name."""
+    from kzoo import augment
     from kzoo.augment.image_augmentation import ImageAugmentation
     from kzoo.backend import keras
 
+    for layer in augment.__all__:
+        getattr(augment, layer)  # importing a layer registers it
     kind = keras.saving.get_registered_object(name)
     if not (isinstance(kind, type) and issubclass(kind, ImageAugmentation)):
         raise _not_a_layer(received)

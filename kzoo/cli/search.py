@@ -11,7 +11,7 @@ from kzoo.cli import _model
 from kzoo.cli._options import DataOptions, ImageSize, check_resume, parse_image_size, was_given
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.errors import InvalidArgument
-from kzoo.search.config import SearchConfig
+from kzoo.search.settings import SearchConfig
 from kzoo.train.config import TrainConfig, TransferConfig
 
 
@@ -42,7 +42,8 @@ def command(
     Args:
         model: A name of `kzoo list`.
         dataset: What `kzoo train` takes.
-        resume: A search directory to continue to its end; --workers may be another number.
+        resume: A search directory to continue to its end. Any number of processes can do so at the same time, also on
+            other machines that share the folder; --workers may be another number.
         run_dir: Folder for the search: table, plot, best model, a run directory per trial [default:
             runs/search-MODEL-DATASET-TIME].
         space: A JSON file with the search space [default: what --print-space shows].

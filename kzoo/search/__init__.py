@@ -10,16 +10,16 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "config": ["SearchConfig"],
         "hypermodel": ["ImageClassifier"],
         "searching": ["SearchResult", "resume", "search", "space_for"],
+        "settings": ["SearchConfig"],
     },
 )
 
 if TYPE_CHECKING:
-    from kzoo.search.config import SearchConfig as SearchConfig
     from kzoo.search.hypermodel import ImageClassifier as ImageClassifier
     from kzoo.search.searching import SearchResult as SearchResult
     from kzoo.search.searching import resume as resume
     from kzoo.search.searching import search as search
     from kzoo.search.searching import space_for as space_for
+    from kzoo.search.settings import SearchConfig as SearchConfig

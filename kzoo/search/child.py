@@ -1,6 +1,6 @@
 """A command of kzoo in a process of its own, which ends when the process that searches does.
 
-    python -m kzoo.search.child CORES ARGUMENTS...
+    python -P -m kzoo.search.child CORES ARGUMENTS...
 
 CORES is a list of processor numbers, or "-" for all.
 """

@@ -8,10 +8,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from kzoo import errors
 from kzoo.errors import KzooError
+from kzoo.search.space import Task, dropout_of
 
 
 class Helper:
@@ -36,7 +39,7 @@ class Helper:
     def _exchange(self, line: str) -> dict | None:
         """One question; None if the process is gone."""
         if self._process is None or self._process.poll() is not None:
-            command = [sys.executable, "-m", "kzoo.search.helper"]
+            command = [sys.executable, "-P", "-m", "kzoo.search.helper"]  # -P: nothing from the current folder
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
             )
@@ -58,8 +61,8 @@ class Helper:
             self._process = None
 
 
-def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] | None = None) -> dict:
-    """What a search has to know of its data and its models: `Facts` as plain data.
+def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] | None = None) -> Task:
+    """Look at the data and the models of a search.
 
     Raises:
         KzooError: Whatever would make every trial fail: data that cannot be read, a model that does not take it.
@@ -67,7 +70,6 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
     from kzoo.data.loading import load_splits
     from kzoo.models import create_model
     from kzoo.models.registry import defaults
-    from kzoo.search.space import dropout_of
 
     if pretrained is not None:
         return _inspect_pretrained(models[0], load, **pretrained)
@@ -82,23 +84,22 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
         model = create_model(name, input_shape=image_shapes[name], classes=len(train.class_names))
         parameters[name] = model.count_params()
         rates.append(dropout_of(model))
-    return {
-        "dataset": train.public_name,
-        "images": len(train),
-        "validation_images": len(validation),
-        "image_shape": image_shapes[models[0]],
-        "image_shapes": image_shapes,
-        "classes": len(train.class_names),
-        "dropout": rates[0],
-        "parameters": parameters,
-    }
+    return Task(
+        dataset=train.public_name,
+        images=len(train),
+        validation_images=len(validation),
+        image_shape=image_shapes[models[0]],
+        image_shapes=image_shapes,
+        classes=len(train.class_names),
+        dropout=rates[0],
+        parameters=parameters,
+    )
 
 
-def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: str | None) -> dict:
-    """Likewise, of a model whose pretrained weights are fine-tuned."""
+def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: str | None) -> Task:
+    """Likewise, with a model whose pretrained weights are fine-tuned."""
     from kzoo.backend import keras
     from kzoo.data.loading import load_splits
-    from kzoo.search.space import dropout_of
     from kzoo.transfer import add_head
     from kzoo.transfer.checks import check_overlap
     from kzoo.transfer.features import digests
@@ -111,18 +112,18 @@ def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: 
     check_overlap(train, digests(train), validation, digests(validation))
     chosen = resolve(name, weights, like)
     model = add_head(pretrained(chosen)(train.image_shape), len(train.class_names))
-    return {
-        "dataset": train.public_name,
-        "images": len(train),
-        "validation_images": len(validation),
-        "image_shape": train.image_shape,
-        "classes": len(train.class_names),
-        "dropout": dropout_of(model) if chosen.record.include_top else None,
-        "parameters": {name: model.count_params()},
-        "stages": list(stage_outputs(model)),
-        "unfreeze": lowest_of_last_size(model),
-        "batch_norms": any(isinstance(leaf, keras.layers.BatchNormalization) for leaf in leaves(model)),
-    }
+    return Task(
+        dataset=train.public_name,
+        images=len(train),
+        validation_images=len(validation),
+        image_shape=train.image_shape,
+        classes=len(train.class_names),
+        dropout=dropout_of(model) if chosen.record.include_top else None,
+        parameters={name: model.count_params()},
+        stages=tuple(stage_outputs(model)),
+        unfreeze=lowest_of_last_size(model),
+        batch_norms=any(isinstance(leaf, keras.layers.BatchNormalization) for leaf in leaves(model)),
+    )
 
 
 def _propose(**arguments: Any) -> dict:
@@ -132,13 +133,20 @@ def _propose(**arguments: Any) -> dict:
     return propose(**arguments)
 
 
-def _plot(**arguments: Any) -> None:
+def _get_ready() -> None:
+    """Import what proposals need, which takes seconds."""
+    from kzoo import backend  # noqa: F401 - as above
+    from kzoo.search import oracle  # noqa: F401
+
+
+def _plot(folder: str, best: dict) -> None:
     from kzoo.search.plot import write_plot
+    from kzoo.search.store import BestTrial
 
-    write_plot(**arguments)
+    write_plot(Path(folder), BestTrial(**best))
 
 
-ANSWERS = {"inspect": inspect, "propose": _propose, "plot": _plot}
+ANSWERS = {"inspect": inspect, "get_ready": _get_ready, "propose": _propose, "plot": _plot}
 
 
 def _serve() -> None:
@@ -154,7 +162,7 @@ def _serve() -> None:
             answer = {"error": kind if hasattr(errors, kind) else "KzooError", "message": str(error)}
         except Exception as error:  # one line, and the search goes on or ends as it does for others
             answer = {"error": "KzooError", "message": f"{question} failed: {type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps(answer, default=asdict), file=answers, flush=True)
 
 
 if __name__ == "__main__":

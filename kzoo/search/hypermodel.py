@@ -13,7 +13,7 @@ from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.models import create_model
 from kzoo.search.oracle import declare, decode
-from kzoo.search.space import Facts, Trial, check, check_suits, default_space, dropout_of, place
+from kzoo.search.space import Task, TrialConfig, check, check_suits, default_space, dropout_of, trial_config
 from kzoo.train.config import TrainConfig
 from kzoo.train.fitting import fit
 from kzoo.train.inputs import as_data
@@ -68,14 +68,14 @@ class ImageClassifier(keras_tuner.HyperModel):
         shape, classes = data.image_shape, len(data.class_names)
         made = create_model(model, input_shape=shape, classes=classes)
         parameters = {model: made.count_params()}
-        self.facts = Facts(data.public_name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
-        self.space = default_space(self.facts, self.train) if space is None else check(space)
-        check_suits(self.space, self.facts)
+        self.task = Task(data.public_name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
+        self.space = default_space(self.task, self.train) if space is None else check(space)
+        check_suits(self.space, self.task)
 
     def build(self, hp: keras_tuner.HyperParameters) -> Any:
         """The model of a trial, under the trial's dtype policy, whatever policy is set."""
         trial = self._trial(hp)
-        keras.utils.set_random_seed(trial.config.seed)
+        keras.utils.set_random_seed(trial.train.seed)
         return self._make(trial)
 
     def fit(self, hp: keras_tuner.HyperParameters, model: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -87,7 +87,7 @@ class ImageClassifier(keras_tuner.HyperModel):
             *args: Not used: the data is known.
             **kwargs: callbacks are called; epochs and initial_epoch are hyperband's.
         """
-        epochs = kwargs.get("epochs", self._trial(hp).config.epochs) - kwargs.get("initial_epoch", 0)
+        epochs = kwargs.get("epochs", self._trial(hp).train.epochs) - kwargs.get("initial_epoch", 0)
         trial = self._trial(hp, epochs)
 
         def again():
@@ -95,18 +95,18 @@ class ImageClassifier(keras_tuner.HyperModel):
             fresh.set_weights(model.get_weights())
             return fresh
 
-        result = fit(again, *self.data, trial.config, callbacks=kwargs.get("callbacks", ()))
+        result = fit(again, *self.data, trial.train, callbacks=kwargs.get("callbacks", ()))
         best = result.metrics["best_epoch"] - 1
         return {name: result.history[name][best] for name in ("val_accuracy", "val_loss")}
 
-    def _trial(self, hp: keras_tuner.HyperParameters, epochs: int | None = None) -> Trial:
+    def _trial(self, hp: keras_tuner.HyperParameters, epochs: int | None = None) -> TrialConfig:
         values = decode({name: declare(hp, name, entry) for name, entry in self.space.items()}, self.space)
         values |= {} if epochs is None or "epochs" not in values else {"epochs": epochs}
         train = self.train if epochs is None else replace(self.train, epochs=epochs)
-        return place(values, self.space, train, self.model, self.facts)
+        return trial_config(values, self.space, train, self.model, self.task)
 
-    def _make(self, trial: Trial) -> Any:
-        with dtype_policy(trial.config.precision):
+    def _make(self, trial: TrialConfig) -> Any:
+        with dtype_policy(trial.train.precision):
             return create_model(
-                trial.model, input_shape=self.facts.image_shape, classes=self.facts.classes, **trial.arguments
+                trial.model, input_shape=self.task.image_shape, classes=self.task.classes, **trial.arguments
             )

@@ -24,14 +24,14 @@ ALGORITHMS = ("bayesian", "hyperband", "random", "grid")
 OBJECTIVE = keras_tuner.Objective("accuracy", "max")
 HYPERBAND_FACTOR = 3
 # What hyperband adds to the values of a trial.
-_OWN = "tuner/"
+_RUNG = "tuner/"
 _STATUSES = {"completed": "COMPLETED", "failed": "FAILED", "running": "RUNNING"}
 
 
 def propose(
     algorithm: str,
     space: dict,
-    own: dict,
+    defaults: dict,
     seed: int,
     epochs: int,
     trials: int,
@@ -44,7 +44,7 @@ def propose(
     Args:
         algorithm: One of `ALGORITHMS`.
         space: As `kzoo.search.space.check` gives it.
-        own: What kzoo takes by itself, as `kzoo.search.space.own_values` gives it; a grid does without.
+        defaults: Of kzoo, as `kzoo.search.space.default_values` gives them; a grid does without.
         seed: Of the draws. The answer depends on nothing but the arguments.
         epochs: Of a whole training, which hyperband gives to the best trials only.
         trials: How many there can be in all; hyperband begins with a bracket that fits.
@@ -57,7 +57,7 @@ def propose(
     """
     oracle = _oracle(algorithm, space, seed, epochs, trials)
     if algorithm != "grid":
-        oracle.own = _as_declared(own, {hp.name: hp for hp in oracle.hyperparameters.space})
+        oracle.defaults = _as_declared(defaults, {hp.name: hp for hp in oracle.hyperparameters.space})
     _restore(oracle, algorithm, rows, state)
     # Threads would wait for each other at matrices as small as these, and take the cores from the trials.
     with threadpool_limits(1), warnings.catch_warnings():
@@ -70,7 +70,7 @@ def propose(
     found = {"status": status, "state": _state(oracle, algorithm)}
     if status == "run":
         values = answer["values"]
-        rung = {key: value for key, value in values.items() if key.startswith(_OWN)}
+        rung = {key: value for key, value in values.items() if key.startswith(_RUNG)}
         found |= {
             "values": decode({key: value for key, value in values.items() if key not in rung}, space),
             "epochs": min(epochs, rung.get("tuner/epochs", epochs)),
@@ -119,13 +119,13 @@ def decode(values: dict, space: dict) -> dict:
 
 
 class _FromStart:
-    """The first trial of a search is the start; the second is what kzoo does by itself, where that is another."""
+    """Trial 0 of a search is the start. Trial 1 has kzoo's defaults, if they differ."""
 
-    own: dict
+    defaults: dict
 
     def _random_values(self):
         start = {hp.name: hp.default for hp in self.hyperparameters.space}  # pyright: ignore
-        begin = [start] if self.own == start else [start, self.own]
+        begin = [start] if self.defaults == start else [start, self.defaults]
         if len(self.trials) < len(begin):  # pyright: ignore[reportAttributeAccessIssue]
             return begin[len(self.trials)]  # pyright: ignore[reportAttributeAccessIssue]
         return super()._random_values()  # pyright: ignore[reportAttributeAccessIssue]
@@ -147,7 +147,7 @@ class _Hyperband(_FromStart, keras_tuner.oracles.HyperbandOracle):
         super().__init__(**options)
 
     def _get_num_brackets(self):
-        """As many as there are, but for those which are too large for the trials."""
+        """As many as there are, without those that are too large for the trials."""
         brackets = super()._get_num_brackets()
         while brackets > 1 and self._trials_of(brackets - 1) > self._most:
             brackets -= 1

@@ -19,7 +19,7 @@ from kzoo.text import megabytes
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
-class Child:
+class TrialProcess:
     """A command of kzoo in a process of its own, with a log.
 
     It is in a session of its own, so that Ctrl-C reaches the search alone.
@@ -40,7 +40,8 @@ class Child:
         self._time_limit, self._memory_limit = time_limit, memory_limit
         self.started = time.monotonic()
         self._log_begins_at = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, "-m", "kzoo.search.child", ",".join(map(str, cores)) or "-", *arguments]
+        command = [sys.executable, "-P", "-m", "kzoo.search.child"]  # -P: nothing from the current folder
+        command += [",".join(map(str, cores)) or "-", *arguments]
         with open(log, "ab") as file:
             self._process = subprocess.Popen(
                 command,
@@ -112,8 +113,8 @@ class Child:
         with open(self.log, "rb") as file:
             file.seek(self._log_begins_at)
             lines = file.read().decode(errors="replace").strip().splitlines() or [f"exit status {status}"]
-        own = [line.removeprefix("kzoo: ") for line in lines if line.startswith("kzoo: ")]
-        return own[-1] if own else f"crashed: {lines[-1]}"
+        messages = [line.removeprefix("kzoo: ") for line in lines if line.startswith("kzoo: ")]
+        return messages[-1] if messages else f"crashed: {lines[-1]}"
 
 
 def _visible(gpus: Sequence[int] | None) -> dict[str, str]:
@@ -127,9 +128,9 @@ def _visible(gpus: Sequence[int] | None) -> dict[str, str]:
 
 
 def _memory(pid: int) -> int:
-    """What a process and its children have in memory of their own, in bytes; 0 if it is gone.
+    """The memory of a process and its children in bytes; 0 if it is gone.
 
-    Where the system tells them apart, without files that are read as memory: it can drop those at any moment.
+    Files that are mapped to memory do not count where the system tells them apart: it can drop those at any moment.
     """
     total = 0
     with suppress(psutil.Error):

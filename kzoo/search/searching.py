@@ -1,32 +1,33 @@
 """`search` and `resume`: from a model and a dataset to the best configuration, and what can be said of it."""
 
 import importlib.util
-import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kzoo import console
-from kzoo.data.loading import absolute, fingerprint
-from kzoo.errors import InvalidArgument, RunError
-from kzoo.files import atomic_path
+from kzoo import console, plain
+from kzoo.data.loading import fingerprint
+from kzoo.errors import InvalidArgument, RunError, unknown
 from kzoo.hardware import probe, usable_only
-from kzoo.models.registry import check_name
-from kzoo.search import cluster, loop, ranking, store
+from kzoo.job import run_record
 from kzoo.search import space as spaces
-from kzoo.search.config import SearchConfig
+from kzoo.search import store, worker
+from kzoo.search.finishing import finish
 from kzoo.search.helper import Helper
-from kzoo.search.processes import Child, share_of_gpus
-from kzoo.search.trials import Trials, run_record
+from kzoo.search.leases import Lease, Observer
+from kzoo.search.processes import share_of_gpus
+from kzoo.search.settings import SearchConfig, Settings
+from kzoo.search.space import Task
+from kzoo.search.store import BestTrial, State
+from kzoo.search.trials import Trials, trial_record
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.precision import resolve
-from kzoo.train.record import FineTuningState, RunRecord, differing_versions, origin
-from kzoo.transfer.loading import images_for, portable
-from kzoo.weights.resolve import resolve as resolve_weights
+from kzoo.train.record import DataRecord, FineTuningState, RunRecord, differing_versions, origin
+
+DATA_ARGUMENTS = ("image_size", "channels", "data_dir", "download", "on_bad_image")
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def search(
     """Search for the hyperparameters that train a model best, by the accuracy on the validation split.
 
     Each trial is a run of `kzoo.train`, or with `weights` of `kzoo.transfer`, in a process and a folder of its own. One
-    that crashes, diverges, or takes more than it may, is a row in the table with its reason. On several machines that
-    share a folder, the same call is a chief or a worker by keras-tuner's environment variables (`kzoo.search.cluster`).
+    that crashes, diverges, or takes more than it may, is a row in the table with its reason. Other processes, on this
+    machine or on others that share the folder, can join at any moment: `resume`.
 
     Args:
         model: A name of `kzoo.list_models()`.
@@ -84,55 +85,50 @@ def search(
         TrainingInterrupted: Ctrl-C; `resume` goes on.
     """
     config = config or SearchConfig()
-    start = _start(model, weights, like, train, transfer, data.get("image_size"))
+    base = _base(model, dataset, weights, like, train, transfer, data)
     space = None if space is None else spaces.check(space)
     folder = Path(search_dir).expanduser()
-    if (worker := cluster.worker_name()) is not None:
-        return _work(folder, worker)
     with _helper() as helper:
         store.check_free(folder)
-        settings, facts = _settle(helper, start, dataset, config, space, data)
+        settings, task = _settle(helper, base, config, space)
         store.make(folder)
-        with runs.lock(folder, "searching here"):
+        with store.locked(folder):
             store.check_free(folder)
-            state = store.State(settings, asdict(facts), origin=asdict(origin()))
-            store.write(folder, state)
-            console.log(f"search directory {folder}")
-            return _run(folder, state, helper, config.workers)
+            store.write(folder, State(settings=settings, task=task))
+        console.log(f"search directory {folder}")
+        return _work(folder, helper, config.workers)
 
 
 def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResult:
-    """Continue a search to its end: what was finished is kept, what was in progress goes on from its checkpoint.
+    """Continue a search to its end, or join the processes that are at it, on any machine that shares the folder.
+
+    Trials that ended are kept. A trial whose process has died goes on from its checkpoint.
 
     Args:
         search_dir: A folder of `search`. A finished search is not done again.
-        workers: Another number of them.
+        workers: Trials at the same time in this process; by default as many as `search` was told.
 
     Raises:
         InvalidArgument: Not a search directory.
-        RunError: Another process is at it, a file is damaged, or no trial completed.
+        RunError: A file is damaged, or no trial completed.
         TrainingInterrupted: Ctrl-C.
     """
     folder = Path(search_dir).expanduser()
-    if (worker := cluster.worker_name()) is not None:
-        return _work(folder, worker)
-    store.read(folder)
-    with _helper() as helper, runs.lock(folder, "searching here"):
-        state = store.read(folder)
+    state = store.read(folder)
+    with _helper() as helper:
         if state.result is not None:
             console.log(f"this search is finished: {len(state.trials)} trials in {folder}")
-            return _result(folder, state)
-        load = state.settings.load
-        if (found := fingerprint(load["name"], load["data_dir"])) != state.settings.fingerprint:
+            return _result(folder, state, state.result)
+        load, began_with = state.settings.load, state.settings.base.origin
+        if (found := fingerprint(load.name, load.data_dir)) != state.settings.fingerprint:
             raise RunError(
                 f"The data of this search has changed. Received: {found[:12]}, began with "
-                f"{state.settings.fingerprint[:12]}. Restore {load['name']!r}, or begin a new search."
+                f"{state.settings.fingerprint[:12]}. Restore {load.name!r}, or begin a new search."
             )
-        for change in differing_versions(state.origin["versions"]):
+        for change in differing_versions(began_with.versions if began_with else {}):
             console.warn(f"not the versions this search began with: {change}")
-        done = sum(trial["status"] != "running" for trial in state.trials)
-        console.log(f"resuming {folder} after {done} trials")
-        return _run(folder, state, helper, workers or SearchConfig(**state.settings.search).workers)
+        console.log(f"resuming {folder} after {len(state.trials) - len(state.running)} trials")
+        return _work(folder, helper, workers or state.settings.search.workers)
 
 
 def space_for(
@@ -156,43 +152,36 @@ def space_for(
         transfer: Likewise.
         **data: As in `search`.
     """
-    start = _start(model, weights, like, train, transfer, data.get("image_size"))
+    base = _base(model, dataset, weights, like, train, transfer, data)
     with _helper() as helper:
-        settings, _ = _settle(helper, start, dataset, SearchConfig(), None, data)
+        settings, _ = _settle(helper, base, SearchConfig(), None)
     return settings.space
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What every trial has where the space says nothing."""
-
-    model: str
-    pretrained: dict[str, str | None] | None
-    images: dict[str, Any]
-    """How images are loaded for the pretrained weights."""
-    train: TrainConfig
-    transfer: TransferConfig
-
-
-def _start(model, weights, like, train, transfer, image_size) -> _Start:
-    """Look at a model and its weights, which must be on this machine."""
-    check_name(model)
+def _base(model, dataset, weights, like, train, transfer, data) -> RunRecord:
+    """The run of every trial where the space says nothing; its weights must be on this machine."""
     if weights is None and (like is not None or transfer not in (None, TransferConfig())):
         given = like if like is not None else transfer
-        raise InvalidArgument(f"To fine-tune in a search, pass weights (--weights). Received: {given!r} without.")
-    pretrained, images = None, {}
-    if weights is not None:
-        images = images_for(model, resolve_weights(model, weights, like), image_size)
-        pretrained = {"weights": portable(model, weights), "like": like}
-    return _Start(model, pretrained, images, train or TrainConfig(), transfer or TransferConfig())
+        raise InvalidArgument(
+            f"To fine-tune in a search, pass weights (--weights). Received: {given!r} without weights."
+        )
+    for name in data:
+        if name not in DATA_ARGUMENTS:
+            raise unknown("argument of a search", name, DATA_ARGUMENTS)
+    given = {name: value for name, value in data.items() if value is not None}
+    transfer = None if weights is None else transfer or TransferConfig()
+    record = run_record(model, dataset, config=train, weights=weights, like=like, transfer=transfer, **given)
+    if weights is None and "image_size" not in given:  # each model of the space has its default
+        assert record.data.load is not None  # noqa: S101 - for the type checker
+        record = replace(record, data=DataRecord(replace(record.data.load, image_size=None)))
+    return record
 
 
 @contextmanager
 def _helper() -> Iterator[Helper]:
-    if importlib.util.find_spec("keras_tuner") is None or importlib.util.find_spec("psutil") is None:
-        raise InvalidArgument(
-            "A search needs keras-tuner and psutil. Received: neither or one. pip install 'kzoo[search]'"
-        )
+    for name in ("keras_tuner", "psutil"):
+        if importlib.util.find_spec(name) is None:
+            raise InvalidArgument(f"A search needs more packages. Received: no {name}. pip install 'kzoo[search]'")
     helper = Helper()
     try:
         yield helper
@@ -200,117 +189,46 @@ def _helper() -> Iterator[Helper]:
         helper.close()
 
 
-def _settle(helper, start: _Start, dataset, config, space, data) -> tuple[store.Settings, spaces.Facts]:
+def _settle(helper: Helper, base: RunRecord, config: SearchConfig, space: dict | None) -> tuple[Settings, Task]:
     """Put a value in every place that was left open, for this data and this machine."""
-    load = _load_arguments(start, dataset, data)
-    models = [start.model]
-    entry = (space or {}).get("model")
-    if entry and start.pretrained is None:
-        models = entry["values"]
     hardware = probe()
     gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
-    train, reasons = resolve(start.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
+    train, reasons = resolve(base.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
     for reason in reasons:
         console.log(reason)
-    facts = spaces.Facts(**helper.ask("inspect", models=models, load=load, pretrained=start.pretrained))
-    space = space or spaces.default_space(facts, train, start.transfer)
-    spaces.check_suits(space, facts)
+    base = replace(base, train=train, origin=origin())
+    settings = Settings(search=config, base=base, space=space or {}, fingerprint="")
+    model, load, transfer = settings.model, settings.load, base.transfer or TransferConfig()
+    models, pretrained = [model.name], None
+    if model.weights is not None:
+        pretrained = {"weights": model.weights, "like": model.like}
+    elif space and "model" in space:
+        models = space["model"]["values"]
+    task = plain.read(Task, helper.ask("inspect", models=models, load=asdict(load), pretrained=pretrained))
+    space = space or spaces.default_space(task, train, transfer)
+    spaces.check_suits(space, task)
     # What cannot be trained in the first trial cannot be trained at all.
-    spaces.place(spaces.starts(space), space, train, start.model, facts, start.transfer)
+    spaces.trial_config(spaces.starts(space), space, train, model.name, task, transfer)
     if config.algorithm == "hyperband" and "epochs" in space:
         raise InvalidArgument("hyperband chooses the epochs itself. Received: a space with 'epochs'. Take it out.")
-    settings = store.Settings(
-        model=start.model,
-        load=load,
-        search=asdict(config),
-        train=asdict(train),
-        requested={"precision": start.train.precision, "strategy": start.train.strategy},
-        space=space,
-        fingerprint=fingerprint(load["name"], load["data_dir"]),
-        transfer=asdict(start.transfer),
-        pretrained=start.pretrained,
-    )
-    return settings, facts
+    return replace(settings, space=space, fingerprint=fingerprint(load.name, load.data_dir)), task
 
 
-def _load_arguments(start: _Start, dataset, data: dict) -> dict:
-    """How every trial loads its data: arguments of `kzoo.data.load`, as plain data."""
-    own = {"image_size": None, "channels": None, "download": False, "on_bad_image": "stop"}
-    for name in data:
-        if name not in (*own, "data_dir"):
-            valid = ", ".join((*own, "data_dir"))
-            raise InvalidArgument(f"No such argument of a search. Received: {name!r}. Valid: {valid}.")
-    given = {name: value for name, value in data.items() if value is not None}
-    load = {**own, **absolute(dataset, given.pop("data_dir", None)), **start.images, **given}
-    size = load["image_size"]
-    return {**load, "image_size": [size] * 2 if isinstance(size, int) else None if size is None else list(size)}
+def _work(folder: Path, helper: Helper, slots: int) -> SearchResult:
+    """Take part in a search until it has its result."""
+    with Lease(folder) as lease:
+        trials = Trials(folder, lease, Observer(folder), helper, slots)
+        while (result := trials.look().result) is None:
+            worker.run(trials, slots)
+            if trials.is_finisher:
+                trials.write_result(finish(folder, trials.look(), helper))
+    return _result(folder, trials.look(), result)
 
 
-def _run(folder: Path, state: store.State, helper: Helper, workers: int) -> SearchResult:
-    """Search to the end, then say what was found."""
-    trials = Trials(folder, state, helper)
-    if cluster.role() is not None:
-        with cluster.leading(trials):
-            return _finish(trials)
-    loop.run(trials, workers)
-    return _finish(trials)
-
-
-def _finish(trials: Trials) -> SearchResult:
-    """Say what was found, and make sure of it."""
-    folder, state = trials.folder, trials.state
-    if not ranking.completed(state.trials):
-        reasons = [trial["reason"] for trial in state.trials] or ["no trial was begun"]
-        raise RunError(f"No trial of the search completed. Received: {reasons[-1]} See {folder / store.TRIALS}.")
-    best = ranking.winner(state.trials, trials.facts.validation_images)
-    run_dir = store.run_dir(folder, state.trials[best["run"]])
-    with atomic_path(folder / store.BEST) as temporary:
-        shutil.copyfile(run_dir / runs.BEST, temporary)
-    best["verified"] = _verified(folder, run_dir, state.trials[best["run"]])
-    best["test"] = _evaluate(folder, run_dir, "test")
-    best["pareto"] = sorted(ranking.pareto(state.trials))
-    trials.helper.ask("plot", folder=str(folder), best=best)
-    state.result = best
-    store.write(folder, state)
-    return _result(folder, state)
-
-
-def _work(folder: Path, name: str) -> SearchResult:
-    """Run trials for a chief on another machine."""
-    done = cluster.work(folder, name)
-    console.log(f"worker {name} has run {done} trials")
-    return _result(folder, store.read(folder))
-
-
-def _result(folder: Path, state: store.State) -> SearchResult:
-    assert state.result is not None  # noqa: S101 - the search is finished
-    command = "train" if state.settings.pretrained is None else "finetune"
-    return SearchResult(state.result, state.trials, folder / store.BEST, folder, command)
-
-
-def _verified(folder: Path, run_dir: Path, trial: dict) -> bool:
-    """Whether the best model, loaded in a fresh process, has the score that its trial reported."""
-    figures = _evaluate(folder, run_dir, "validation")
-    # The same images in the same precision: rounding may differ by the number of cores, so that a tie tips over.
-    same = figures is not None and abs(figures["accuracy"] - trial["accuracy"]) * figures["images"] < 1.5
-    if not same:
-        found = "nothing" if figures is None else figures["accuracy"]
-        console.warn(f"loaded again, the best model scores {found}, not {trial['accuracy']}: {run_dir}")
-    return same
-
-
-def _evaluate(folder: Path, run_dir: Path, split: str) -> dict | None:
-    """Figures of a run's best model by `kzoo evaluate`, in a fresh process; None, and a line why, if it fails."""
-    child = Child(["evaluate", str(run_dir), "--split", split, "--json"], run_dir / store.LOG)
-    try:
-        status = child.finish()
-    except KeyboardInterrupt:
-        child.kill("Ctrl-C")
-        raise
-    if status != 0:
-        console.log(f"no {split} figures: {child.reason(status)}")
-        return None
-    return json.loads(child.last_line())
+def _result(folder: Path, state: State, best: BestTrial) -> SearchResult:
+    command = "train" if state.settings.base.transfer is None else "finetune"
+    trials = [asdict(trial) for trial in state.trials]
+    return SearchResult(asdict(best), trials, folder / store.BEST, folder, command)
 
 
 def best_of(
@@ -335,26 +253,33 @@ def best_of(
         raise RunError(
             f"This search is not finished. Received: {str(search_dir)!r}. Finish it: kzoo search --resume {search_dir}"
         )
-    best, settings = state.result, state.settings
-    run_dir = store.run_dir(folder, state.trials[best["run"]])
+    best, settings, base = state.result, state.settings, state.settings.base
+    run_dir = store.run_dir(folder, best.run)
     metrics = runs.read_json(run_dir / runs.METRICS)
-    own = {"epochs": best["epochs"]}
+    found: dict[str, Any] = {"epochs": best.epochs}
     if all_data and runs.read_record(run_dir).train.early_stopping is not None and "early_stopping" not in train:
-        own = {"early_stopping": None, "epochs": max(1, metrics["best_epoch"])}
+        found = {"early_stopping": None, "epochs": max(1, metrics["best_epoch"])}
         if "epochs" not in train:
-            console.log(f"no early stopping without validation data: {own['epochs']} epochs, as of the best model")
-    given = {**own, **train, **transfer}
-    values = {name: value for name, value in best["values"].items() if name not in given}
+            console.log(f"no early stopping without validation data: {found['epochs']} epochs, as of the best model")
+    given = {**found, **train, **transfer}
+    values = {name: value for name, value in best.values.items() if name not in given}
     if "augment" in given:
         values.pop("augment_strength", None)
-    # Of what was left to kzoo, this machine may want another than the search's.
-    base = replace(TrainConfig(**settings.train), **{**settings.requested, **own, **train})
-    base_transfer = replace(TransferConfig(**settings.transfer), **transfer)
-    trial = spaces.place(values, settings.space, base, settings.model, spaces.Facts(**state.facts), base_transfer)
-    record = run_record(settings, trial)
+    # This machine may choose another precision and strategy than the search's.
+    asked = {"precision": base.requested.precision, "strategy": base.requested.strategy}
+    config = spaces.trial_config(
+        values,
+        settings.space,
+        replace(base.train, **{**asked, **found, **train}),
+        settings.model.name,
+        state.task,
+        replace(base.transfer or TransferConfig(), **transfer),
+    )
+    record = trial_record(settings, config)
     return replace(
         record,
-        requested=trial.config,
+        requested=config.train,
         data=replace(record.data, all_data=all_data),
         fine_tuning=FineTuningState(kept=metrics.get("kept")),
+        origin=None,
     )

@@ -4,8 +4,8 @@
      "learning_rate": {"min": 0.1, "max": 10, "scale": "log", "relative": true, "start": 1}}
 
 A name is a field of `TrainConfig`, one of `OTHERS`, or, where pretrained weights are fine-tuned, a field of
-`TransferConfig`. With "relative" a number is a multiple of what kzoo would take by itself with the trial's other
-choices. The first trial of every search is made of the starts; the second is kzoo's own, where the start is another.
+`TransferConfig`. With "relative" a number is a multiple of kzoo's default for the trial's other choices. Trial 0 has
+the starts; trial 1 has kzoo's defaults, if they differ.
 """
 
 import json
@@ -27,15 +27,15 @@ OTHERS = {
     "augment_strength": "a factor of how much the policies digits and photos do",
 }
 TRANSFER = tuple(field.name for field in fields(TransferConfig))
-# What is the machine's or the search's own affair.
+# These are chosen by the machine or by the search itself.
 NOT_SEARCHED = ("seed", "precision", "strategy", "devices", "steps_per_execution", "checkpoint_seconds")
 RELATIVE = ("learning_rate", "weight_decay")
 _KEYS = ("values", "min", "max", "scale", "relative", "start")
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a search knows of its data and of its model before the first trial."""
+class Task:
+    """The data and the models of a search, as far as proposing needs to know them before the first trial."""
 
     dataset: str
     images: int
@@ -45,24 +45,17 @@ class Facts:
     """That the search's model takes."""
     classes: int
     dropout: float | None
-    """The model's own rate before its classifier; None where that cannot be chosen."""
+    """The model's default rate before its classifier; None where that cannot be chosen."""
     parameters: dict[str, int]
     """Of each model that the space names."""
     stages: tuple[str, ...] | None = None
     """Of pretrained weights that are fine-tuned: what can be unfrozen, from the lowest to the highest."""
     unfreeze: str | None = None
-    """Of these, what fine-tuning takes by itself."""
+    """Of these, the default of fine-tuning."""
     batch_norms: bool = False
     """Whether there are batch normalizations to unfreeze."""
     image_shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """Of each model that the space names, where it may be another."""
-
-    def __post_init__(self):
-        """Take lists, which come from JSON, for tuples."""
-        object.__setattr__(self, "image_shapes", {name: tuple(shape) for name, shape in self.image_shapes.items()})
-        for name in ("image_shape", "stages"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else tuple(value))
 
     @property
     def fine_tunes(self) -> bool:
@@ -75,68 +68,68 @@ def dropout_of(model: Any) -> float:
     return next((layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"), 0.0)
 
 
-def default_space(facts: Facts, config: TrainConfig, transfer: TransferConfig = TransferConfig()) -> dict:  # noqa: B008
+def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = TransferConfig()) -> dict:  # noqa: B008
     """The hyperparameters that are worth searching for a model and a dataset, from the configurations as the start.
 
-    >>> facts = Facts("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
-    >>> space = default_space(facts, TrainConfig(optimizer="sgd"))
+    >>> task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
+    >>> space = default_space(task, TrainConfig(optimizer="sgd"))
     >>> list(space)[4:]
     ['label_smoothing', 'augment', 'augment_strength', 'dropout']
     >>> space["optimizer"], space["batch_size"]
     ({'values': ['adamw', 'sgd'], 'start': 'sgd'}, {'values': [16, 32, 64], 'start': 32})
     """
-    settled = _settled(config, facts)
-    own = _settled(replace(config, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()), facts)
-    few = facts.images < 10_000
-    batch = own.batch_size or 32
+    settled = _settled(train, task)
+    default = _settled(replace(train, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()), task)
+    few = task.images < 10_000
+    batch = default.batch_size or 32
     space = {
-        "optimizer": {"values": ["adamw", "sgd"], "start": config.optimizer},
-        "learning_rate": _multiples(0.1, 10, settled.peak_learning_rate, own.peak_learning_rate),
-        "weight_decay": _multiples(0.1, 30 if few else 10, settled.decay, own.decay),
+        "optimizer": {"values": ["adamw", "sgd"], "start": train.optimizer},
+        "learning_rate": _multiples(0.1, 10, settled.peak_learning_rate, default.peak_learning_rate),
+        "weight_decay": _multiples(0.1, 30 if few else 10, settled.decay, default.decay),
         "batch_size": {"values": sorted({max(1, batch // 2), batch, batch * 2}), "start": batch},
-        "label_smoothing": {"min": 0, "max": 0.2 if few else 0.1, "scale": "linear", "start": config.label_smoothing},
-        "augment": _policies(facts, settled),
+        "label_smoothing": {"min": 0, "max": 0.2 if few else 0.1, "scale": "linear", "start": train.label_smoothing},
+        "augment": _policies(task, settled),
     }
-    if not settled.decay or not own.decay:  # no multiple of nothing is something
+    if not settled.decay or not default.decay:  # no multiple of nothing is something
         del space["weight_decay"]
     if any(strengthened(item, 2) != [item] for policy in space["augment"]["values"] for item in policy):
         space["augment_strength"] = {"min": 0.5, "max": 2, "scale": "log", "start": 1}
-    if facts.dropout is not None and (few or facts.dropout > 0):
-        space["dropout"] = {"min": 0, "max": 0.6, "scale": "linear", "start": facts.dropout}
-    if facts.fine_tunes:
-        space |= _of_transfer(facts, transfer)
+    if task.dropout is not None and (few or task.dropout > 0):
+        space["dropout"] = {"min": 0, "max": 0.6, "scale": "linear", "start": task.dropout}
+    if task.fine_tunes:
+        space |= _of_transfer(task, transfer)
     return check({name: _with_start(entry) for name, entry in space.items()})
 
 
-def _settled(config: TrainConfig, facts: Facts, model: str | None = None) -> TrainConfig:
+def _settled(config: TrainConfig, task: Task, model: str | None = None) -> TrainConfig:
     """The configuration with a value in every place, as a run of it has; of a model of the space, if one is named."""
-    data = facts.dataset, facts.images, facts.image_shapes.get(model or "", facts.image_shape)
-    return settle_for_data(settle_fine_tuning(config, *data) if facts.fine_tunes else config, *data)
+    data = task.dataset, task.images, task.image_shapes.get(model or "", task.image_shape)
+    return settle_for_data(settle_fine_tuning(config, *data) if task.fine_tunes else config, *data)
 
 
-def _of_transfer(facts: Facts, transfer: TransferConfig) -> dict:
+def _of_transfer(task: Task, transfer: TransferConfig) -> dict:
     """How far down to fine-tune, and how much less the lower stages than the upper ones."""
     space: dict[str, dict] = {"layer_decay": {"min": 0.2, "max": 1, "scale": "linear", "start": transfer.layer_decay}}
-    stages, start = list(facts.stages or ()), transfer.unfreeze or facts.unfreeze
+    stages, start = list(task.stages or ()), transfer.unfreeze or task.unfreeze
     if stages:
         # From the last stage alone to all of them, in equal steps.
         some = [stages[round(i * (len(stages) - 1) / 3)] for i in range(4)]
         space["unfreeze"] = {"values": [one for one in stages if one in (*some, start)], "start": start}
-    if facts.batch_norms:
+    if task.batch_norms:
         space["batch_norm"] = {"values": ["frozen", "affine", "train"], "start": transfer.batch_norm}
     return space
 
 
 def _multiples(low: float, high: float, start: float, of: float) -> dict:
-    """A range of multiples of kzoo's own choice."""
+    """A range of multiples of kzoo's default."""
     factor = start / of if of and start else 1.0
     return {"min": low, "max": high, "scale": "log", "relative": True, "start": factor}
 
 
-def _policies(facts: Facts, settled: TrainConfig) -> dict:
+def _policies(task: Task, settled: TrainConfig) -> dict:
     """The policies that suit such images; a folder can hold anything, so the validation images are to tell."""
-    recommended = augment.recommended(facts.dataset)
-    height, width, channels = facts.image_shape
+    recommended = augment.recommended(task.dataset)
+    height, width, channels = task.image_shape
     if recommended == "none":
         others = ["digits" if channels == 1 else "cifar" if height * width <= 64 * 64 else "photos"]
     else:
@@ -190,8 +183,8 @@ def _checked_values(name: str, entry: Mapping) -> dict:
     values = entry["values"]
     if not isinstance(values, list) or not values or len({json.dumps(value) for value in values}) < len(values):
         raise _bad(name, entry)
-    own = getattr(TransferConfig if name in TRANSFER else TrainConfig, name, None)
-    start = entry.get("start", own if own in values else values[0])
+    default = _default(name)
+    start = entry.get("start", default if default in values else values[0])
     if start not in values:
         raise InvalidArgument(f"The start of {name!r} must be one of its values. Received: {start!r}. Valid: {values}.")
     return {**entry, "values": values, "start": start}
@@ -201,18 +194,21 @@ def _checked_range(name: str, entry: Mapping) -> dict:
     low, high, scale = entry["min"], entry["max"], entry.get("scale", "linear")
     if scale not in ("linear", "log"):
         raise unknown(f"scale of the hyperparameter {name!r}", scale, ("linear", "log"))
-    own = getattr(TransferConfig if name in TRANSFER else TrainConfig, name, None)
-    if entry.get("relative") or name == "augment_strength":
-        own = 1
+    default = 1 if entry.get("relative") or name == "augment_strength" else _default(name)
     if not all(map(_is_number, (low, high))) or not low < high or (scale == "log" and low <= 0):
         raise _bad(name, entry)
     middle = math.sqrt(low * high) if scale == "log" else (low + high) / 2
-    start = entry.get("start", own if _is_number(own) and low <= own <= high else middle)
+    start = entry.get("start", default if _is_number(default) and low <= default <= high else middle)
     if is_whole(name) and _is_number(start):
         start = round(start)
     if not _is_number(start) or not low <= start <= high:
         raise InvalidArgument(f"The start of {name!r} must be from {low} to {high}. Received: {start!r}.")
     return {**entry, "scale": scale, "start": start}
+
+
+def _default(name: str) -> Any:
+    """The default of a field of the configurations; None for what is no field."""
+    return getattr(TransferConfig if name in TRANSFER else TrainConfig, name, None)
 
 
 def _check_value(name: str, value: Any, entry: Mapping) -> None:
@@ -251,9 +247,9 @@ def starts(space: dict) -> dict:
     return {name: entry["start"] for name, entry in space.items()}
 
 
-def own_values(space: dict, facts: Facts) -> dict:
-    """The values that kzoo takes by itself, and the start's where the space has not those."""
-    default = default_space(facts, TrainConfig())
+def default_values(space: dict, task: Task) -> dict:
+    """The values of kzoo's defaults, and the start's where the space does not have those."""
+    default = default_space(task, TrainConfig())
     found = starts(space)
     for name, entry in space.items():
         same = name in default and entry.get("relative") == default[name].get("relative")
@@ -268,75 +264,77 @@ def own_values(space: dict, facts: Facts) -> dict:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What a trial trains: values put in their places."""
+class TrialConfig:
+    """What a trial trains: the configurations with its values in them."""
 
-    config: TrainConfig
+    train: TrainConfig
     model: str
     arguments: dict
     """Of create_model."""
     transfer: TransferConfig
 
 
-def place(
+def trial_config(
     values: Mapping[str, Any],
     space: dict,
-    config: TrainConfig,
+    train: TrainConfig,
     model: str,
-    facts: Facts,
-    transfer: TransferConfig = TransferConfig(),  # noqa: B008 - frozen
-) -> Trial:
+    task: Task,
+    transfer: TransferConfig | None = None,
+) -> TrialConfig:
     """Put the values of a trial into the configurations and the arguments of the model.
 
     Args:
         values: A value for each name of the space.
         space: What `check` gives.
-        config: What every trial has where the space says nothing.
+        train: What every trial has where the space says nothing.
         model: Likewise.
-        facts: Of the data.
-        transfer: As `config`.
+        task: Of the search.
+        transfer: As `train`; by default its defaults.
 
     Raises:
         InvalidArgument: Values that do not fit together.
 
-    >>> facts = Facts("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
+    >>> task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
     >>> space = check({"optimizer": {"values": ["sgd"]}, "learning_rate": {"min": 1, "max": 9, "relative": True}})
-    >>> trial = place({"optimizer": "sgd", "learning_rate": 2}, space, TrainConfig(), "mnist_net", facts)
-    >>> trial.config.optimizer, trial.config.learning_rate, trial.config.batch_size
+    >>> train = trial_config({"optimizer": "sgd", "learning_rate": 2}, space, TrainConfig(), "mnist_net", task).train
+    >>> train.optimizer, train.learning_rate, train.batch_size
     ('sgd', 0.025, 32)
     """
     relative = {name for name in values if space[name].get("relative")}
     others = {*OTHERS, *TRANSFER, *relative}
     absolute = {name: value for name, value in values.items() if name not in others}
     model = values.get("model", model)
-    config = _settled(replace(config, **absolute, **dict.fromkeys(relative)), facts, model)
-    own = {"learning_rate": config.peak_learning_rate, "weight_decay": config.decay}
-    config = replace(config, **{name: own[name] * values[name] for name in relative})
+    train = _settled(replace(train, **absolute, **dict.fromkeys(relative)), task, model)
+    units = {"learning_rate": train.peak_learning_rate, "weight_decay": train.decay}
+    train = replace(train, **{name: units[name] * values[name] for name in relative})
     strength = values.get("augment_strength", 1)
     if strength != 1:
-        config = replace(config, augment=[part for item in config.augment for part in strengthened(item, strength)])
-    arguments = {"dropout": values.get("dropout"), **({} if facts.fine_tunes else {"auxiliary_heads": False})}
-    transfer = replace(transfer, **{name: value for name, value in values.items() if name in TRANSFER})
-    return Trial(config, model, arguments, transfer)
+        train = replace(train, augment=[part for item in train.augment for part in strengthened(item, strength)])
+    arguments = {"dropout": values.get("dropout"), **({} if task.fine_tunes else {"auxiliary_heads": False})}
+    transfer = replace(
+        transfer or TransferConfig(), **{name: value for name, value in values.items() if name in TRANSFER}
+    )
+    return TrialConfig(train, model, arguments, transfer)
 
 
-def check_suits(space: dict, facts: Facts) -> None:
+def check_suits(space: dict, task: Task) -> None:
     """Raise InvalidArgument for hyperparameters that no trial of this search has."""
-    wrong = ("model",) if facts.fine_tunes else TRANSFER
-    if facts.dropout is None:
+    wrong = ("model",) if task.fine_tunes else TRANSFER
+    if task.dropout is None:
         wrong = (*wrong, "dropout")
     for name in space:
         if name in wrong:
             why = (
-                "the weights are those of one model" if facts.fine_tunes else "it is for pretrained weights (--weights)"
+                "the weights are those of one model" if task.fine_tunes else "it is for pretrained weights (--weights)"
             )
             why = "these weights have no classifier" if name == "dropout" else why
             raise InvalidArgument(
                 f"{name} cannot be searched here: {why}. Received: a space with {name!r}. Take it out."
             )
     for stage in space.get("unfreeze", {}).get("values", ()):
-        if stage is not None and stage not in (facts.stages or ()):
-            raise unknown("stage to unfreeze", stage, facts.stages or ())
+        if stage is not None and stage not in (task.stages or ()):
+            raise unknown("stage to unfreeze", stage, task.stages or ())
 
 
 def strengthened(policy: Any, strength: float) -> list:

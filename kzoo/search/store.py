@@ -1,94 +1,133 @@
 """The search directory: one file that is the search, and a run directory for each trial.
 
-`search.json` holds settings, facts, the oracle's state and the table of trials together, and is replaced by a rename:
-whatever a kill leaves fits together.
+`search.json` holds the settings, the state of the algorithm and the table of trials together. It is replaced by a
+rename, so whatever a kill leaves fits together; it is changed under the lock of the folder only.
 """
 
 import csv
 import io
 import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from kzoo import files, plain
 from kzoo.errors import InvalidArgument, RunError
-from kzoo.files import is_temporary, write_json, write_text
-from kzoo.models.registry import defaults
+from kzoo.files import is_temporary, write_bytes, write_text
+from kzoo.search.settings import Settings
+from kzoo.search.space import Task
 
 SEARCH = "search.json"
 TRIALS = "trials.csv"  # a row per trial
 PLOT = "search.png"  # best so far, and each hyperparameter against the score
 BEST = "best.keras"  # the best model
 RUNS = "trials"  # a run directory per trial
+LOCK = ".lock"
 LOG = "log.txt"  # in a run directory: what its process said
+# How often a worker tries to get the lock of the folder.
+SECONDS_BETWEEN_TRIES = 0.02
 
 
-@dataclass
-class Settings:
-    """What was asked for; never changes."""
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A row of the table: one training with one choice of values."""
 
-    model: str
-    load: dict[str, Any]
-    """Arguments of `kzoo.data.load`."""
-    search: dict[str, Any]
-    """The `SearchConfig` as plain data."""
-    train: dict[str, Any]
-    """What every trial has where the space says nothing: a `TrainConfig` as plain data, resolved for this machine."""
-    requested: dict[str, Any]
-    """The precision and the strategy as they were asked for."""
-    space: dict[str, dict]
-    fingerprint: str
-    """Of the data, as `kzoo.data.loading.fingerprint` gives it."""
-    transfer: dict[str, Any]
-    """As `train`: a `TransferConfig` as plain data."""
-    pretrained: dict[str, Any] | None = None
-    """The weights that trials fine-tune: `weights` and `like`; None to train from scratch."""
+    number: int
+    repeats: int | None = None
+    """The number of the trial that this one repeats with another seed."""
+    status: Literal["running", "completed", "failed"] = "running"
+    reason: str = ""
+    """Why it failed."""
+    worker: str
+    """The worker that runs it, or ran it last; no other may write its end."""
+    values: dict[str, Any]
+    epochs: int
+    seed: int
+    rung: dict[str, Any] = field(default_factory=dict)
+    """What hyperband noted."""
+    accuracy: float | None = None
+    """On the validation split, as all figures here."""
+    loss: float | None = None
+    images_per_second: float | None = None
+    parameters: int | None = None
+    seconds: float | None = None
 
-    def image_size(self, model: str) -> list[int]:
-        """(height, width) of the images for a model."""
-        return list(self.load["image_size"] or defaults(model)[0][:2])
+
+class CompletedTrial(Trial):
+    """A trial whose status is completed: all figures are there."""
+
+    accuracy: float
+    loss: float
+    images_per_second: float
+    parameters: int
+    seconds: float
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class BestTrial:
+    """The best configuration of a finished search."""
+
+    trial: int
+    """The number of the first trial with these values."""
+    run: int
+    """The number of the best trial with these values; the best model is its."""
+    accuracy: float
+    """Mean over seeds."""
+    loss: float
+    accuracies: list[float]
+    """Of each seed."""
+    values: dict[str, Any]
+    epochs: int
+    verified: bool = False
+    """Whether the model, loaded in a fresh process, has the score that its trial reported."""
+    test: dict[str, Any] | None = None
+    """Figures of the test split, which no trial has seen."""
+    pareto: list[int] = field(default_factory=list)
+    """The numbers of the trials that no other one beats in accuracy, speed and size together."""
+
+
+@dataclass(kw_only=True)
 class State:
-    """A search, whole: what `search.json` has."""
+    """A search, whole: the content of `search.json`."""
 
     settings: Settings
-    facts: dict[str, Any]
-    """`kzoo.search.space.Facts` as plain data."""
+    task: Task
     oracle: dict[str, Any] | None = None
+    """What keras-tuner knows besides the table."""
     exhausted: bool = False
     """Whether there is nothing more to propose."""
     seconds: float = 0.0
-    """Spent on the search, over all of its processes."""
-    trials: list[dict[str, Any]] = field(default_factory=list)
-    result: dict[str, Any] | None = None
-    origin: dict[str, Any] = field(default_factory=dict)
-    """Versions, git state and command."""
+    """During which at least one worker was at the search, up to the last change of this file."""
+    trials: list[Trial] = field(default_factory=list)
+    finisher: str | None = None
+    """The worker that scores the best model once all trials have ended."""
+    result: BestTrial | None = None
+
+    @property
+    def running(self) -> list[Trial]:
+        """The trials in progress."""
+        return [trial for trial in self.trials if trial.status == "running"]
 
 
-def new_trial(number: int, values: dict, epochs: int, seed: int, *, rung: dict, repeats: int | None = None) -> dict:
-    """A row of the table. `repeats` is the number of the trial that this one repeats with another seed."""
-    return {
-        "number": number,
-        "repeats": repeats,
-        "status": "running",  # then completed or failed
-        "reason": "",
-        "values": values,
-        "epochs": epochs,
-        "seed": seed,
-        "rung": rung,
-        "accuracy": None,
-        "loss": None,
-        "images_per_second": None,
-        "parameters": None,
-        "seconds": None,
-    }
-
-
-def run_dir(folder: Path, trial: dict) -> Path:
+def run_dir(folder: Path, number: int) -> Path:
     """The run directory of a trial."""
-    return folder / RUNS / f"{trial['number']:04d}"
+    return folder / RUNS / f"{number:04d}"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other workers from changing `search.json`; they wait, so be quick."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(files.locked(folder / LOCK, wait=False))
+                break
+            except BlockingIOError:
+                time.sleep(SECONDS_BETWEEN_TRIES)
+        yield
 
 
 def check_free(folder: Path) -> None:
@@ -97,7 +136,7 @@ def check_free(folder: Path) -> None:
         inside = list(folder.iterdir()) if folder.exists() else []
     except OSError as error:
         raise _cannot_write(folder, error) from error
-    occupied = [path.name for path in inside if path.name != ".lock" and not is_temporary(path)]
+    occupied = [path.name for path in inside if path.name != LOCK and not is_temporary(path)]
     if SEARCH in occupied:
         raise RunError(
             f"There is a search here already. Received: {str(folder)!r}. Continue it with kzoo search --resume "
@@ -123,32 +162,51 @@ def _cannot_write(folder: Path, error: OSError) -> RunError:
     return RunError(f"Cannot write the search directory. Received: {str(folder)!r}: {error}.")
 
 
-def read(folder: str | Path) -> State:
-    """The search in a folder.
+def content(folder: Path) -> bytes:
+    """The content of `search.json`.
 
     Raises:
         InvalidArgument: There is none.
-        RunError: Its file is damaged.
+        RunError: It cannot be read.
     """
-    path = Path(folder).expanduser() / SEARCH
+    path = folder.expanduser() / SEARCH
     try:
-        content = json.loads(path.read_text())
-        return State(**{**content, "settings": Settings(**content["settings"])})
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidArgument(f"Not a search directory: it has no {SEARCH}. Received: {str(folder)!r}.") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(f"The search's {SEARCH} is damaged. Received: {str(path)!r}: {error}.") from error
+    except OSError as error:
+        raise RunError(f"Cannot read the search. Received: {str(path)!r}: {error}.") from error
 
 
-def write(folder: Path, state: State) -> None:
-    """Write the search."""
-    write_json(folder / SEARCH, asdict(state))
+def parse(folder: Path, content: bytes) -> State:
+    """The search, from the content of `search.json`.
+
+    Raises:
+        RunError: An entry is missing, unknown or of another type.
+    """
+    try:
+        return plain.read(State, json.loads(content))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"The search's {SEARCH} is damaged. Received: {str(folder / SEARCH)!r}: {error}") from error
+
+
+def read(folder: str | Path) -> State:
+    """The search in a folder; raises as `content` and `parse` do."""
+    folder = Path(folder)
+    return parse(folder, content(folder))
+
+
+def write(folder: Path, state: State) -> bytes:
+    """Write the search; returns the content of `search.json`."""
+    written = json.dumps(asdict(state), indent=2).encode()
+    write_bytes(folder / SEARCH, written)
+    return written
 
 
 def write_table(folder: Path, state: State) -> None:
     """Write trials.csv: a row per trial, a column per hyperparameter."""
     text = io.StringIO()
-    rows = [flat(trial) for trial in state.trials]
+    rows = [_flat(trial) for trial in state.trials]
     if rows:
         names = [*rows[0], *(name for row in rows for name in row if name not in rows[0])]
         writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(names)), lineterminator="\n")
@@ -157,10 +215,10 @@ def write_table(folder: Path, state: State) -> None:
     write_text(folder / TRIALS, text.getvalue())
 
 
-def flat(trial: dict) -> dict[str, Any]:
-    """A row for a table: values by their own names."""
-    own = {name: value for name, value in trial.items() if name not in ("values", "rung")}
-    return {**own, **{name: shown(value) for name, value in trial["values"].items()}}
+def _flat(trial: Trial) -> dict[str, Any]:
+    """A row of trials.csv: each hyperparameter in a column."""
+    row = {name: value for name, value in vars(trial).items() if name not in ("values", "rung")}
+    return {**row, **{name: shown(value) for name, value in trial.values.items()}}
 
 
 def shown(value: Any) -> Any:

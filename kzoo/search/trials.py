@@ -1,170 +1,294 @@
-"""The trials of a search: which is next, its run directory, and what became of it. Every change is on disk at once."""
+"""The trials of a search, as its workers take and end them: each change is made under the lock of the folder."""
 
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from kzoo import console
 from kzoo.errors import InvalidArgument, RunError
+from kzoo.models.registry import defaults
 from kzoo.search import ranking, store
-from kzoo.search.config import SearchConfig
 from kzoo.search.helper import Helper
-from kzoo.search.space import Facts, Trial, own_values, place
+from kzoo.search.leases import Lease, Observer
+from kzoo.search.settings import Settings
+from kzoo.search.space import TrialConfig, default_values, trial_config
+from kzoo.search.store import BestTrial, State, Trial
 from kzoo.train import runs
-from kzoo.train.config import TrainConfig, TransferConfig
-from kzoo.train.record import DataRecord, DataSource, RunRecord, ZooModel
+from kzoo.train.record import RunRecord
+
+# How often a worker looks for what other workers have done.
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class Trials:
-    """The trials of a search, for those who run them; the caller holds the lock of the folder."""
+    """The trials of a search, for one worker.
 
-    def __init__(self, folder: Path, state: store.State, helper: Helper):
-        self.folder, self.state, self.helper = folder, state, helper
-        self.config = SearchConfig(**state.settings.search)
-        self.train = TrainConfig(**state.settings.train)
-        self.transfer = TransferConfig(**state.settings.transfer)
-        self.facts = Facts(**state.facts)
-        self.own = own_values(state.settings.space, self.facts)
-        self.began = time.monotonic() - state.seconds
-        # What a process that was killed has left in progress.
-        self.pending = [trial for trial in state.trials if trial["status"] == "running"]
+    Args:
+        folder: The search directory.
+        lease: Of this worker.
+        observer: Of the other workers.
+        helper: Makes proposals.
+        slots: How many trials this worker runs at the same time.
+    """
 
-    def next(self, running: int, workers: int) -> dict | None:
-        """The next trial to run, its run directory ready: one left over, a new one, or a good one with another seed.
+    def __init__(self, folder: Path, lease: Lease, observer: Observer, helper: Helper, slots: int):
+        self.folder, self.helper = folder, helper
+        self._worker, self._observer, self._slots = lease.worker, observer, slots
+        self._content, self._state = b"", store.read(folder)
+        self._looked = self._tried = -math.inf
+        self._began = time.monotonic() - self._state.seconds
+        # What search.json was when there was nothing to take.
+        self._nothing_in: bytes | None = None
 
-        Args:
-            running: How many are in progress. With None as the answer and 0 here, the search is over.
-            workers: How many there can be.
+    def look(self) -> State:
+        """The search as it is now, or was half a second ago; not to be changed."""
+        if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
+            self._read()
+        return self._state
+
+    def is_mine(self, trial: Trial) -> bool:
+        """Whether a trial is still this worker's; after a long pause another one may have taken it over."""
+        now = self.look().trials[trial.number]
+        return now.worker == self._worker and now.status == "running"
+
+    @property
+    def is_finisher(self) -> bool:
+        """Whether this worker is the one to score the best model: all trials have ended."""
+        return self.look().finisher == self._worker
+
+    def take(self) -> Trial | None:
+        """The next trial for this worker, its run directory ready; None if there is none now.
+
+        It is one whose worker has died, a new one, or a good one with another seed. When there will be none, this
+        worker becomes the finisher, unless another one is.
         """
-        while (trial := self._next(running, workers)) is not None:
-            try:
-                self._prepare(trial)
-            except InvalidArgument as error:  # values that are right one by one, but not together
-                self.fail(trial, str(error), 0.0)
-            else:
-                return trial
+        state = self.look()
+        if self._content == self._nothing_in and not self._may_be_left(state):
+            return None
+        if self._wants_proposal(state):
+            self.helper.ask("get_ready")  # which takes seconds, so not under the lock
+        with self._changing() as state:
+            before = state.exhausted, state.finisher
+            while (trial := self._next(state)) is not None:
+                state.trials[trial.number : trial.number + 1] = [trial]
+                self._write(state)  # before its run begins
+                try:
+                    self._prepare(state, trial)
+                except InvalidArgument as error:  # values that are right one by one, but not together
+                    self._end(state, replace(trial, status="failed", reason=str(error), seconds=0.0))
+                else:
+                    return trial
+            if state.exhausted and not state.running and not (state.finisher and self._is_alive(state.finisher)):
+                state.finisher = self._worker
+            if before != (state.exhausted, state.finisher):
+                self._write(state)
+            self._nothing_in, self._tried = self._content, time.monotonic()
         return None
 
-    def _next(self, running: int, workers: int) -> dict | None:
-        if self.pending:
-            return self.pending.pop(0)
-        if not self.state.exhausted and (new := self._proposed(running, workers)) is not None:
+    def _next(self, state: State) -> Trial | None:
+        for trial in state.running:
+            if self._is_left(trial):
+                console.log(f"trial {trial.number} goes on here: worker {trial.worker} has ended")
+                return replace(trial, worker=self._worker)
+        if state.finisher is not None:
+            return None
+        if not state.exhausted and (new := self._proposed(state)) is not None:
             return new
         # Which are the best is known when all are done; repetitions change nothing about that.
-        first = any(trial["status"] == "running" and trial["repeats"] is None for trial in self.state.trials)
-        if first or not self.state.exhausted or self._is_late(0):
+        first = any(trial.repeats is None for trial in state.running)
+        if first or not state.exhausted or self._is_late(state, 0):
             return None
-        again = ranking.next_repeat(self.state.trials, self.config.top, self.config.seeds, self.facts.validation_images)
+        search = state.settings.search
+        again = ranking.next_repeat(state.trials, search.top, search.seeds, state.task.validation_images)
         if again is None:
             return None
-        return self._add(again["values"], again["epochs"], {}, repeats=again["number"])
+        return self._new(state, again.values, again.epochs, {}, repeats=again.number)
 
-    def _proposed(self, running: int, workers: int) -> dict | None:
+    def _is_left(self, trial: Trial) -> bool:
+        """Whether the worker of a trial has died, and the process of the trial with it."""
+        return not self._is_alive(trial.worker) and _is_free(store.run_dir(self.folder, trial.number))
+
+    def _is_alive(self, worker: str) -> bool:
+        return worker == self._worker or self._observer.is_alive(worker)
+
+    def _may_be_left(self, state: State) -> bool:
+        """Whether a worker has died, so that it is worth while to take the lock and look for what it has left."""
+        if time.monotonic() - self._tried < SECONDS_BETWEEN_LOOKS:
+            return False
+        return not all(map(self._is_alive, {state.finisher or self._worker, *(one.worker for one in state.running)}))
+
+    def _wants_proposal(self, state: State) -> bool:
+        tried = sum(trial.repeats is None for trial in state.trials)
+        return not state.exhausted and tried < state.settings.search.trials
+
+    def _proposed(self, state: State) -> Trial | None:
         """A new trial, if there is to be one now; notes when there will be no more."""
-        settings, state = self.state.settings, self.state
-        tried = [trial for trial in state.trials if trial["repeats"] is None]
-        if len(tried) >= self.config.trials or self._is_late(self._reserve(tried, workers)):
+        settings, search, train = state.settings, state.settings.search, state.settings.base.train
+        tried = [trial for trial in state.trials if trial.repeats is None]
+        if not self._wants_proposal(state) or self._is_late(state, self._reserve(state, tried)):
             state.exhausted = True
             return None
+        columns = ("number", "values", "status", "accuracy", "rung")
         answer = self.helper.ask(
             "propose",
-            algorithm=self.config.algorithm,
+            algorithm=search.algorithm,
             space=settings.space,
-            own=self.own,
-            seed=self.train.seed,
-            epochs=self.train.epochs,
-            trials=self.config.trials,
+            defaults=default_values(settings.space, state.task),
+            seed=train.seed,
+            epochs=train.epochs,
+            trials=search.trials,
             number=len(state.trials),
-            rows=[{key: t[key] for key in ("number", "values", "status", "accuracy", "rung")} for t in tried],
+            rows=[{name: getattr(trial, name) for name in columns} for trial in tried],
             state=state.oracle,
         )
         if answer["status"] == "run":
             state.oracle = answer["state"]
-            return self._add(answer["values"], answer["epochs"], answer["rung"])
-        state.exhausted = answer["status"] == "stop" or not running
+            return self._new(state, answer["values"], answer["epochs"], answer["rung"])
+        state.exhausted = answer["status"] == "stop" or not state.running
         return None
 
-    def _reserve(self, tried: list[dict], workers: int) -> float:
+    def _new(self, state: State, values: dict, epochs: int, rung: dict, repeats: int | None = None) -> Trial:
+        number = len(state.trials)
+        return Trial(
+            number=number,
+            repeats=repeats,
+            worker=self._worker,
+            values=values,
+            epochs=values.get("epochs", epochs),
+            seed=(state.settings.base.train.seed + number) % 2**32,
+            rung=rung,
+        )
+
+    def _reserve(self, state: State, tried: list[Trial]) -> float:
         """Seconds that the other seeds will take, by what trials took so far."""
-        seconds = [trial["seconds"] for trial in ranking.completed(tried)]
-        repeats = self.config.top * (self.config.seeds - 1)
-        return repeats / workers * sum(seconds) / len(seconds) if seconds else 0.0
+        seconds = [trial.seconds for trial in ranking.completed(tried)]
+        repeats = state.settings.search.top * (state.settings.search.seeds - 1)
+        at_once = max(self._slots, len(state.running))
+        return repeats / at_once * sum(seconds) / len(seconds) if seconds else 0.0
 
-    def _elapsed(self) -> float:
-        return time.monotonic() - self.began
+    def _is_late(self, state: State, reserve: float) -> bool:
+        limit = state.settings.search.time_limit
+        return limit is not None and self._elapsed(state) + reserve >= limit
 
-    def _is_late(self, reserve: float) -> bool:
-        return self.config.time_limit is not None and self._elapsed() + reserve >= self.config.time_limit
+    def _elapsed(self, state: State) -> float:
+        """Seconds of search: this worker's clock, set forward to that of a worker that has seen more."""
+        self._began = min(self._began, time.monotonic() - state.seconds)
+        return time.monotonic() - self._began
 
-    def _add(self, values: dict, epochs: int, rung: dict, repeats: int | None = None) -> dict:
-        """Put a trial into the table; it is on disk before its process begins."""
-        number = len(self.state.trials)
-        seed, epochs = (self.train.seed + number) % 2**32, values.get("epochs", epochs)
-        trial = store.new_trial(number, values, epochs, seed, rung=rung, repeats=repeats)
-        self.state.trials.append(trial)
-        self.write()
-        return trial
-
-    def write(self) -> None:
-        """Write search.json."""
-        self.state.seconds = round(self._elapsed(), 3)
-        store.write(self.folder, self.state)
-
-    def _prepare(self, trial: dict) -> None:
+    def _prepare(self, state: State, trial: Trial) -> None:
         """Make the trial's run directory, unless it is there already."""
-        run_dir = store.run_dir(self.folder, trial)
+        run_dir = store.run_dir(self.folder, trial.number)
         if (run_dir / runs.CONFIG).exists():
             return
-        settings = self.state.settings
-        train = replace(self.train, epochs=trial["epochs"], seed=trial["seed"])
-        placed = place(trial["values"], settings.space, train, settings.model, self.facts, self.transfer)
+        settings = state.settings
+        train = replace(settings.base.train, epochs=trial.epochs, seed=trial.seed)
+        config = trial_config(
+            trial.values, settings.space, train, settings.model.name, state.task, settings.base.transfer
+        )
         run_dir.mkdir(parents=True, exist_ok=True)
-        runs.create(run_dir, run_record(settings, placed))
+        runs.create(run_dir, trial_record(settings, config))
 
-    def complete(self, trial: dict, seconds: float) -> None:
+    def complete(self, trial: Trial, seconds: float) -> None:
         """Take the figures of a trial from its run, whose process has ended well."""
-        run_dir = store.run_dir(self.folder, trial)
+        run_dir = store.run_dir(self.folder, trial.number)
         try:
             figures = runs.read_json(run_dir / runs.METRICS)["validation"]
+            accuracy, loss = float(figures["accuracy"]), float(figures["loss"])
             speeds = runs.read_column(run_dir, "images_per_second")
-        except (RunError, OSError, KeyError, ValueError) as error:
+        except (RunError, OSError, KeyError, TypeError, ValueError) as error:
             self.fail(trial, f"its run has no figures: {error}", seconds)
             return
-        model = trial["values"].get("model", self.state.settings.model)
-        trial |= {
-            "status": "completed",
-            "accuracy": figures["accuracy"],
-            "loss": figures["loss"],
-            "images_per_second": max(speeds),  # the first epoch has the start-up in it
-            "parameters": self.facts.parameters[model],
-            "seconds": seconds,
-        }
-        self._ended(trial, f"{100 * trial['accuracy']:.2f} %")
+        with self._changing() as state:
+            model = trial.values.get("model", state.settings.model.name)
+            self._end_mine(
+                state,
+                replace(
+                    trial,
+                    status="completed",
+                    accuracy=accuracy,
+                    loss=loss,
+                    images_per_second=max(speeds),  # the first epoch has the start-up in it
+                    parameters=state.task.parameters[model],
+                    seconds=seconds,
+                ),
+            )
 
-    def fail(self, trial: dict, reason: str, seconds: float) -> None:
+    def fail(self, trial: Trial, reason: str, seconds: float) -> None:
         """Write down why a trial has no figures."""
-        trial |= {"status": "failed", "reason": " ".join(reason.split()), "seconds": seconds}
-        self._ended(trial, f"failed: {trial['reason']}")
+        with self._changing() as state:
+            self._end_mine(state, replace(trial, status="failed", reason=" ".join(reason.split()), seconds=seconds))
 
-    def _ended(self, trial: dict, outcome: str) -> None:
-        self.write()
-        store.write_table(self.folder, self.state)
-        values = ", ".join(f"{name} {store.shown(value)}" for name, value in trial["values"].items())
-        again = f" (trial {trial['repeats']} again)" if trial["repeats"] is not None else ""
-        done = ranking.completed(self.state.trials)
-        best = next(iter(ranking.best_first(done, self.facts.validation_images)), None)
-        so_far = "" if best is None else f"  best {100 * best['accuracy']:.2f} % (trial {best['number']})"
-        console.log(f"trial {trial['number']}{again}: {outcome}{so_far}  {values}")
+    def write_result(self, result: BestTrial) -> None:
+        """Write the result of the search, if this worker is still the finisher."""
+        with self._changing() as state:
+            if state.finisher == self._worker:
+                state.result = result
+                self._write(state)
+        self._observer.forget_the_dead()
+
+    def write_seconds(self) -> None:
+        """Write how long the search has been going on."""
+        with self._changing() as state:
+            self._write(state)
+
+    def _end_mine(self, state: State, ended: Trial) -> None:
+        if self.is_mine(ended):
+            self._end(state, ended)
+        else:
+            console.warn(f"trial {ended.number} has gone to another worker")
+
+    def _end(self, state: State, ended: Trial) -> None:
+        state.trials[ended.number] = ended
+        self._write(state)
+        store.write_table(self.folder, state)
+        outcome = f"failed: {ended.reason}" if ended.accuracy is None else f"{100 * ended.accuracy:.2f} %"
+        values = ", ".join(f"{name} {store.shown(value)}" for name, value in ended.values.items())
+        again = f" (trial {ended.repeats} again)" if ended.repeats is not None else ""
+        done = ranking.completed(state.trials)
+        best = next(iter(ranking.best_first(done, state.task.validation_images)), None)
+        so_far = "" if best is None else f"  best {100 * best.accuracy:.2f} % (trial {best.number})"
+        console.log(f"trial {ended.number}{again}: {outcome}{so_far}  {values}")
+
+    @contextmanager
+    def _changing(self) -> Iterator[State]:
+        """The search, which no other worker changes meanwhile."""
+        with store.locked(self.folder):
+            self._read()
+            yield self._state
+
+    def _read(self) -> None:
+        self._looked = time.monotonic()
+        if (content := store.content(self.folder)) != self._content:
+            self._content, self._state = content, store.parse(self.folder, content)
+
+    def _write(self, state: State) -> None:
+        state.seconds = round(self._elapsed(state), 3)
+        self._content = store.write(self.folder, state)
 
 
-def run_record(settings: store.Settings, trial: Trial) -> RunRecord:
+def trial_record(settings: Settings, config: TrialConfig) -> RunRecord:
     """The run of a trial."""
-    model = ZooModel(trial.model, **(settings.pretrained or {}), **trial.arguments)
-    height, width = settings.image_size(trial.model)
-    return RunRecord(
-        model=model,
-        data=DataRecord(DataSource(**{**settings.load, "image_size": (height, width)})),
-        train=trial.config,
-        requested=replace(trial.config, **settings.requested),
-        transfer=None if settings.pretrained is None else trial.transfer,
+    base, load = settings.base, settings.load
+    load = replace(load, image_size=load.image_size or defaults(config.model)[0][:2])
+    return replace(
+        base,
+        model=replace(settings.model, name=config.model, **config.arguments),
+        data=replace(base.data, load=load),
+        train=config.train,
+        requested=replace(config.train, precision=base.requested.precision, strategy=base.requested.strategy),
+        transfer=None if base.transfer is None else config.transfer,
     )
+
+
+def _is_free(run_dir: Path) -> bool:
+    """Whether no process is training a run. That of a worker that was killed ends by itself, but not before it."""
+    try:
+        with runs.lock(run_dir):
+            return True
+    except FileNotFoundError:  # its worker was killed before it made the folder
+        return True
+    except RunError:
+        return False

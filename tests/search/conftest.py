@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore = ["scripted"]  # for processes of their own
+collect_ignore = ["scripted", "worker_process.py"]  # for processes of their own
 SCRIPTED = Path(__file__).with_name("scripted")
 
 
@@ -31,8 +31,8 @@ def searching():
     """Start a process that searches; all of them are killed at the end."""
     processes = []
 
-    def start(*arguments):
-        command = [sys.executable, "-m", "kzoo", "search", *map(str, arguments)]
+    def start(*arguments, python_flags=()):
+        command = [sys.executable, *python_flags, "-m", "kzoo", "search", *map(str, arguments)]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return processes[-1]
 

@@ -28,12 +28,22 @@ def score(values):
     return 1 - 0.1 * abs(math.log10(values["learning_rate"])) - 0.3 * (values["optimizer"] == "sgd")
 
 
-OWN = {"optimizer": "adamw", "learning_rate": 1, "augment": ["digits"], "batch_size": 32, "patience": 5}
+DEFAULTS = {"optimizer": "adamw", "learning_rate": 1, "augment": ["digits"], "batch_size": 32, "patience": 5}
 
 
-def ask(algorithm, rows, state, *, space=SPACE, own=None, epochs=9, most=100):
+def ask(algorithm, rows, state, *, space=SPACE, defaults=None, epochs=9, most=100):
     """One proposal, through JSON, as the search asks for it."""
-    question = [algorithm, space, starts(space) if own is None else own, 7, epochs, most, len(rows), rows, state]
+    question = [
+        algorithm,
+        space,
+        starts(space) if defaults is None else defaults,
+        7,
+        epochs,
+        most,
+        len(rows),
+        rows,
+        state,
+    ]
     return json.loads(json.dumps(propose(*json.loads(json.dumps(question)))))
 
 
@@ -76,9 +86,9 @@ def test_proposals_start_at_the_start_and_stay_in_the_space(algorithm):
 
 @pytest.mark.parametrize("algorithm", ["bayesian", "hyperband", "random"])
 def test_what_kzoo_does_by_itself_comes_second(algorithm):
-    rows = trials(algorithm, 4, own=OWN, fails=(0,))
-    assert [row["values"] for row in rows[:2]] == [starts(SPACE), OWN]
-    assert OWN not in [row["values"] for row in rows[2:]]
+    rows = trials(algorithm, 4, defaults=DEFAULTS, fails=(0,))
+    assert [row["values"] for row in rows[:2]] == [starts(SPACE), DEFAULTS]
+    assert DEFAULTS not in [row["values"] for row in rows[2:]]
     # Where it is the start, no trial is spent on it.
     assert trials(algorithm, 4)[1]["values"] != starts(SPACE)
 

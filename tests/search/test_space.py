@@ -8,53 +8,53 @@ import pytest
 from kzoo import augment
 from kzoo.errors import InvalidArgument
 from kzoo.search.helper import inspect
-from kzoo.search.space import Facts, check, check_suits, default_space, own_values, place, read, starts
+from kzoo.search.space import Task, check, check_suits, default_space, default_values, read, starts, trial_config
 from kzoo.train import TrainConfig
 from kzoo.transfer import TransferConfig
 
-DIGITS = Facts("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
-PRETRAINED = Facts(
+DIGITS = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
+PRETRAINED = Task(
     "/data/photos", 220, 24, (256, 256, 3), 2, 0.4, {"inception_v1": 6_000_000},
     stages=("conv1", "conv2", "inception_3a", "inception_4a", "inception_4e", "inception_5a", "inception_5b"),
     unfreeze="inception_5a", batch_norms=True,
 )  # fmt: skip
-PHOTOS = Facts("/data/photos", 50_000, 5_000, (224, 224, 3), 5, 0.0, {"resnet50": 25_000_000})
+PHOTOS = Task("/data/photos", 50_000, 5_000, (224, 224, 3), 5, 0.0, {"resnet50": 25_000_000})
 
 
-@pytest.mark.parametrize("facts", [DIGITS, PHOTOS, PRETRAINED], ids=["digits", "photos", "pretrained"])
-def test_the_first_trial_of_the_default_space_is_kzoos_default(facts):
-    space = check(json.loads(json.dumps(default_space(facts, TrainConfig()))))
-    trial = place(starts(space), space, TrainConfig(), "any", facts)
-    own = place({}, {}, TrainConfig(), "any", facts)
-    assert trial.config == own.config
+@pytest.mark.parametrize("task", [DIGITS, PHOTOS, PRETRAINED], ids=["digits", "photos", "pretrained"])
+def test_the_first_trial_of_the_default_space_is_kzoos_default(task):
+    space = check(json.loads(json.dumps(default_space(task, TrainConfig()))))
+    trial = trial_config(starts(space), space, TrainConfig(), "any", task)
+    own = trial_config({}, {}, TrainConfig(), "any", task)
+    assert trial.train == own.train
     assert replace(trial.transfer, unfreeze=None) == own.transfer
-    assert trial.arguments["dropout"] in (None, facts.dropout)
+    assert trial.arguments["dropout"] in (None, task.dropout)
 
 
 def test_a_poor_configuration_is_where_the_search_starts():
     poor = TrainConfig(optimizer="adam", learning_rate=3e-7, label_smoothing=0.4, augment=("trivial", "digits"))
     space = check(default_space(DIGITS, poor))
-    trial = place(starts(space), space, poor, "mnist_net", DIGITS)
-    assert trial.config.optimizer == "adam"
-    assert trial.config.learning_rate == pytest.approx(3e-7, rel=1e-9)
-    assert (trial.config.label_smoothing, trial.config.augment) == (0.4, ("trivial", "digits"))
+    trial = trial_config(starts(space), space, poor, "mnist_net", DIGITS)
+    assert trial.train.optimizer == "adam"
+    assert trial.train.learning_rate == pytest.approx(3e-7, rel=1e-9)
+    assert (trial.train.label_smoothing, trial.train.augment) == (0.4, ("trivial", "digits"))
     # And it can be left: kzoo's own rate is in the range.
     assert space["learning_rate"]["min"] < 1e-3
     assert space["learning_rate"]["max"] == 10
 
 
-@pytest.mark.parametrize("facts", [DIGITS, PHOTOS, PRETRAINED], ids=["digits", "photos", "pretrained"])
-def test_what_kzoo_does_by_itself_is_in_the_space_of_a_poor_start(facts):
+@pytest.mark.parametrize("task", [DIGITS, PHOTOS, PRETRAINED], ids=["digits", "photos", "pretrained"])
+def test_what_kzoo_does_by_itself_is_in_the_space_of_a_poor_start(task):
     poor = TrainConfig(optimizer="sgd", learning_rate=1e-5, label_smoothing=0.2, augment=("none",))
-    space = check(default_space(facts, poor, TransferConfig(layer_decay=0.2, batch_norm="train")))
-    trial = place(own_values(space, facts), space, TrainConfig(), "any", facts)
-    assert trial.config == place({}, {}, TrainConfig(), "any", facts).config
+    space = check(default_space(task, poor, TransferConfig(layer_decay=0.2, batch_norm="train")))
+    trial = trial_config(default_values(space, task), space, TrainConfig(), "any", task)
+    assert trial.train == trial_config({}, {}, TrainConfig(), "any", task).train
     assert replace(trial.transfer, unfreeze=None) == TransferConfig()
-    assert own_values(space, facts) != starts(space)
+    assert default_values(space, task) != starts(space)
     # What a space does not have, or has in another unit, is the start's.
     edited = {**space, "optimizer": {"values": ["sgd", "adam"], "start": "adam"}}
     edited["learning_rate"] = {"min": 1e-4, "max": 2, "start": 0.01, "scale": "log"}
-    found = own_values(check(edited), facts)
+    found = default_values(check(edited), task)
     assert (found["optimizer"], found["learning_rate"], found["label_smoothing"]) == ("adam", 0.01, 0)
 
 
@@ -62,11 +62,11 @@ def test_what_has_no_multiples_or_no_halves_is_left_out():
     none = default_space(DIGITS, TrainConfig(weight_decay=0.0, batch_size=1))
     assert "weight_decay" not in none
     assert none["batch_size"]["values"] == [1, 2]
-    assert place(starts(none), none, TrainConfig(weight_decay=0.0), "any", DIGITS).config.decay == 0
+    assert trial_config(starts(none), none, TrainConfig(weight_decay=0.0), "any", DIGITS).train.decay == 0
     # Adam has no decay of its own that could be multiplied.
     adam = TrainConfig(optimizer="adam", weight_decay=0.1)
     space = default_space(DIGITS, adam)
-    assert place(starts(space), space, adam, "any", DIGITS).config.decay == 0.1
+    assert trial_config(starts(space), space, adam, "any", DIGITS).train.decay == 0.1
 
 
 def test_how_far_down_to_fine_tune_is_searched():
@@ -79,15 +79,15 @@ def test_how_far_down_to_fine_tune_is_searched():
     assert space["batch_norm"]["values"] == ["frozen", "affine", "train"]
     assert space["augment"]["start"] == ["photos"]
     values = {**starts(check(space)), "unfreeze": "conv1", "layer_decay": 0.7, "batch_norm": "affine"}
-    trial = place(values, space, TrainConfig(), "inception_v1", PRETRAINED, TransferConfig(views=2))
+    trial = trial_config(values, space, TrainConfig(), "inception_v1", PRETRAINED, TransferConfig(views=2))
     assert trial.transfer == TransferConfig(unfreeze="conv1", layer_decay=0.7, batch_norm="affine", views=2)
     assert trial.arguments == {"dropout": 0.4}
     # 0.3 times the rate for training from scratch with batches of 32.
-    assert trial.config.learning_rate == pytest.approx(0.3 * 0.003 * (32 / 256) ** 0.5)
+    assert trial.train.learning_rate == pytest.approx(0.3 * 0.003 * (32 / 256) ** 0.5)
 
 
 @pytest.mark.parametrize(
-    ("space", "facts", "line"),
+    ("space", "task", "line"),
     [
         ({"layer_decay": {"min": 0.1, "max": 1}}, DIGITS, "layer_decay cannot be searched here: it is for pretrained"),
         ({"model": {"values": ["vgg16"]}}, PRETRAINED, "model cannot be searched here: the weights are those of one"),
@@ -95,9 +95,9 @@ def test_how_far_down_to_fine_tune_is_searched():
         ({"dropout": {"min": 0, "max": 0.5}}, replace(PRETRAINED, dropout=None), "these weights have no classifier"),
     ],
 )
-def test_a_space_that_does_not_suit_what_is_searched(space, facts, line):
+def test_a_space_that_does_not_suit_what_is_searched(space, task, line):
     with pytest.raises(InvalidArgument) as caught:
-        check_suits(check(space), facts)
+        check_suits(check(space), task)
     assert line in str(caught.value)
 
 
@@ -111,16 +111,18 @@ def test_relative_numbers_are_multiples_of_what_kzoo_takes_with_the_other_choice
         }
     )
     values = {"optimizer": "sgd", "batch_size": 128, "learning_rate": 3, "weight_decay": 2}
-    config = place(values, space, TrainConfig(), "mnist_net", DIGITS).config
+    config = trial_config(values, space, TrainConfig(), "mnist_net", DIGITS).train
     assert config.learning_rate == pytest.approx(3 * 0.1 * 128 / 256)
     assert config.weight_decay == pytest.approx(2 * 5e-4)
-    config = place({**values, "optimizer": "adamw", "batch_size": 16}, space, TrainConfig(), "mnist_net", DIGITS).config
+    config = trial_config(
+        {**values, "optimizer": "adamw", "batch_size": 16}, space, TrainConfig(), "mnist_net", DIGITS
+    ).train
     assert config.learning_rate == pytest.approx(3 * 0.003 * (16 / 32) ** 0.5)
 
 
 def test_the_strength_of_augmentation_scales_factors_alone():
     space = check({"augment": {"values": [["photos"], ["trivial"]]}, "augment_strength": {"min": 0.5, "max": 2}})
-    strong = place({"augment": ["photos"], "augment_strength": 2}, space, TrainConfig(), "any", PHOTOS).config
+    strong = trial_config({"augment": ["photos"], "augment_strength": 2}, space, TrainConfig(), "any", PHOTOS).train
     affine, colors = (item["config"] for item in asdict(strong)["augment"])
     assert affine["rotation_factor"] == pytest.approx(20 / 360)
     assert (affine["horizontal_flip"], affine["fill_mode"]) == (True, "reflect")
@@ -128,31 +130,31 @@ def test_the_strength_of_augmentation_scales_factors_alone():
     made = augment.policy(strong.augment)
     assert made is not None
     assert [type(layer).__name__ for layer in made._layers((32, 32))] == ["RandomAffine", "RandomColorJitter"]
-    same = place({"augment": ["trivial"], "augment_strength": 2}, space, TrainConfig(), "any", PHOTOS).config
+    same = trial_config({"augment": ["trivial"], "augment_strength": 2}, space, TrainConfig(), "any", PHOTOS).train
     assert same.augment == ("trivial",)
 
 
 def test_a_model_can_be_searched_for():
     space = check({"model": {"values": ["mnist_net", "resnet20_cifar"]}, "dropout": {"min": 0, "max": 0.5}})
-    trial = place({"model": "resnet20_cifar", "dropout": 0.1}, space, TrainConfig(), "mnist_net", DIGITS)
+    trial = trial_config({"model": "resnet20_cifar", "dropout": 0.1}, space, TrainConfig(), "mnist_net", DIGITS)
     assert (trial.model, trial.arguments["dropout"]) == ("resnet20_cifar", 0.1)
     # What kzoo does by itself is by the images that the trial's model takes.
     shapes = {"mnist_net": (28, 28, 1), "vgg16": (224, 224, 1)}
-    facts = Facts("any", 54_000, 6_000, (28, 28, 1), 10, 0.25, {"mnist_net": 1, "vgg16": 2}, image_shapes=shapes)
+    task = Task("any", 54_000, 6_000, (28, 28, 1), 10, 0.25, {"mnist_net": 1, "vgg16": 2}, image_shapes=shapes)
     space = check({"model": {"values": ["mnist_net", "vgg16"]}})
-    placed = [place({"model": name}, space, TrainConfig(), "mnist_net", facts).config for name in shapes]
+    placed = [trial_config({"model": name}, space, TrainConfig(), "mnist_net", task).train for name in shapes]
     assert [(one.batch_size, one.peak_learning_rate) for one in placed] == [
         (256, 0.003),
         (32, pytest.approx(0.003 * (32 / 256) ** 0.5)),
     ]
 
 
-def test_the_facts_of_several_models_are_each_one_s_own():
+def test_the_task_has_the_images_of_each_model():
     load = {"name": "digits", "image_size": None, "channels": None, "data_dir": None}
-    facts = Facts(**inspect(["mnist_net", "resnet20_cifar"], load))
-    assert facts.image_shapes == {"mnist_net": (28, 28, 1), "resnet20_cifar": (32, 32, 1)}
-    assert (facts.image_shape, facts.dropout, facts.validation_images) == ((28, 28, 1), 0.25, 179)
-    assert list(facts.parameters) == ["mnist_net", "resnet20_cifar"]
+    task = inspect(["mnist_net", "resnet20_cifar"], load)
+    assert task.image_shapes == {"mnist_net": (28, 28, 1), "resnet20_cifar": (32, 32, 1)}
+    assert (task.image_shape, task.dropout, task.validation_images) == ((28, 28, 1), 0.25, 179)
+    assert list(task.parameters) == ["mnist_net", "resnet20_cifar"]
 
 
 @pytest.mark.parametrize(

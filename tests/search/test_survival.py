@@ -262,3 +262,16 @@ def test_a_helper_that_was_killed_is_started_again():
         assert helper._process is not None
         os.kill(helper._process.pid, signal.SIGKILL)
     helper.close()
+
+
+def test_nothing_of_the_current_folder_is_imported(tmp_path, scripted, searching, monkeypatch):
+    """A search beside a json.py: it would be run by the helper and by each trial."""
+    scripted(seconds=0)
+    (tmp_path / "json.py").write_text("raise SystemExit('this is not the json of Python')")
+    space = tmp_path / "space.json"
+    space.write_text(json.dumps(SPACE))
+    monkeypatch.chdir(tmp_path)
+    process = searching(*FLAGS, "--trials", 1, "--space", space, "--run-dir", "run", python_flags=["-P"])
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert [row["status"] for row in trials(tmp_path / "run")] == ["completed"]

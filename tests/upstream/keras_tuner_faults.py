@@ -3,10 +3,8 @@
 import contextlib
 import io
 import json
-import os
 import sys
 import tempfile
-import time
 
 import numpy as np
 
@@ -24,7 +22,6 @@ if "bare" in sys.argv[1]:
 
 import keras  # noqa: E402 - after what hides tensorboard
 import keras_tuner  # noqa: E402
-from keras_tuner.src.distribute import oracle_chief, oracle_client  # noqa: E402
 
 policies = []
 
@@ -79,30 +76,6 @@ def grid(folder):
             search(tuner)
         found[name] = len(tuner.oracle.trials)
     return found
-
-
-def dead_chief(folder):
-    """How long a worker waits for a chief that is not there: as long as its time-out, which is set to 2 s here."""
-    before, oracle_client.TIMEOUT = oracle_client.TIMEOUT, 2
-    os.environ |= {
-        "KERASTUNER_ORACLE_IP": "127.0.0.1",
-        "KERASTUNER_ORACLE_PORT": "9",
-        "KERASTUNER_TUNER_ID": "worker",
-    }
-    started = time.monotonic()
-    outcome = message(oracle_client.OracleClient(None).get_space)
-    return {"time-out": before, "waited": time.monotonic() - started, "DEADLINE": "DEADLINE_EXCEEDED" in str(outcome)}
-
-
-def dead_worker(folder):
-    """Whether the chief may end after a worker has died with a trial in its hands, and another has done the rest."""
-    oracle = keras_tuner.oracles.RandomSearchOracle("loss", max_trials=1, hyperparameters=keras_tuner.HyperParameters())
-    oracle._set_project_dir(folder, "dead")
-    oracle.verbose = 0
-    oracle.hyperparameters.Choice("rate", [1, 2])
-    oracle.create_trial("dies")
-    assert oracle.create_trial("lives").status == "STOPPED"
-    return oracle_chief.exit_chief(oracle)
 
 
 if __name__ == "__main__":

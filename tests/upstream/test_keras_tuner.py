@@ -30,7 +30,7 @@ def bare(child_environment):
 
 @pytest.fixture(scope="module")
 def found(child_environment):
-    return run(child_environment, "objective", "grid", "dead_chief", "dead_worker")
+    return run(child_environment, "objective", "grid")
 
 
 def test_every_trial_fails_without_tensorboard(bare):
@@ -54,15 +54,3 @@ def test_an_objective_that_is_not_known_needs_its_direction(found):
 @pytest.mark.slow
 def test_a_grid_search_that_was_stopped_ends_at_once_when_it_is_resumed(found):
     assert found["grid"] == {"in one go": 3, "resumed": 1}
-
-
-@pytest.mark.slow
-def test_a_worker_waits_an_hour_for_a_dead_chief(found):
-    assert found["dead_chief"]["time-out"] == 3600
-    assert found["dead_chief"]["DEADLINE"]
-    assert found["dead_chief"]["waited"] > 1.9  # of the two seconds that the time-out was set to
-
-
-@pytest.mark.slow
-def test_a_chief_waits_forever_for_a_dead_worker(found):
-    assert found["dead_worker"] is False

@@ -1,0 +1,63 @@
+"""What is left to do when all trials have ended: the best model, loaded again and scored, and the picture."""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from kzoo import console
+from kzoo.errors import RunError
+from kzoo.files import atomic_path
+from kzoo.search import ranking, store
+from kzoo.search.helper import Helper
+from kzoo.search.processes import TrialProcess
+from kzoo.search.store import BestTrial, State, Trial
+from kzoo.train import runs
+
+
+def finish(folder: Path, state: State, helper: Helper) -> BestTrial:
+    """Find the best trial, export its model, and score it in fresh processes.
+
+    Raises:
+        RunError: No trial has completed.
+    """
+    if not ranking.completed(state.trials):
+        reasons = [trial.reason for trial in state.trials] or ["no trial was begun"]
+        raise RunError(f"No trial of the search completed. Received: {reasons[-1]} See {folder / store.TRIALS}.")
+    best = ranking.winner(state.trials, state.task.validation_images)
+    run_dir = store.run_dir(folder, best.run)
+    with atomic_path(folder / store.BEST) as temporary:
+        shutil.copyfile(run_dir / runs.BEST, temporary)
+    best = replace(
+        best,
+        verified=_is_verified(run_dir, state.trials[best.run]),
+        test=_evaluate(run_dir, "test"),
+        pareto=sorted(ranking.pareto(state.trials)),
+    )
+    helper.ask("plot", folder=str(folder), best=asdict(best))
+    return best
+
+
+def _is_verified(run_dir: Path, trial: Trial) -> bool:
+    """Whether the best model, loaded in a fresh process, has the score that its trial reported."""
+    figures = _evaluate(run_dir, "validation")
+    # The same images in the same precision: rounding may differ by the number of cores, so that a tie tips over.
+    same = figures is not None and abs(figures["accuracy"] - trial.accuracy) * figures["images"] < 1.5
+    if not same:
+        found = "nothing" if figures is None else figures["accuracy"]
+        console.warn(f"loaded again, the best model scores {found}, not {trial.accuracy}: {run_dir}")
+    return same
+
+
+def _evaluate(run_dir: Path, split: str) -> dict | None:
+    """Figures of a run's best model by `kzoo evaluate`, in a fresh process; None, and a line why, if it fails."""
+    process = TrialProcess(["evaluate", str(run_dir), "--split", split, "--json"], run_dir / store.LOG)
+    try:
+        status = process.finish()
+    except KeyboardInterrupt:
+        process.kill("Ctrl-C")
+        raise
+    if status != 0:
+        console.log(f"no {split} figures: {process.reason(status)}")
+        return None
+    return json.loads(process.last_line())

@@ -1,0 +1,260 @@
+"""A trial belongs to one worker at a time: a dead worker's goes to another, and a live worker's to none.
+
+The processes, the locks and the signals are real. No trial trains, so nothing here needs TensorFlow.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kzoo.errors import RunError
+from kzoo.search import SearchConfig, leases, store
+from kzoo.search.helper import Helper
+from kzoo.search.leases import Lease, Observer
+from kzoo.search.settings import Settings
+from kzoo.search.space import Task
+from kzoo.search.store import State, Trial
+from kzoo.search.trials import SECONDS_BETWEEN_LOOKS, Trials
+from kzoo.train import TrainConfig, runs
+from kzoo.train.record import DataRecord, DataSource, RunRecord, ZooModel
+
+WORKER = Path(__file__).with_name("worker_process.py")
+
+
+def make_search(folder, count):
+    """A search whose trials are all in the table, and whose worker has died."""
+    base = RunRecord(
+        model=ZooModel("mnist_net"), data=DataRecord(DataSource("digits")), train=TrainConfig(precision="float32")
+    )
+    settings = Settings(
+        search=SearchConfig(seeds=1), base=base, space={"momentum": {"min": 0.5, "max": 1.0}}, fingerprint=""
+    )
+    task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
+    rows = [Trial(number=n, worker="dead", values={"momentum": 0.5 + n / 100}, epochs=1, seed=n) for n in range(count)]
+    folder.mkdir()
+    store.write(folder, State(settings=settings, task=task, exhausted=True, trials=rows))
+
+
+@pytest.fixture
+def worker(child_environment):
+    """Start a worker in a process of its own; gives the process and the worker's name."""
+    processes = []
+
+    def start(mode, folder, *machine):
+        command = [sys.executable, WORKER, mode, folder, *machine]
+        pipe = subprocess.PIPE
+        path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), child_environment["PYTHONPATH"]])
+        process = subprocess.Popen(
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        return process, process.stdout.readline().strip()
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def here(tmp_path):
+    """Be a worker of the search in this process, which sees other machines' workers die after half a second."""
+    entered = []
+
+    def enter(folder):
+        entered.append(Lease(folder).__enter__())
+        return Trials(folder, entered[-1], Observer(folder, seconds_to_expire=0.5), Helper(), 1)
+
+    yield enter
+    for lease in entered:
+        lease.__exit__()
+
+
+def wait_for(get, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not (found := get()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def test_a_worker_that_was_killed_is_dead_at_once(tmp_path, worker):
+    make_search(tmp_path / "run", 0)
+    process, name = worker("hold", tmp_path / "run")
+    observer = Observer(tmp_path / "run")
+    assert observer.is_alive(name)
+    process.send_signal(signal.SIGSTOP)  # a pause is no death
+    assert observer.is_alive(name)
+    process.kill()
+    process.wait()
+    assert not observer.is_alive(name)
+
+
+def test_a_worker_that_has_left_is_dead_for_every_machine(tmp_path, worker):
+    make_search(tmp_path / "run", 0)
+    process, name = worker("hold", tmp_path / "run", "elsewhere")
+    observer = Observer(tmp_path / "run")
+    assert observer.is_alive(name)
+    process.communicate("\n")
+    assert not observer.is_alive(name)
+    assert list((tmp_path / "run" / leases.FOLDER).iterdir()) == []
+
+
+def test_a_worker_of_another_machine_is_dead_when_its_file_has_not_changed_for_a_minute(tmp_path):
+    folder = tmp_path / leases.FOLDER
+    folder.mkdir()
+    assert leases.SECONDS_TO_EXPIRE == 60 >= 3 * leases.SECONDS_BETWEEN_RENEWALS
+    observer = Observer(tmp_path, seconds_to_expire=1)
+
+    def renew(number):
+        (folder / "far.json").write_text(json.dumps({"machine": "elsewhere", "pid": 1, "renewals": number}))
+
+    for number in range(4):  # longer than that in all
+        renew(number)
+        assert observer.is_alive("far")
+        time.sleep(0.4)
+        assert observer.is_alive("far")
+    wait_for(lambda: not observer.is_alive("far"), 3)
+    # Another observer has not looked for so long, whatever the time of the file.
+    os.utime(folder / "far.json", (0, 0))
+    assert Observer(tmp_path, seconds_to_expire=1).is_alive("far")
+    renew(9)
+    assert observer.is_alive("far")
+
+
+def test_leases_are_renewed(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "SECONDS_BETWEEN_RENEWALS", 0.05)
+    with Lease(tmp_path, machine="elsewhere") as lease:
+        observer = Observer(tmp_path, seconds_to_expire=0.3)
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            assert observer.is_alive(lease.worker)
+            time.sleep(0.05)
+
+
+def test_the_trial_of_a_killed_worker_goes_to_another(tmp_path, worker, here):
+    make_search(tmp_path / "run", 1)
+    process, name = worker("take", tmp_path / "run")
+    assert process.stdout.readline() == "0\n"
+    trials = here(tmp_path / "run")
+    assert trials.take() is None
+    assert not trials.is_finisher
+    process.kill()
+    process.wait()
+    taken = wait_for(trials.take)
+    assert (taken.number, taken.worker != name) == (0, True)
+    trials.fail(taken, "no reason", 1.0)
+    [row] = store.read(tmp_path / "run").trials
+    assert (row.status, row.reason, row.worker) == ("failed", "no reason", taken.worker)
+
+
+def test_a_trial_whose_process_has_not_ended_goes_to_nobody(tmp_path, here):
+    make_search(tmp_path / "run", 1)
+    run_dir = store.run_dir(tmp_path / "run", 0)
+    run_dir.mkdir(parents=True)
+    trials = here(tmp_path / "run")
+    with runs.lock(run_dir):
+        assert trials.take() is None
+        assert not trials.is_finisher
+    assert wait_for(trials.take).number == 0
+
+
+def test_a_suspended_worker_that_has_lost_its_trial_writes_nothing(tmp_path, worker, here):
+    make_search(tmp_path / "run", 2)
+    process, _ = worker("take", tmp_path / "run", "elsewhere")
+    assert process.stdout.readline() == "0\n"
+    process.send_signal(signal.SIGSTOP)
+    trials = here(tmp_path / "run")
+    assert trials.take().number == 1
+    taken = wait_for(trials.take)
+    assert (taken.number, store.read(tmp_path / "run").trials[0].worker) == (0, taken.worker)
+    process.send_signal(signal.SIGCONT)
+    process.communicate("\n")  # it has an end to write
+    assert process.returncode == 0
+    assert store.read(tmp_path / "run").trials[0] == taken
+    trials.fail(taken, "of the new worker", 1.0)
+    assert store.read(tmp_path / "run").trials[0].reason == "of the new worker"
+
+
+def test_a_suspended_worker_ends_the_process_of_a_trial_that_it_has_lost(tmp_path, scripted, worker, here):
+    notes = scripted(seconds=60)
+    make_search(tmp_path / "run", 1)
+    process, _ = worker("run", tmp_path / "run", "elsewhere")
+    pid = int(wait_for(notes)[0][2])
+    process.send_signal(signal.SIGSTOP)
+    trials = here(tmp_path / "run")
+    taken = wait_for(trials.take)
+    trials.fail(taken, "of the new worker", 1.0)
+    assert psutil.pid_exists(pid)
+    process.send_signal(signal.SIGCONT)
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 5)
+    assert process.wait(30) == 0
+    assert store.read(tmp_path / "run").trials[0].reason == "of the new worker"
+
+
+def test_workers_share_out_the_trials(tmp_path, worker):
+    make_search(tmp_path / "run", 40)
+    processes = [worker("all", tmp_path / "run")[0] for _ in range(3)]
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    taken = [[int(line) for line in process.communicate()[0].splitlines()] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 3
+    assert sorted(number for some in taken for number in some) == list(range(40))
+    assert {row.status for row in store.read(tmp_path / "run").trials} == {"completed"}
+
+
+def test_one_worker_finishes_and_another_takes_over(tmp_path, here, worker):
+    make_search(tmp_path / "run", 0)
+    process, name = worker("finish", tmp_path / "run")
+    assert process.stdout.readline() == "finisher: True\n"
+    trials, other = here(tmp_path / "run"), here(tmp_path / "run")
+    assert trials.take() is None
+    assert not trials.is_finisher
+    process.kill()
+    process.wait()
+    wait_for(lambda: trials.take() is None and trials.is_finisher)
+    time.sleep(SECONDS_BETWEEN_LOOKS)
+    assert other.take() is None
+    assert not other.is_finisher
+    assert store.read(tmp_path / "run").finisher != name
+
+
+DAMAGED = [
+    (lambda search: search.pop("seconds"), "no seconds"),
+    (lambda search: search.update(oracel=None), "oracel = None"),
+    (lambda search: search.update(trials={}), "trials = {}"),
+    (lambda search: search["trials"][1].update(status="ended"), "trials[1].status = 'ended'"),
+    (lambda search: search["trials"][0].pop("worker"), "no trials[0].worker"),
+    (lambda search: search["settings"]["base"].update(train=7), "settings.base.train = 7"),
+    (lambda search: search["settings"]["search"].update(seeds="3"), "settings.search.seeds = '3'"),
+    (lambda search: search["settings"]["search"].update(seeds=0), "settings.search: seeds must be a whole number"),
+    (lambda search: search["task"].update(image_shape=[28, 28]), "task.image_shape = [28, 28]"),
+    (lambda search: search["task"]["parameters"].update(mnist_net=None), "task.parameters.mnist_net = None"),
+]
+
+
+@pytest.mark.parametrize(("damage", "line"), DAMAGED, ids=[line for _, line in DAMAGED])
+def test_a_damaged_file_is_told_by_its_entry(damage, line, tmp_path):
+    make_search(tmp_path / "run", 2)
+    path = tmp_path / "run" / "search.json"
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"search\.json is damaged") as caught:
+        store.read(tmp_path / "run")
+    assert line in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
