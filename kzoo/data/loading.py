@@ -65,12 +65,12 @@ def load(
     ((28, 28, 1), ('0', '1', '2'))
     """
     return load_splits(
-        [split], name, image_size, channels, data_dir, download, on_bad_image, crop_fraction, interpolation
+        [split], name, image_size, channels, crop_fraction, interpolation, data_dir, download, on_bad_image
     )[0]
 
 
 def load_splits(
-    splits, name, image_size, channels, data_dir, download, on_bad_image, crop_fraction=1.0, interpolation=None
+    splits, name, image_size, channels, crop_fraction, interpolation, data_dir, download, on_bad_image
 ) -> list[Dataset]:
     """Load several splits of one dataset, which is looked through once; the other arguments are those of `load`."""
     splits = [canonical_split(split) for split in splits]
