@@ -73,14 +73,14 @@ def _jitter(channels, dtype, present):
 
     def jitter(images, *factors):
         left = iter(factors)
-        return _changed(images, *(next(left) if here else None for here in present))
+        return _jittered(images, *(next(left) if here else None for here in present))
 
     factors = [tf.TensorSpec((None, 1, 1), tf.float32)] * sum(present)
     signature = [tf.TensorSpec((None, None, None, channels), dtype), *factors]
     return compiled(jitter, input_signature=signature, jit_compile=True)
 
 
-def _changed(images, brightness, contrast, saturation, hue):
+def _jittered(images, brightness, contrast, saturation, hue):
     """Images by factors that are (batch, 1, 1), or None to leave something out."""
     batch, height, width, channels = tf.unstack(tf.shape(images))
     # Channel by channel, which is faster than red, green and blue side by side: each step runs over a whole plane.
@@ -97,7 +97,7 @@ def _changed(images, brightness, contrast, saturation, hue):
         grey = _grey(changed)
         changed = grey + saturation * (changed - grey)
     if hue is not None:
-        changed = _turned(changed, 6.0 * hue)
+        changed = _hue_turned(changed, 6.0 * hue)
     changed = tf.clip_by_value(changed, 0.0, 255.0)
     changed = tf.cast(tf.round(changed) if images.dtype.is_integer else changed, images.dtype)
     return tf.reshape(tf.transpose(changed, (0, 2, 1)), tf.shape(images))
@@ -118,7 +118,7 @@ def _mean_grey(planes):
     return _grey(tf.cast(total / tf.cast(tf.shape(planes)[-1], tf.float64), tf.float32))
 
 
-def _turned(planes, sixths):
+def _hue_turned(planes, sixths):
     """Planes with their hue turned by so many sixths of the circle: each is a function of hue, high and low."""
     red, green, blue = planes[:, 0], planes[:, 1], planes[:, 2]
     high, low = tf.maximum(red, tf.maximum(green, blue)), tf.minimum(red, tf.minimum(green, blue))

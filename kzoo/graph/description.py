@@ -146,11 +146,11 @@ def _describe_by_name(name, input_shape, classes):
 
 
 def _describe(model, input_shape):
-    targets, ends = functional.outputs(model), _ends(model)
+    targets, ends = functional.outputs(model), _stage_tensors(model)
     if len(model.inputs) != 1:
         raise InvalidArgument(f"The model must have one input. Received: {len(model.inputs)} in {model.name}.")
     [image] = model.inputs
-    shape = _agreed(model, image.shape[1:], input_shape)
+    shape = _checked_shape(model, image.shape[1:], input_shape)
     counter = LayerCounter([image], [Output(keras.KerasTensor((None, *shape)))])
     source = functional.layer_of(image)
     counter.layers.append(Layer(source.name, type(source).__name__, shape, 0, 0, 0))
@@ -188,7 +188,7 @@ def _stage(name, layer, end, layers):
     )
 
 
-def _ends(model):
+def _stage_tensors(model):
     """The tensors that end the stages of a model, by stage, in the order of its graph."""
     tensors = functional.tensors_by_layer(model)
     named = functional.named_outputs(model)
@@ -208,7 +208,7 @@ def _classes(targets):
     return last.shape[-1] if is_classifier else None
 
 
-def _agreed(model, own, asked):
+def _checked_shape(model, own, asked):
     """The shape to describe: the model's own, with what it leaves open as asked for."""
     shape = _sizes(own if asked is None else asked)
     if len(shape) != len(own) or any(size not in (None, want) for size, want in zip(own, shape, strict=True)):
