@@ -147,7 +147,7 @@ def test_layers_that_mix_images_make_labels_soft():
         np.testing.assert_array_equal(one, other)
     assert (np.asarray(found[1]).max(axis=1) < 1).any()
     with pytest.raises(
-        InvalidArgument, match=r"takes \(images, labels\). Received: images of shape \(1, 8, 8, 1\) without labels"
+        InvalidArgument, match=r"takes \(images, labels\). Received: images of shape \(4, 28, 28, 3\) without labels"
     ):
         made(images, own)
     with pytest.raises(
