@@ -45,7 +45,7 @@ def integer(name: str, value, lowest, highest=math.inf, *, valid: str | None = N
     kzoo.errors.InvalidArgument: epochs must be a whole number of at least 1. Received: 0.
     """
     if not is_integer(value) or not is_within(value, lowest, highest):
-        raise refused(name, valid or f"a whole number {_range(lowest, highest)}", value)
+        raise refused(name, valid or f"a whole number {in_words(lowest, highest)}", value)
     return int(value)
 
 
@@ -62,7 +62,7 @@ def number(
     kzoo.errors.InvalidArgument: momentum must be a number from 0 up to, not including, 1. Received: 1.0.
     """
     if not is_number(value) or not is_within(value, lowest, highest, above=above, below=below):
-        raise refused(name, valid or f"a number {_range(lowest, highest, above, below)}", value)
+        raise refused(name, valid or f"a number {in_words(lowest, highest, above, below)}", value)
     return plain(value)
 
 
@@ -75,7 +75,12 @@ def refused(name: str, valid: str, value) -> InvalidArgument:
     return InvalidArgument(f"{name} must be {valid}. Received: {value!r}.")
 
 
-def _range(lowest, highest, above=False, below=False):
+def in_words(lowest, highest, above=False, below=False) -> str:
+    """Say which range `is_within` means, as it follows "a number".
+
+    >>> in_words(0, 1), in_words(0, 1, above=True)
+    ('from 0 to 1', 'above 0 and at most 1')
+    """
     if highest == math.inf:
         return f"above {lowest}" if above else f"of at least {lowest}"
     if above:

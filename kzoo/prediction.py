@@ -86,10 +86,10 @@ def _prepare(items: Any, input_shape: Sequence[int], scaling: decoding.Scaling) 
         return items
     if height is None or width is None:
         raise InvalidArgument("The model takes images of any size. Pass an array (N, height, width, channels).")
-    return np.stack([_one(item, (height, width), channels, scaling) for item in items])
+    return np.stack([_prepare_one(item, (height, width), channels, scaling) for item in items])
 
 
-def _one(item: Any, size: tuple[int, int], channels: int, scaling: decoding.Scaling) -> np.ndarray:
+def _prepare_one(item: Any, size: tuple[int, int], channels: int, scaling: decoding.Scaling) -> np.ndarray:
     if not isinstance(item, str | os.PathLike):
         pixels = np.asarray(item)
         if pixels.shape == (*size, channels) and (scaling.crop_fraction == 1 or channels not in (1, 3)):

@@ -5,44 +5,39 @@ The checks return what the layer keeps: Python's own numbers, which every file f
 
 import math
 
-from kzoo import arguments
-from kzoo.arguments import is_number, is_within, plain, refused
+from kzoo.arguments import in_words, is_number, is_within, plain, refused
 from kzoo.errors import InvalidArgument, unknown
 
 FILL_MODES = ("constant", "nearest", "reflect", "wrap")
 INTERPOLATIONS = ("bilinear", "nearest")
 
 
-def integer(name, value, lowest, highest=math.inf) -> int:
-    """`value`, an integer from `lowest` to `highest`.
+def pair(name, value, lowest, highest=math.inf, above=False, valid="a pair (low, high)"):
+    """`value`, a pair (low, high) of numbers from `lowest` to `highest`, or `above` the lowest.
 
     Raises:
         InvalidArgument: It is none. So do all functions here.
     """
-    return arguments.integer(name, value, lowest, highest, valid=f"an integer, {_range(lowest, highest)}")
-
-
-def number(name, value, lowest, highest=math.inf, above=False):
-    """`value`, a finite number from `lowest` to `highest`, or `above` the lowest."""
-    valid = f"a number, {_range(lowest, highest, above)}"
-    return arguments.number(name, value, lowest, highest, above=above, valid=valid)
-
-
-def pair(name, value, lowest, highest=math.inf, above=False):
-    """`value`, a pair (low, high) of such numbers."""
-    return _pair(name, value, lowest, highest, above, "a pair (low, high)")
+    if is_pair(value) and value[0] <= value[1] and all(is_within(n, lowest, highest, above=above) for n in value):
+        return plain(value[0]), plain(value[1])
+    raise refused(name, f"{valid} {in_words(lowest, highest, above)}", value)
 
 
 def number_or_pair(name, value, lowest, highest=math.inf, above=False):
     """`value`, such a number or such a pair."""
     if is_number(value) and is_within(value, lowest, highest, above=above):
         return plain(value)
-    return _pair(name, value, lowest, highest, above, "a number or a pair (low, high)")
+    return pair(name, value, lowest, highest, above, valid="a number or a pair (low, high)")
 
 
 def is_pair(value) -> bool:
     """Whether `value` is two numbers."""
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
+
+
+def around(centre, factor, lowest=-math.inf):
+    """The range (low, high) that a factor stands for: a number is the distance from its centre."""
+    return factor if isinstance(factor, tuple) else (max(lowest, centre - abs(factor)), centre + abs(factor))
 
 
 def one_of(name, value, valid):
@@ -75,19 +70,3 @@ def check_seeds(seeds, images) -> None:
         raise InvalidArgument(
             f"seeds must have the shape {shape}, two integers for each image. Received: {tuple(seeds.shape)}."
         )
-
-
-def _pair(name, value, lowest, highest, above, kind):
-    if (
-        not is_pair(value)
-        or not value[0] <= value[1]
-        or not all(is_within(one, lowest, highest, above=above) for one in value)
-    ):
-        raise refused(name, f"{kind}, {_range(lowest, highest, above)}", value)
-    return plain(value[0]), plain(value[1])
-
-
-def _range(lowest, highest, above=False):
-    if highest == math.inf:
-        return f"above {lowest}" if above else f"at least {lowest}"
-    return f"above {lowest} and at most {highest}" if above else f"{lowest} to {highest}"

@@ -2,7 +2,7 @@
 
 import functools
 
-from kzoo.augment.arguments import number
+from kzoo.arguments import number
 from kzoo.augment.mixing import Mixing
 from kzoo.backend import compiled, keras, tf
 
@@ -46,15 +46,12 @@ class CutMix(Mixing):
 
     draws = 4
 
+    config = (*Mixing.config, "factor")
+
     def __init__(self, classes, factor=1.0, **kwargs):
-        """Keep the arguments."""
         factor = number("factor", factor, 0, above=True)
         super().__init__(classes, factor, **kwargs)
         self.factor = factor
-
-    def get_config(self):
-        """The arguments."""
-        return {**super().get_config(), "factor": self.factor}
 
     def mix(self, images, others, shares, draws):
         """Paste a box of the other image into each; the share left is of the box as it was pasted."""

@@ -14,7 +14,8 @@ class ImageAugmentation(keras.layers.Layer):
     As Keras's Dropout, and unlike Keras's augmentation layers, it does nothing unless in training: inside `fit`, when
     called with `training=True`, or given `seeds`.
 
-    A layer defines `augment(images, seeds)`, for a batch, and where inference is not the identity, `infer(images)`.
+    A layer defines `augment(images, seeds)`, for a batch, and where inference is not the identity, `infer(images)`. Its
+    `config` has the names of its arguments, which it keeps in attributes of these names.
 
     Args:
         seed: Seed of the draws for a call without `seeds`.
@@ -23,8 +24,9 @@ class ImageAugmentation(keras.layers.Layer):
         InvalidArgument: `seeds` are not two integers for each image.
     """
 
+    config: tuple[str, ...] = ()
+
     def __init__(self, seed=None, **kwargs):
-        """Keep the seed."""
         super().__init__(**{"dtype": "float32", **kwargs})
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -53,7 +55,7 @@ class ImageAugmentation(keras.layers.Layer):
 
     def get_config(self):
         """The arguments."""
-        return {**super().get_config(), "seed": self.seed}
+        return {**super().get_config(), **{name: getattr(self, name) for name in ("seed", *self.config)}}
 
     def _seeds(self, images):
         # Seed and row are hashed, each on its own: of their sum, image i + 1 by one seed would be image i by the next.

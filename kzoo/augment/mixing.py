@@ -5,7 +5,8 @@ import functools
 import numpy as np
 from scipy.special import betaincinv
 
-from kzoo.augment.arguments import check_seeds, integer
+from kzoo.arguments import integer
+from kzoo.augment.arguments import check_seeds
 from kzoo.augment.image_augmentation import ImageAugmentation, uniform
 from kzoo.backend import tf
 from kzoo.errors import InvalidArgument
@@ -30,8 +31,9 @@ class Mixing(ImageAugmentation):
     # How many numbers an image draws; the first decides its partner, the second the share.
     draws = 2
 
+    config = ("classes",)
+
     def __init__(self, classes, concentration, **kwargs):
-        """Keep the arguments."""
         super().__init__(**kwargs)
         self.classes = integer("classes", classes, 1)
         self._concentration = concentration
@@ -90,10 +92,6 @@ class Mixing(ImageAugmentation):
             return tf.cast(labels, tf.int32)
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(is_class), [line, labels])]):
             return tf.cast(labels, tf.int32)
-
-    def get_config(self):
-        """The arguments."""
-        return {**super().get_config(), "classes": self.classes}
 
 
 def partners_of(draws):

@@ -2,7 +2,7 @@
 
 import functools
 
-from kzoo.augment.arguments import number
+from kzoo.arguments import number
 from kzoo.augment.mixing import Mixing
 from kzoo.backend import compiled, keras, tf
 
@@ -42,15 +42,12 @@ class MixUp(Mixing):
     True
     """
 
+    config = (*Mixing.config, "alpha")
+
     def __init__(self, classes, alpha=0.2, **kwargs):
-        """Keep the arguments."""
         alpha = number("alpha", alpha, 0, above=True)
         super().__init__(classes, alpha, **kwargs)
         self.alpha = alpha
-
-    def get_config(self):
-        """The arguments."""
-        return {**super().get_config(), "alpha": self.alpha}
 
     def mix(self, images, others, shares, draws):
         """Blend each image with the other."""

@@ -110,7 +110,10 @@ class Policy:
         """Augment images, or (images, labels)."""
         images, labels = inputs if isinstance(inputs, tuple) else (inputs, None)
         if self.mixes and labels is None:
-            raise InvalidArgument("A policy that mixes images takes (images, labels). Received: images alone.")
+            raise InvalidArgument(
+                "A policy that mixes images takes (images, labels). "
+                f"Received: images of shape {tuple(images.shape)} without labels."
+            )
         for position, layer in enumerate(self._layers(tuple(images.shape[1:3]))):
             own: dict[str, Any] = {"seeds": layer_seeds(seeds, position)}
             if layer in self._mixing:
@@ -125,7 +128,7 @@ class Policy:
 
         if size not in self._by_size:
             with tf.init_scope():
-                self._by_size[size] = [_create(s, size) if isinstance(s, tuple) else s for s in self._steps]
+                self._by_size[size] = [_make_layer(s, size) if isinstance(s, tuple) else s for s in self._steps]
         return self._by_size[size]
 
 
@@ -146,7 +149,7 @@ def policy(augment: Any) -> Policy | None:
     TensorShape([2, 28, 28, 1])
     """
     steps = []
-    for item in _listed(augment):
+    for item in _as_list(augment):
         if isinstance(item, str):
             check_name(item)
             steps += POLICIES[item]
@@ -167,7 +170,7 @@ def describe(augment: Any) -> tuple[str | dict, ...]:
     >>> describe("digits"), describe(["digits", "photos"])
     (('digits',), ('digits', 'photos'))
     """
-    return tuple(item if isinstance(item, str) else _describe(item) for item in _listed(augment))
+    return tuple(item if isinstance(item, str) else _describe(item) for item in _as_list(augment))
 
 
 def title(augment: Any) -> str:
@@ -215,11 +218,11 @@ def layer_seeds(seeds: Any, position: int) -> Any:
     return tf.convert_to_tensor(seeds, tf.int32) + tf.constant([stride, 0], tf.int32)
 
 
-def _listed(augment: Any) -> list:
+def _as_list(augment: Any) -> list:
     return list(augment) if isinstance(augment, list | tuple) else [augment]
 
 
-def _create(step: tuple[str, dict], size: tuple):
+def _make_layer(step: tuple[str, dict], size: tuple):
     """A layer of a policy, for images of a size."""
     from kzoo import augment
 
@@ -257,7 +260,7 @@ def _describe(item: Any) -> dict:
     from kzoo.backend import keras
 
     name = keras.saving.get_registered_name(type(item))
-    _find(name, item)
+    _layer_class(name, item)
     config = {key: value for key, value in item.get_config().items() if key not in _WITHOUT_EFFECT}
     return {"registered_name": name, "config": _plain(config, item)}
 
@@ -265,7 +268,7 @@ def _describe(item: Any) -> dict:
 def _from_description(description: dict):
     """The layer of plain data. Its class is looked up among those that this process has registered, never imported."""
     description = _describe(description)
-    kind = _find(description["registered_name"], description["registered_name"])
+    kind = _layer_class(description["registered_name"], description["registered_name"])
     try:
         return kind.from_config({**description["config"], "dtype": "float32"})
     except Exception as error:  # whatever a class makes of arguments that a damaged file has
@@ -275,13 +278,13 @@ def _from_description(description: dict):
         ) from None
 
 
-def _find(name: str, received: Any):
+def _layer_class(name: str, received: Any):
     """The augmentation layer of a registered name."""
     from kzoo import augment
     from kzoo.augment.image_augmentation import ImageAugmentation
     from kzoo.backend import keras
 
-    for layer in augment.__all__:
+    for layer in dir(augment):
         getattr(augment, layer)  # importing a layer registers it
     kind = keras.saving.get_registered_object(name)
     if not (isinstance(kind, type) and issubclass(kind, ImageAugmentation)):

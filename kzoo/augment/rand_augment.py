@@ -1,6 +1,6 @@
 """RandAugment: several operations an image, all of one magnitude."""
 
-from kzoo.augment.arguments import integer
+from kzoo.arguments import integer
 from kzoo.augment.image_augmentation import uniform
 from kzoo.augment.random_operation import BINS, OPERATIONS, RandomOperation, magnitudes
 from kzoo.backend import keras, tf
@@ -42,8 +42,9 @@ class RandAugment(RandomOperation):
 
     space = magnitudes(shear=0.3, rotation=30.0, enhancement=0.9, posterization=4)
 
+    config = (*RandomOperation.config, "num_ops", "magnitude")
+
     def __init__(self, num_ops=2, magnitude=9, **kwargs):
-        """Keep the arguments."""
         super().__init__(**kwargs)
         self.num_ops = integer("num_ops", num_ops, 1, 100)
         self.magnitude = integer("magnitude", magnitude, 0, BINS - 1)
@@ -58,7 +59,3 @@ class RandAugment(RandomOperation):
         operations = tf.cast(draws[:, : self.num_ops] * len(OPERATIONS), tf.int32)
         steps = tf.fill(tf.shape(seeds)[:1], self.magnitude)
         return [(operations[:, i], steps, draws[:, self.num_ops + i] < 0.5) for i in range(self.num_ops)]
-
-    def get_config(self):
-        """The arguments."""
-        return {**super().get_config(), "num_ops": self.num_ops, "magnitude": self.magnitude}

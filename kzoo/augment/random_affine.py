@@ -2,7 +2,8 @@
 
 import math
 
-from kzoo.augment.arguments import FILL_MODES, INTERPOLATIONS, number, number_or_pair, one_of
+from kzoo.arguments import number
+from kzoo.augment.arguments import FILL_MODES, INTERPOLATIONS, around, number_or_pair, one_of
 from kzoo.augment.image_augmentation import ImageAugmentation, uniform
 from kzoo.augment.pixels.affine import resample
 from kzoo.augment.pixels.whole_pixels import flip
@@ -48,6 +49,8 @@ class RandomAffine(ImageAugmentation):
     [3, 2, 1]
     """
 
+    config = (*_LOWEST, "horizontal_flip", "vertical_flip", "fill_mode", "fill_value", "interpolation")
+
     def __init__(
         self,
         rotation_factor=0.0,
@@ -62,7 +65,6 @@ class RandomAffine(ImageAugmentation):
         seed=None,
         **kwargs,
     ):
-        """Check the arguments and keep them."""
         super().__init__(seed=seed, **kwargs)
         self.rotation_factor = _factor("rotation_factor", rotation_factor)
         self.translation_factor = _factor("translation_factor", translation_factor)
@@ -73,7 +75,7 @@ class RandomAffine(ImageAugmentation):
         self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
         self.fill_value = number("fill_value", fill_value, 0, 255)
         self.interpolation = one_of("interpolation", interpolation, INTERPOLATIONS)
-        self._ranges = {name: _range(getattr(self, name)) for name in _LOWEST}
+        self._ranges = {name: around(0, getattr(self, name)) for name in _LOWEST}
 
     def augment(self, images, seeds):
         """Transform each image."""
@@ -110,16 +112,6 @@ class RandomAffine(ImageAugmentation):
         x1, y1 = x0 + right, y0 + down
         return tf.stack([a, b, x0 - a * x1 - b * y1, c, d, y0 - c * x1 - d * y1], axis=-1)
 
-    def get_config(self):
-        """The arguments."""
-        names = (*_LOWEST, "horizontal_flip", "vertical_flip", "fill_mode", "fill_value", "interpolation")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 def _factor(name, value):
     return number_or_pair(name, value, _LOWEST[name], 1, above=name == "zoom_factor")
-
-
-def _range(factor):
-    """The factor as (low, high)."""
-    return factor if isinstance(factor, tuple) else (-abs(factor), abs(factor))

@@ -2,7 +2,7 @@
 
 import functools
 
-from kzoo.augment.arguments import channels_of, number_or_pair
+from kzoo.augment.arguments import around, channels_of, number_or_pair
 from kzoo.augment.image_augmentation import ImageAugmentation, uniform
 from kzoo.backend import compiled, keras, tf
 
@@ -41,19 +41,16 @@ class RandomColorJitter(ImageAugmentation):
     [50]
     """
 
+    config = ("brightness_factor", "contrast_factor", "saturation_factor", "hue_factor")
+
     def __init__(self, brightness_factor=0.0, contrast_factor=0.0, saturation_factor=0.0, hue_factor=0.0, **kwargs):
-        """Keep the factors."""
         super().__init__(**kwargs)
         self.brightness_factor = number_or_pair("brightness_factor", brightness_factor, 0)
         self.contrast_factor = number_or_pair("contrast_factor", contrast_factor, 0)
         self.saturation_factor = number_or_pair("saturation_factor", saturation_factor, 0)
         self.hue_factor = number_or_pair("hue_factor", hue_factor, -0.5, 0.5)
-        self._ranges = [
-            _around_one(self.brightness_factor),
-            _around_one(self.contrast_factor),
-            _around_one(self.saturation_factor),
-            _around_zero(self.hue_factor),
-        ]
+        scales = (self.brightness_factor, self.contrast_factor, self.saturation_factor)
+        self._ranges = [*(around(1.0, factor, lowest=0.0) for factor in scales), around(0.0, self.hue_factor)]
 
     def augment(self, images, seeds):
         """Change each image by its own factors."""
@@ -69,11 +66,6 @@ class RandomColorJitter(ImageAugmentation):
         jitter = _jitter(channels, images.dtype, present)
         return tf.ensure_shape(jitter(images, *(factor for factor in factors if factor is not None)), images.shape)
 
-    def get_config(self):
-        """The arguments."""
-        names = ("brightness_factor", "contrast_factor", "saturation_factor", "hue_factor")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @functools.cache
 def _jitter(channels, dtype, present):
@@ -81,14 +73,14 @@ def _jitter(channels, dtype, present):
 
     def jitter(images, *factors):
         left = iter(factors)
-        return _changed(images, *(next(left) if here else None for here in present))
+        return _jittered(images, *(next(left) if here else None for here in present))
 
     factors = [tf.TensorSpec((None, 1, 1), tf.float32)] * sum(present)
     signature = [tf.TensorSpec((None, None, None, channels), dtype), *factors]
     return compiled(jitter, input_signature=signature, jit_compile=True)
 
 
-def _changed(images, brightness, contrast, saturation, hue):
+def _jittered(images, brightness, contrast, saturation, hue):
     """Images by factors that are (batch, 1, 1), or None to leave something out."""
     batch, height, width, channels = tf.unstack(tf.shape(images))
     # Channel by channel, which is faster than red, green and blue side by side: each step runs over a whole plane.
@@ -105,7 +97,7 @@ def _changed(images, brightness, contrast, saturation, hue):
         grey = _grey(changed)
         changed = grey + saturation * (changed - grey)
     if hue is not None:
-        changed = _turned(changed, 6.0 * hue)
+        changed = _hue_turned(changed, 6.0 * hue)
     changed = tf.clip_by_value(changed, 0.0, 255.0)
     changed = tf.cast(tf.round(changed) if images.dtype.is_integer else changed, images.dtype)
     return tf.reshape(tf.transpose(changed, (0, 2, 1)), tf.shape(images))
@@ -126,7 +118,7 @@ def _mean_grey(planes):
     return _grey(tf.cast(total / tf.cast(tf.shape(planes)[-1], tf.float64), tf.float32))
 
 
-def _turned(planes, sixths):
+def _hue_turned(planes, sixths):
     """Planes with their hue turned by so many sixths of the circle: each is a function of hue, high and low."""
     red, green, blue = planes[:, 0], planes[:, 1], planes[:, 2]
     high, low = tf.maximum(red, tf.maximum(green, blue)), tf.minimum(red, tf.minimum(green, blue))
@@ -141,13 +133,3 @@ def _turned(planes, sixths):
         return high - chroma * tf.clip_by_value(tf.minimum(position, 4.0 - position), 0.0, 1.0)
 
     return tf.stack([channel(5.0), channel(3.0), channel(1.0)], 1)
-
-
-def _around_one(factor):
-    """The factor as (low, high)."""
-    return factor if isinstance(factor, tuple) else (max(0.0, 1.0 - factor), 1.0 + factor)
-
-
-def _around_zero(factor):
-    """The same, of turns."""
-    return factor if isinstance(factor, tuple) else (-abs(factor), abs(factor))

@@ -1,6 +1,7 @@
 """A window of each image, each its own, as for CIFAR: padded by 4 pixels and cropped to its size again."""
 
-from kzoo.augment.arguments import FILL_MODES, integer, number, one_of
+from kzoo.arguments import integer, number
+from kzoo.augment.arguments import FILL_MODES, one_of
 from kzoo.augment.image_augmentation import ImageAugmentation, uniform
 from kzoo.augment.pixels.whole_pixels import crop
 from kzoo.backend import keras, tf
@@ -34,8 +35,9 @@ class RandomCrop(ImageAugmentation):
     [[5, 6], [9, 10]]
     """
 
+    config = ("height", "width", "padding", "fill_mode", "fill_value")
+
     def __init__(self, height, width, padding=0, fill_mode="constant", fill_value=0.0, seed=None, **kwargs):
-        """Check the arguments and keep them."""
         super().__init__(seed=seed, **kwargs)
         self.height = integer("height", height, 1)
         self.width = integer("width", width, 1)
@@ -78,11 +80,6 @@ class RandomCrop(ImageAugmentation):
         size = self.height, self.width
         cropped = crop(images, offsets - self.padding, size, self.fill_mode, self.fill_value)
         return tf.ensure_shape(cropped, [images.shape[0], *size, images.shape[-1]])
-
-    def get_config(self):
-        """The arguments."""
-        names = ("height", "width", "padding", "fill_mode", "fill_value")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _too_small(layer, received):

@@ -3,7 +3,8 @@
 import functools
 import math
 
-from kzoo.augment.arguments import filling, number, number_or_pair, pair
+from kzoo.arguments import number
+from kzoo.augment.arguments import filling, number_or_pair, pair
 from kzoo.augment.image_augmentation import ImageAugmentation, uniform
 from kzoo.backend import compiled, keras, tf
 
@@ -46,8 +47,9 @@ class RandomErasing(ImageAugmentation):
     48
     """
 
+    config = ("factor", "scale", "ratio", "fill_value")
+
     def __init__(self, factor=1.0, scale=(0.02, 0.33), ratio=(0.3, 3.3), fill_value=None, **kwargs):
-        """Keep the arguments."""
         super().__init__(**kwargs)
         self.factor = number_or_pair("factor", factor, 0, 1)
         self.scale = number_or_pair("scale", scale, 0, 1)
@@ -77,11 +79,6 @@ class RandomErasing(ImageAugmentation):
         top = tf.floor(draws[:, -2] * (height - box_height + 1.0))
         left = tf.floor(draws[:, -1] * (width - box_width + 1.0))
         return tuple(tf.cast(x, tf.int32) for x in (top, left, box_height, box_width))
-
-    def get_config(self):
-        """The arguments."""
-        names = ("factor", "scale", "ratio", "fill_value")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @functools.cache

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from kzoo.augment.arguments import FILL_MODES, INTERPOLATIONS, channels_of, number, one_of
+from kzoo.arguments import number
+from kzoo.augment.arguments import FILL_MODES, INTERPOLATIONS, channels_of, one_of
 from kzoo.augment.image_augmentation import ImageAugmentation
 from kzoo.augment.pixels.affine import check_size
 from kzoo.augment.pixels.operations import transform
@@ -57,8 +58,9 @@ class RandomOperation(ImageAugmentation):
     # float32 (14, 31): the magnitudes of its `OPERATIONS`.
     space: np.ndarray
 
+    config = ("interpolation", "fill_mode", "fill_value")
+
     def __init__(self, interpolation="nearest", fill_mode="constant", fill_value=0.0, **kwargs):
-        """Keep the arguments."""
         super().__init__(**kwargs)
         self.interpolation = one_of("interpolation", interpolation, INTERPOLATIONS)
         self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
@@ -91,11 +93,6 @@ class RandomOperation(ImageAugmentation):
         operate = transform(channels_of(images), images.dtype, self.fill_mode, self.fill_value, self.interpolation)
         changed = operate(images, tf.gather(_KINDS, operations), magnitude, matrices)
         return tf.ensure_shape(changed, images.shape)
-
-    def get_config(self):
-        """The arguments."""
-        names = ("interpolation", "fill_mode", "fill_value")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _matrices(operations, magnitude, height, width):

@@ -2,7 +2,8 @@
 
 import math
 
-from kzoo.augment.arguments import INTERPOLATIONS, integer, number, one_of, pair
+from kzoo.arguments import integer, number
+from kzoo.augment.arguments import INTERPOLATIONS, one_of, pair
 from kzoo.augment.image_augmentation import ImageAugmentation, uniform
 from kzoo.augment.pixels.boxes import resize_boxes
 from kzoo.backend import keras, tf
@@ -42,6 +43,8 @@ class RandomResizedCrop(ImageAugmentation):
     TensorShape([2, 8, 8, 3])
     """
 
+    config = ("height", "width", "scale", "ratio", "interpolation", "crop_fraction")
+
     def __init__(
         self,
         height,
@@ -53,7 +56,6 @@ class RandomResizedCrop(ImageAugmentation):
         seed=None,
         **kwargs,
     ):
-        """Check the arguments and keep them."""
         super().__init__(seed=seed, **kwargs)
         self.height = integer("height", height, 1)
         self.width = integer("width", width, 1)
@@ -95,11 +97,6 @@ class RandomResizedCrop(ImageAugmentation):
 
     def _resize(self, images, boxes):
         return resize_boxes(images, boxes, (self.height, self.width), self.interpolation)
-
-    def get_config(self):
-        """The arguments."""
-        names = ("height", "width", "scale", "ratio", "interpolation", "crop_fraction")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _centred(height, width, tall, broad):

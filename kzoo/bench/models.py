@@ -182,17 +182,17 @@ def footprint(name: str, precision: str) -> dict[str, int]:
     with dtype_policy(precision):
         model = create_model(name)
 
-    def of(variables, dtype=None):
+    def size_of(variables, dtype=None):
         return sum(v.value.shape.num_elements() * tf.as_dtype(dtype or v.dtype).size for v in variables)
 
     return {
-        "weight_bytes": of(model.weights),
+        "weight_bytes": size_of(model.weights),
         "computed_weight_bytes": sum(
             # Its parameters and statistics stay in float32.
-            of(layer.weights, "float32" if isinstance(layer, BatchNormalization) else layer.compute_dtype)
+            size_of(layer.weights, "float32" if isinstance(layer, BatchNormalization) else layer.compute_dtype)
             for layer in model.layers
         ),
-        "gradient_bytes": of(model.trainable_weights),
+        "gradient_bytes": size_of(model.trainable_weights),
         "activation_bytes": sum(
             int(np.prod(layer.output.shape[1:])) * tf.as_dtype(layer.output.dtype).size for layer in model.layers
         ),
@@ -260,20 +260,17 @@ def _prepare(work: Work, contender: Contender, stack: ExitStack) -> Callable[[],
     return lambda: model.fit(batches, epochs=1, shuffle=False, verbose=0)
 
 
-def _config(contender: Contender) -> TrainConfig:
-    return TrainConfig(
-        precision=contender.precision,  # pyright: ignore[reportArgumentType] - checked there
+def _kzoo_epoch(work, contender, x, y, stack) -> Callable[[], None]:
+    """An epoch of a real run: what `kzoo train` does between two validations."""
+    config = TrainConfig(
+        precision=contender.precision,
         strategy="one",
         batch_size=contender.batch_size,
         augment=contender.augment,
         steps_per_execution=contender.steps_per_execution,
     )
-
-
-def _kzoo_epoch(work, contender, x, y, stack) -> Callable[[], None]:
-    """An epoch of a real run: what `kzoo train` does between two validations."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kzoo-bench-")))
-    run_dir = stack.enter_context(runs.new(folder / "run", RunRecord(train=_config(contender))))
+    run_dir = stack.enter_context(runs.new(folder / "run", RunRecord(train=config)))
     trainer = prepare(run_dir, lambda: create_model(work.model), (x, y))
 
     def epoch():

@@ -72,7 +72,7 @@ class ImageFiles(Source):
     @classmethod
     def open(cls, name, splits, data_dir, download) -> "ImageFiles":
         """Read every file once: its hash decides its split, its header tells its size and whether it is an image."""
-        items, missing_split_hint = _listed(name)
+        items, missing_split_hint = _find_items(name)
         class_names = sorted({item.label for item in items})
         _check_class_names(name, class_names)
         index_of = {label: index for index, label in enumerate(class_names)}
@@ -103,7 +103,7 @@ class ImageFiles(Source):
         return self.paths[index]
 
 
-def _listed(name: str) -> tuple[list[Item], str]:
+def _find_items(name: str) -> tuple[list[Item], str]:
     """The images of a folder or CSV file, and what to do where a split is missing."""
     try:
         path = Path(name).expanduser()

@@ -1,7 +1,6 @@
 """`load`: from the name of a dataset to a Dataset."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 
 from kzoo import arguments
@@ -65,33 +64,15 @@ def load(
     >>> data.image_shape, data.class_names[:3]
     ((28, 28, 1), ('0', '1', '2'))
     """
-    [dataset] = load_splits(
-        [split],
-        name,
-        image_size,
-        channels=channels,
-        crop_fraction=crop_fraction,
-        interpolation=interpolation,
-        data_dir=data_dir,
-        download=download,
-        on_bad_image=on_bad_image,
-    )
-    return dataset
+    return load_splits(
+        [split], name, image_size, channels, crop_fraction, interpolation, data_dir, download, on_bad_image
+    )[0]
 
 
 def load_splits(
-    splits: Sequence[str],
-    name: str | os.PathLike[str],
-    image_size: int | tuple[int, int] | None = None,
-    *,
-    channels: int | None = None,
-    crop_fraction: float = 1.0,
-    interpolation: str | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
-    download: bool = False,
-    on_bad_image: str = "stop",
+    splits, name, image_size, channels, crop_fraction, interpolation, data_dir, download, on_bad_image
 ) -> list[Dataset]:
-    """Load several splits of one dataset, which is looked through once; otherwise as `load`."""
+    """Load several splits of one dataset, which is looked through once; the other arguments are those of `load`."""
     splits = [canonical_split(split) for split in splits]
     size = checked_size(image_size)
     if channels not in (None, 1, 3) or isinstance(channels, bool):

@@ -109,7 +109,7 @@ class TfdsRecords(Source):
         info = _json(folder / "dataset_info.json")
         (height, width, channels), class_names = _features(name, folder)
         lengths = {entry["name"]: [int(n) for n in entry.get("shardLengths", ())] for entry in info.get("splits", ())}
-        wanted, cut = _wanted(name, splits, [split for split in SPLITS if sum(lengths.get(split, ()))])
+        wanted, cut = _needed_splits(name, splits, [split for split in SPLITS if sum(lengths.get(split, ()))])
         counts = [sum(lengths[split]) for split in wanted]
         source = cls(
             name=name,
@@ -297,7 +297,7 @@ def _features(name: str, folder: Path) -> tuple[tuple[int, int, int], tuple[str,
     return (height, width, channels), class_names
 
 
-def _wanted(name: str, splits: Sequence[str], stored: list[str]) -> tuple[list[str], tuple[int, ...]]:
+def _needed_splits(name: str, splits: Sequence[str], stored: list[str]) -> tuple[list[str], tuple[int, ...]]:
     """Those of the stored splits that some splits need, and the splits to cut from train."""
     cut: tuple[int, ...] = ()
     if "train" in stored and "validation" not in stored:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
+from kzoo.arguments import is_integer
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.graph import functional
@@ -145,9 +146,11 @@ def _describe_by_name(name, input_shape, classes):
 
 
 def _describe(model, input_shape):
-    targets, ends = functional.outputs(model), _ends(model)
-    [image] = _inputs(model)
-    shape = _agreed(model, image.shape[1:], input_shape)
+    targets, ends = functional.outputs(model), _stage_tensors(model)
+    if len(model.inputs) != 1:
+        raise InvalidArgument(f"The model must have one input. Received: {len(model.inputs)} in {model.name}.")
+    [image] = model.inputs
+    shape = _checked_shape(model, image.shape[1:], input_shape)
     counter = LayerCounter([image], [Output(keras.KerasTensor((None, *shape)))])
     source = functional.layer_of(image)
     counter.layers.append(Layer(source.name, type(source).__name__, shape, 0, 0, 0))
@@ -185,7 +188,7 @@ def _stage(name, layer, end, layers):
     )
 
 
-def _ends(model):
+def _stage_tensors(model):
     """The tensors that end the stages of a model, by stage, in the order of its graph."""
     tensors = functional.tensors_by_layer(model)
     named = functional.named_outputs(model)
@@ -205,13 +208,7 @@ def _classes(targets):
     return last.shape[-1] if is_classifier else None
 
 
-def _inputs(model):
-    if len(model.inputs) != 1:
-        raise InvalidArgument(f"The model must have one input. Received: {len(model.inputs)} in {model.name}.")
-    return model.inputs
-
-
-def _agreed(model, own, asked):
+def _checked_shape(model, own, asked):
     """The shape to describe: the model's own, with what it leaves open as asked for."""
     shape = _sizes(own if asked is None else asked)
     if len(shape) != len(own) or any(size not in (None, want) for size, want in zip(own, shape, strict=True)):
@@ -224,9 +221,10 @@ def _agreed(model, own, asked):
 
 def _sizes(shape):
     sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-    if len(sizes) != 3 or not all(isinstance(size, int) and size >= 1 for size in sizes):
+    if len(sizes) != 3 or not all(is_integer(size) and size >= 1 for size in sizes):
         raise InvalidArgument(
             "What is described is one size: input_shape=(height, width, channels), whole numbers of at least 1. "
             f"Received: input_shape={shape!r}."
         )
-    return sizes
+    height, width, channels = map(int, sizes)
+    return height, width, channels

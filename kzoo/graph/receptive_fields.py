@@ -3,6 +3,7 @@
 Araujo, Norris & Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill, 2019.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ def receptive_field(layer, inputs: Sequence[ReceptiveField], input_shape: Sequen
     """
     if isinstance(layer, _WHOLE):
         return None
-    whole = any(axes is None for axes in inputs)
+    known = [axes for axes in inputs if axes is not None]
+    whole = len(known) < len(inputs)
     if isinstance(layer, _layers.Reshape) and whole:
         return None
     if isinstance(layer, _POINTWISE):
@@ -90,13 +92,9 @@ def receptive_field(layer, inputs: Sequence[ReceptiveField], input_shape: Sequen
             f"What a layer of this type depends on is not known. Received: {type(layer).__name__} {layer.name!r}. "
             "Valid: 2D convolutions and poolings, padding, and layers that work on each pixel by itself."
         )
-    down, right = None, None
-    for axes in inputs:
-        if axes is not None:
-            down = axes[0].join(down) if down else axes[0]
-            right = axes[1].join(right) if right else axes[1]
-    if whole or down is None or right is None:
+    if whole:
         return None
+    down, right = (functools.reduce(Axis.join, axes) for axes in zip(*known, strict=True))
     return down.window(*windows[0]), right.window(*windows[1])
 
 

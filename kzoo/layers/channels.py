@@ -38,7 +38,6 @@ class PadChannels(keras.layers.Layer):
     """
 
     def __init__(self, padding, **kwargs):
-        """Keep the padding."""
         super().__init__(**kwargs)
         before, after = padding
         self.padding = (int(before), int(after))

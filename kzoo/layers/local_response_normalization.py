@@ -26,7 +26,6 @@ class LocalResponseNormalization(keras.layers.Layer):
     """
 
     def __init__(self, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75, **kwargs):
-        """Keep the arguments."""
         super().__init__(**kwargs)
         self.depth_radius = depth_radius
         self.bias = bias

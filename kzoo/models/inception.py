@@ -15,7 +15,7 @@ from functools import partial
 
 from kzoo.models.card import AuxiliaryHeads, Card
 from kzoo.models.lazy import keras, layers
-from kzoo.weights.record import TF, Preprocessing
+from kzoo.weights.record import BVLC, TF
 
 # Table 1: filters of each inception module. A max pooling precedes 4a and 5a.
 MODULES = {
@@ -126,8 +126,7 @@ CARDS = (
         constructor="InceptionV1",
         features=partial(features, batch_norm=False),
         minimum_size=31,  # leaves pool4 2 x 2
-        # BVLC's means, of the ImageNet training images.
-        preprocessing=Preprocessing(channel_order="bgr", mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), unit=1.0),
+        preprocessing=BVLC,
         dropout=0.4,
         # 79 pixels leave the 5x5 average pooling 5 x 5.
         auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=False), minimum_size=79),

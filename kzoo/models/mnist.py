@@ -8,7 +8,7 @@ the net that brought the MNIST record to 99.79 % (Wan et al., "Regularization of
 
 from kzoo.models.card import Card
 from kzoo.models.lazy import layers
-from kzoo.weights.record import Preprocessing
+from kzoo.weights.record import MNIST
 
 FEATURE_MAPS = (32, 64)
 UNITS = 150
@@ -42,7 +42,7 @@ CARDS = (
         features=features,
         neck=neck,
         dropout=0.25,
-        preprocessing=Preprocessing(channel_order="rgb", mean=(0.1307,), std=(0.3081,)),  # of the training images
+        preprocessing=MNIST,
         input_shape=(28, 28, 1),
         minimum_size=4,
         classes=10,

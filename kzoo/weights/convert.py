@@ -115,7 +115,7 @@ def _renamed(tensors, model):
         name = re.sub(KERAS_1, lambda found: f"{found[1]}/{letters[found[2]]}", name)
         renamed[words.get(name, name)] = array
     if len(renamed) != len(tensors):
-        raise WeightsError(f"Two tensors have the same name. Received: {_some(sorted(tensors))}.")
+        raise WeightsError(f"Two tensors have the same name. Received: {_first_few(sorted(tensors))}.")
     return renamed
 
 
@@ -132,7 +132,7 @@ def _check_names(given, expected, layers, model, source, head):
     if not missing and not extra:
         return
     wrong = [
-        f"{len(names)} {what} tensors ({_some(names)})"
+        f"{len(names)} {what} tensors ({_first_few(names)})"
         for names, what in ((missing, "missing"), (extra, "unknown"))
         if names
     ]
@@ -146,7 +146,7 @@ def _check_names(given, expected, layers, model, source, head):
     )
 
 
-def _some(names):
+def _first_few(names):
     return ", ".join(f"{name:.100}" for name in names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
 
 

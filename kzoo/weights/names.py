@@ -52,7 +52,7 @@ class TensorLayout:
 
 
 @dataclass(frozen=True)
-class Source:
+class Publisher:
     """Who published weights: the models, and what is particular to the files.
 
     `modules` says what each layer is called, given the model's name and its layers that have weights, in order.
@@ -83,7 +83,7 @@ class Source:
         return min((bias.size for bias in biases), default=None)
 
 
-def tensor_layouts(model, source: Source, channels: int | None = None) -> list[TensorLayout]:
+def tensor_layouts(model, source: Publisher, channels: int | None = None) -> list[TensorLayout]:
     """How each of `model.weights` is stored, in their order.
 
     The first, the kernel of the first convolution, is as for images of `channels` channels; by default the model's.
@@ -226,67 +226,61 @@ def _match(pattern, layer):
 
 
 _RESNETS = ("resnet18", "resnet34", "resnet*_v1_5", "resnext*", "wide_resnet*")
-_COUNTERS = r".*\.num_batches_tracked"  # of batches seen in training, which only a momentum of None reads
-_PYTORCH_STYLE = r".+\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 
-_KERAS = Source(
-    ("vgg16", "vgg19", *(f"resnet{depth}{form}" for depth in (50, 101, 152) for form in ("", "_v2"))),
-    _keras_modules,
-    _keras_kernel,
-    {},
-    "/",
-    r".+/.+",
-    r"(predictions|probs)/.*",
+_KERAS = Publisher(
+    models=("vgg16", "vgg19", *(f"resnet{depth}{form}" for depth in (50, 101, 152) for form in ("", "_v2"))),
+    modules=_keras_modules,
+    kernel=_keras_kernel,
+    variables={},
+    separator="/",
+    style=r".+/.+",
+    classifier=r"(predictions|probs)/.*",
     head=r"(predictions|probs|fc[12](_bn)?|auxiliary_[12]\w*)/.*",
     # State that is not a weight: the optimizer's, and dropout's random numbers.
     ignored=r"optimizer/.*|.*/seed_generator/.*",
+)
+_TORCHVISION = Publisher(
+    models=(*_RESNETS, "vgg*", "inception_v1_bn"),
+    modules=_torchvision_modules,
+    kernel=_pytorch_kernel,
+    variables=PYTORCH,
+    separator=".",
+    style=r".+\.(weight|bias|running_mean|running_var|num_batches_tracked)",
+    classifier=r"(fc|classifier\.6)\..*",
+    head=r"(fc|classifier\.\d|aux[12]\..*)\..*",
+    auxiliary=r"aux[12]\..*",
+    ignored=r".*\.num_batches_tracked",  # counts the batches of training, which only a momentum of None reads
 )
 
 SOURCES = {
     "keras": _KERAS,
     "kzoo": replace(_KERAS, models=("*",), auxiliary=r"auxiliary_[12]\w*/.*"),  # the same names, of more models
-    "timm": Source(
-        (*_RESNETS, "vgg*"),
-        _timm_modules,
-        _timm_kernel,
-        PYTORCH,
-        ".",
-        _PYTORCH_STYLE,
-        r"(fc|head\.fc)\..*",
+    "timm": replace(
+        _TORCHVISION,
+        models=(*_RESNETS, "vgg*"),
+        modules=_timm_modules,
+        kernel=_timm_kernel,
+        classifier=r"(fc|head\.fc)\..*",
         head=r"(fc|pre_logits\.fc[12]|head\.fc)\..*",
-        ignored=_COUNTERS,
+        auxiliary="",
     ),
-    "torchvision": Source(
-        (*_RESNETS, "vgg*", "inception_v1_bn"),
-        _torchvision_modules,
-        _pytorch_kernel,
-        PYTORCH,
-        ".",
-        _PYTORCH_STYLE,
-        r"(fc|classifier\.6)\..*",
-        head=r"(fc|classifier\.\d|aux[12]\..*)\..*",
-        auxiliary=r"aux[12]\..*",
-        ignored=_COUNTERS,
-    ),
-    "akamaster": Source(
-        ("resnet*_cifar",),
-        _cifar_modules,
-        _pytorch_kernel,
-        PYTORCH,
-        ".",
-        _PYTORCH_STYLE,
-        r"linear\..*",
+    "torchvision": _TORCHVISION,
+    "akamaster": replace(
+        _TORCHVISION,
+        models=("resnet*_cifar",),
+        modules=_cifar_modules,
+        classifier=r"linear\..*",
         head=r"linear\..*",
-        ignored=_COUNTERS,
+        auxiliary="",
     ),
-    "bvlc": Source(
-        ("inception_v1",),
-        _caffe_modules,
-        _caffe_kernel,
-        CAFFE,
-        "_",
-        r".+_(filter|bias)",
-        r"loss3/classifier_.*",
+    "bvlc": Publisher(
+        models=("inception_v1",),
+        modules=_caffe_modules,
+        kernel=_caffe_kernel,
+        variables=CAFFE,
+        separator="_",
+        style=r".+_(filter|bias)",
+        classifier=r"loss3/classifier_.*",
         head=r"loss3/classifier_.*",
     ),
 }

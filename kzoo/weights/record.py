@@ -4,6 +4,7 @@ What is not known is None, never a guess.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 
@@ -51,6 +52,9 @@ class Preprocessing:
 TORCH = Preprocessing(channel_order="rgb", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 CAFFE = Preprocessing(channel_order="bgr", mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), unit=1.0)
 TF = Preprocessing(channel_order="rgb", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))  # from -1 to 1
+# Of the training images: BVLC GoogLeNet's and MNIST's.
+BVLC = Preprocessing(channel_order="bgr", mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), unit=1.0)
+MNIST = Preprocessing(channel_order="rgb", mean=(0.1307,), std=(0.3081,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,11 @@ class Accuracy:
     measured: bool
     source: str
     date: str
+
+
+def quoted(top1: float, top5: float | None, source: str, dataset: str = "ImageNet validation") -> Accuracy:
+    """The figures that a source states; all were read on the same day."""
+    return Accuracy(top1=top1, top5=top5, dataset=dataset, measured=False, source=source, date="2026-11-22")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,3 +113,6 @@ class Record:
         """Bytes of all files together; None if one of them is not known."""
         sizes = [file.size for file in self.files]
         return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+imagenet_record = partial(Record, classes=1000, labels="imagenet", input_size=(224, 224, 3))

@@ -144,7 +144,7 @@ def _only_kind(model: str, path: Path, source: str, *, has_head: bool) -> Record
     records = [record for record in records if record.include_top == has_head] or records
     kinds = {
         # What else a record says (its figures, how images were scaled before the crop) does not concern the reading.
-        (record.classes, record.labels, record.preprocessing.channel_order, *_numbers(record)): record
+        (record.classes, record.labels, replace(record.preprocessing, resize=None, interpolation=None)): record
         for record in reversed(records)
     }
     if len(kinds) == 1:
@@ -160,8 +160,3 @@ def _only_kind(model: str, path: Path, source: str, *, has_head: bool) -> Record
         f"of weights fit the file. Received: {str(path)!r}. Say whose preprocessing and classes they take, with --like "
         f"TAG (in Python kzoo.weights.resolve.resolve(..., like=TAG)). Valid: {tags}."
     )
-
-
-def _numbers(record):
-    preprocessing = record.preprocessing
-    return preprocessing.mean, preprocessing.std, preprocessing.unit

@@ -101,7 +101,7 @@ def _read(path: Path, _modified: int) -> Record | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         record = _parsed(content)
-        reason = _fault(record, path)
+        reason = _problem(record, path)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
     else:
@@ -126,7 +126,7 @@ def _parsed(content) -> Record:
     )
 
 
-def _fault(record: Record, path: Path) -> str | None:
+def _problem(record: Record, path: Path) -> str | None:
     """What is wrong with a record that has the right entries: a dataclass does not look at what they are."""
     [file], pixels, labels, figures = record.files, record.preprocessing, record.labels, record.accuracy
     sizes = (*record.input_size, record.classes)

@@ -8,8 +8,9 @@ import scipy.ndimage
 import tensorflow as tf
 
 from kzoo import layers
+from kzoo.arguments import integer, is_number, number
 from kzoo.augment import describe, policy
-from kzoo.augment.arguments import channels_of, integer, is_number, is_pair, number, number_or_pair, pair
+from kzoo.augment.arguments import channels_of, is_pair, number_or_pair, pair
 from kzoo.augment.pixels.affine import resample
 from kzoo.errors import InvalidArgument
 from kzoo.layers import RandAugment, RandomColorJitter, TrivialAugment
@@ -98,10 +99,10 @@ def test_bounds():
     assert integer("n", np.int64(3), 3, 3) == number("x", 3, 3, 3) == 3
     assert pair("p", [np.float32(0.5), 1], 0, 1) == number_or_pair("p", (0.5, 1), 0, 1) == (0.5, 1)
     for check, value, text in (
-        (number, 0, "a number, above 0 and at most 2"),
-        (number, float("inf"), "a number, above 0 and at most 2"),
-        (pair, (1, 3), r"a pair \(low, high\), above 0 and at most 2"),
-        (number_or_pair, (2, 1), r"a number or a pair \(low, high\), above 0 and at most 2"),
+        (number, 0, "a number above 0 and at most 2"),
+        (number, float("inf"), "a number above 0 and at most 2"),
+        (pair, (1, 3), r"a pair \(low, high\) above 0 and at most 2"),
+        (number_or_pair, (2, 1), r"a number or a pair \(low, high\) above 0 and at most 2"),
     ):
         with pytest.raises(InvalidArgument, match=f"^x must be {text}. Received: "):
             check("x", value, 0, 2, above=True)

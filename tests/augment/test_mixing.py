@@ -214,10 +214,10 @@ def test_pixels_stay_exact_under_a_half_precision_policy(make, policy):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MixUp(0), "classes must be an integer, at least 1. Received: 0."),
-        (lambda: MixUp(2.5), "classes must be an integer, at least 1. Received: 2.5."),
-        (lambda: CutMix(3, factor=0), "factor must be a number, above 0. Received: 0."),
-        (lambda: MixUp(3, alpha="1"), "alpha must be a number, above 0. Received: '1'."),
+        (lambda: MixUp(0), "classes must be a whole number of at least 1. Received: 0."),
+        (lambda: MixUp(2.5), "classes must be a whole number of at least 1. Received: 2.5."),
+        (lambda: CutMix(3, factor=0), "factor must be a number above 0. Received: 0."),
+        (lambda: MixUp(3, alpha="1"), "alpha must be a number above 0. Received: '1'."),
         (
             lambda: MixUp(3)(np.zeros((2, 4, 4, 1))),
             'MixUp takes (images, labels) or {"images": images, "labels": labels}. Received: EagerTensor.',

@@ -146,7 +146,9 @@ def test_layers_that_mix_images_make_labels_soft():
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
     assert (np.asarray(found[1]).max(axis=1) < 1).any()
-    with pytest.raises(InvalidArgument, match=r"takes \(images, labels\). Received: images alone"):
+    with pytest.raises(
+        InvalidArgument, match=r"takes \(images, labels\). Received: images of shape \(4, 28, 28, 3\) without labels"
+    ):
         made(images, own)
     with pytest.raises(
         InvalidArgument, match=r"CutMix must make labels of the model's 10 classes. Received: classes=3"

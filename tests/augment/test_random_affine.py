@@ -173,23 +173,23 @@ def test_fit_moves_images_and_inference_does_not(jit_compile):
     [
         (
             {"rotation_factor": 1.5},
-            "rotation_factor must be a number or a pair (low, high), -1 to 1. Received: 1.5.",
+            "rotation_factor must be a number or a pair (low, high) from -1 to 1. Received: 1.5.",
         ),
         (
             {"translation_factor": (0.2, 0.1)},
-            "translation_factor must be a number or a pair (low, high), -1 to 1. Received: (0.2, 0.1).",
+            "translation_factor must be a number or a pair (low, high) from -1 to 1. Received: (0.2, 0.1).",
         ),
         (
             {"zoom_factor": (-1, 0)},
-            "zoom_factor must be a number or a pair (low, high), above -1 and at most 1. Received: (-1, 0).",
+            "zoom_factor must be a number or a pair (low, high) above -1 and at most 1. Received: (-1, 0).",
         ),
         (
             {"shear_factor": "much"},
-            "shear_factor must be a number or a pair (low, high), 0 to 1. Received: 'much'.",
+            "shear_factor must be a number or a pair (low, high) from 0 to 1. Received: 'much'.",
         ),
         ({"fill_mode": "mirror"}, "Unknown fill_mode. Received: 'mirror'. Valid: constant, nearest, reflect, wrap."),
         ({"interpolation": "cubic"}, "Unknown interpolation. Received: 'cubic'. Valid: bilinear, nearest."),
-        ({"fill_value": 300}, "fill_value must be a number, 0 to 255. Received: 300."),
+        ({"fill_value": 300}, "fill_value must be a number from 0 to 255. Received: 300."),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, line):

@@ -161,19 +161,19 @@ def test_config_roundtrip():
     [
         (
             {"brightness_factor": -0.1},
-            "brightness_factor must be a number or a pair (low, high), at least 0. Received: -0.1.",
+            "brightness_factor must be a number or a pair (low, high) of at least 0. Received: -0.1.",
         ),
         (
             {"contrast_factor": (1.2, 0.8)},
-            "contrast_factor must be a number or a pair (low, high), at least 0. Received: (1.2, 0.8).",
+            "contrast_factor must be a number or a pair (low, high) of at least 0. Received: (1.2, 0.8).",
         ),
         (
             {"saturation_factor": None},
-            "saturation_factor must be a number or a pair (low, high), at least 0. Received: None.",
+            "saturation_factor must be a number or a pair (low, high) of at least 0. Received: None.",
         ),
         (
             {"hue_factor": 0.6},
-            "hue_factor must be a number or a pair (low, high), -0.5 to 0.5. Received: 0.6.",
+            "hue_factor must be a number or a pair (low, high) from -0.5 to 0.5. Received: 0.6.",
         ),
     ],
 )

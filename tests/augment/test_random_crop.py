@@ -113,11 +113,11 @@ def test_in_a_model(jit_compile, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"height": 0}, "height must be an integer, at least 1. Received: 0."),
-        ({"width": 2.5}, "width must be an integer, at least 1. Received: 2.5."),
-        ({"padding": -1}, "padding must be an integer, at least 0. Received: -1."),
+        ({"height": 0}, "height must be a whole number of at least 1. Received: 0."),
+        ({"width": 2.5}, "width must be a whole number of at least 1. Received: 2.5."),
+        ({"padding": -1}, "padding must be a whole number of at least 0. Received: -1."),
         ({"fill_mode": "edge"}, "Unknown fill_mode. Received: 'edge'. Valid: constant, nearest, reflect, wrap."),
-        ({"fill_value": -1}, "fill_value must be a number, 0 to 255. Received: -1."),
+        ({"fill_value": -1}, "fill_value must be a number from 0 to 255. Received: -1."),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, line):

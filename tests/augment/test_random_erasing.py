@@ -159,11 +159,11 @@ def test_config_roundtrip():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"factor": 1.5}, "factor must be a number or a pair (low, high), 0 to 1. Received: 1.5."),
-        ({"scale": -0.3}, "scale must be a number or a pair (low, high), 0 to 1. Received: -0.3."),
-        ({"scale": (0.5, 1.2)}, "scale must be a number or a pair (low, high), 0 to 1. Received: (0.5, 1.2)."),
-        ({"ratio": (2, 1)}, "ratio must be a pair (low, high), above 0. Received: (2, 1)."),
-        ({"fill_value": "noise"}, "fill_value must be a number, 0 to 255. Received: 'noise'."),
+        ({"factor": 1.5}, "factor must be a number or a pair (low, high) from 0 to 1. Received: 1.5."),
+        ({"scale": -0.3}, "scale must be a number or a pair (low, high) from 0 to 1. Received: -0.3."),
+        ({"scale": (0.5, 1.2)}, "scale must be a number or a pair (low, high) from 0 to 1. Received: (0.5, 1.2)."),
+        ({"ratio": (2, 1)}, "ratio must be a pair (low, high) above 0. Received: (2, 1)."),
+        ({"fill_value": "noise"}, "fill_value must be a number from 0 to 255. Received: 'noise'."),
     ],
 )
 def test_bad_arguments(arguments, message):

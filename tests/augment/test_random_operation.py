@@ -179,10 +179,10 @@ def test_config_roundtrip():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RandAugment(num_ops=0), "num_ops must be an integer, 1 to 100. Received: 0."),
-        (lambda: RandAugment(magnitude=31), "magnitude must be an integer, 0 to 30. Received: 31."),
-        (lambda: RandAugment(magnitude=0.5), "magnitude must be an integer, 0 to 30. Received: 0.5."),
-        (lambda: RandAugment(fill_value=-1), "fill_value must be a number, 0 to 255. Received: -1."),
+        (lambda: RandAugment(num_ops=0), "num_ops must be a whole number from 1 to 100. Received: 0."),
+        (lambda: RandAugment(magnitude=31), "magnitude must be a whole number from 0 to 30. Received: 31."),
+        (lambda: RandAugment(magnitude=0.5), "magnitude must be a whole number from 0 to 30. Received: 0.5."),
+        (lambda: RandAugment(fill_value=-1), "fill_value must be a number from 0 to 255. Received: -1."),
         (
             lambda: TrivialAugment(interpolation="cubic"),
             "Unknown interpolation. Received: 'cubic'. Valid: bilinear, nearest.",

@@ -153,10 +153,10 @@ def test_in_a_model(jit_compile, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"height": 0}, "height must be an integer, at least 1. Received: 0."),
-        ({"scale": (0, 1)}, "scale must be a pair (low, high), above 0 and at most 1. Received: (0, 1)."),
-        ({"ratio": 2}, "ratio must be a pair (low, high), above 0. Received: 2."),
-        ({"crop_fraction": 1.2}, "crop_fraction must be a number, above 0 and at most 1. Received: 1.2."),
+        ({"height": 0}, "height must be a whole number of at least 1. Received: 0."),
+        ({"scale": (0, 1)}, "scale must be a pair (low, high) above 0 and at most 1. Received: (0, 1)."),
+        ({"ratio": 2}, "ratio must be a pair (low, high) above 0. Received: 2."),
+        ({"crop_fraction": 1.2}, "crop_fraction must be a number above 0 and at most 1. Received: 1.2."),
         ({"interpolation": "cubic"}, "Unknown interpolation. Received: 'cubic'. Valid: bilinear, nearest."),
     ],
 )

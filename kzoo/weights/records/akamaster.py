@@ -6,7 +6,7 @@ figures are one minus the test errors of the page's table.
 
 from dataclasses import replace
 
-from kzoo.weights.record import TORCH, Accuracy, File, Record
+from kzoo.weights.record import TORCH, File, Record, quoted
 
 PROJECT = "https://github.com/akamaster/pytorch_resnet_cifar10"
 ADDRESS = (
@@ -37,9 +37,7 @@ def _record(layers, prefix, size, sha256, accuracy):
         labels="cifar10",
         input_size=(32, 32, 3),
         preprocessing=replace(TORCH, resize=32),
-        accuracy=Accuracy(
-            top1=accuracy, top5=None, dataset="CIFAR-10 test", measured=False, source=PROJECT, date="2026-11-22"
-        ),
+        accuracy=quoted(accuracy, None, PROJECT, "CIFAR-10 test"),
     )
 
 

@@ -5,7 +5,9 @@ Caffe's own file needs Caffe; chaosmail/caffejs has published the same numbers o
 and top-5 88.9 % on the validation set, "using just the center crop".
 """
 
-from kzoo.weights.record import Accuracy, File, Preprocessing, Record
+from dataclasses import replace
+
+from kzoo.weights.record import BVLC, File, imagenet_record, quoted
 
 ADDRESS = (
     "https://raw.githubusercontent.com/chaosmail/caffejs/"
@@ -132,7 +134,7 @@ ROWS = (
 )
 
 RECORDS = (
-    Record(
+    imagenet_record(
         model="inception_v1",
         tag="bvlc_in1k",
         source="bvlc",
@@ -143,20 +145,8 @@ RECORDS = (
             File(name=f"bvlc_googlenet/{name}", url=f"{ADDRESS}/{name}", size=size, sha256=sha256)
             for name, size, sha256 in ROWS
         ),
-        classes=1000,
-        labels="imagenet",
-        input_size=(224, 224, 3),
-        preprocessing=Preprocessing(
-            channel_order="bgr", mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), unit=1.0, resize=256
-        ),
-        accuracy=Accuracy(
-            top1=0.687,
-            top5=0.889,
-            dataset="ImageNet validation",
-            measured=False,
-            source="the model's page at BVLC/caffe",
-            date="2026-11-22",
-        ),
+        preprocessing=replace(BVLC, resize=256),
+        accuracy=quoted(0.687, 0.889, "the model's page at BVLC/caffe"),
         note="Without the auxiliary classifiers.",
     ),
 )

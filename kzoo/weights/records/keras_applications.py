@@ -3,7 +3,7 @@
 Keras states neither a licence for them nor how often they are right, nor how images were scaled and cropped.
 """
 
-from kzoo.weights.record import CAFFE, TF, File, Record
+from kzoo.weights.record import CAFFE, TF, File, imagenet_record
 
 ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications"
 ROWS = (
@@ -21,7 +21,7 @@ ROWS = (
 
 def _record(model, start, preprocessing, md5, include_top):
     address = f"{ADDRESS}/{start}_weights_tf_dim_ordering_tf_kernels{'' if include_top else '_notop'}.h5"
-    return Record(
+    return imagenet_record(
         model=model,
         tag="keras_in1k" if include_top else "keras_in1k_notop",
         source="keras",
@@ -29,9 +29,6 @@ def _record(model, start, preprocessing, md5, include_top):
         licence=None,
         format="keras_h5",
         files=(File(name=address.rpartition("/")[2], url=address, md5=md5),),
-        classes=1000,
-        labels="imagenet",
-        input_size=(224, 224, 3),
         preprocessing=preprocessing,
         include_top=include_top,
     )

@@ -1,6 +1,8 @@
 """What kzoo's authors trained, by recipes/mnist_weights.py; the files are in kzoo/weights/files."""
 
-from kzoo.weights.record import Accuracy, File, Preprocessing, Record
+from dataclasses import replace
+
+from kzoo.weights.record import MNIST, Accuracy, File, Record
 
 RECORDS = (
     Record(
@@ -20,7 +22,7 @@ RECORDS = (
         classes=10,
         labels="mnist",
         input_size=(28, 28, 1),
-        preprocessing=Preprocessing(channel_order="rgb", mean=(0.1307,), std=(0.3081,), resize=28),
+        preprocessing=replace(MNIST, resize=28),
         accuracy=Accuracy(
             top1=0.995,
             top5=1.0,

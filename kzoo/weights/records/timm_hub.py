@@ -7,7 +7,7 @@ are those of torchvision 0.28.0, which timm hosts unchanged; timm's own are not 
 from dataclasses import replace
 from typing import Literal
 
-from kzoo.weights.record import TORCH, Accuracy, File, Record
+from kzoo.weights.record import TORCH, File, imagenet_record, quoted
 
 TORCHVISION, TIMM = "https://github.com/pytorch/vision", "https://github.com/huggingface/pytorch-image-models"
 TAGS: dict[str, tuple[str, str, int, Literal["bilinear", "bicubic"]]] = {
@@ -51,20 +51,9 @@ ROWS = (
 )
 
 
-def _accuracy(top1, top5):
-    return Accuracy(
-        top1=top1,
-        top5=top5,
-        dataset="ImageNet validation",
-        measured=False,
-        source="torchvision 0.28.0",
-        date="2026-11-22",
-    )
-
-
 def _record(model, name, tag, top1, top5):
     project, licence, resize, interpolation = TAGS[tag]
-    return Record(
+    return imagenet_record(
         model=model,
         tag=tag,
         source="timm",
@@ -72,11 +61,8 @@ def _record(model, name, tag, top1, top5):
         licence=licence,
         format="safetensors",
         files=(File(name=f"{name}.{tag}/model.safetensors", hub=f"timm/{name}.{tag}"),),
-        classes=1000,
-        labels="imagenet",
-        input_size=(224, 224, 3),
         preprocessing=replace(TORCH, resize=resize, interpolation=interpolation),
-        accuracy=_accuracy(top1, top5) if top1 else None,
+        accuracy=quoted(top1, top5, "torchvision 0.28.0") if top1 else None,
     )
 
 

@@ -5,10 +5,10 @@ torchvision's code is under the BSD licence; for its weights it states none.
 
 from dataclasses import replace
 
-from kzoo.weights.record import TF, Accuracy, File, Record
+from kzoo.weights.record import TF, File, imagenet_record, quoted
 
 RECORDS = (
-    Record(
+    imagenet_record(
         model="inception_v1_bn",
         tag="tv_in1k",
         source="torchvision",
@@ -22,18 +22,8 @@ RECORDS = (
                 sha256_prefix="1378be20",
             ),
         ),
-        classes=1000,
-        labels="imagenet",
-        input_size=(224, 224, 3),
         preprocessing=replace(TF, resize=256, interpolation="bilinear"),
-        accuracy=Accuracy(
-            top1=0.69778,
-            top5=0.89530,
-            dataset="ImageNet validation",
-            measured=False,
-            source="torchvision 0.28.0",
-            date="2026-11-22",
-        ),
+        accuracy=quoted(0.69778, 0.89530, "torchvision 0.28.0"),
         note="torchvision normalizes by ImageNet's mean and undoes that in the model (transform_input).",
     ),
 )
