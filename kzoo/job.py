@@ -151,9 +151,10 @@ def resume(
         RunError: The data or the weights are not those of the run, or a file is damaged.
     """
     run_dir = Path(run_dir).expanduser()
+    runs.recover(run_dir)
     if runs.read_record(run_dir).fine_tuning.is_head:
         raise InvalidArgument(
-            f"Not a run that fine-tunes, but its first phase. Received: {str(run_dir)!r}. Resume {run_dir.parent}."
+            f"This is the first phase of a run that fine-tunes. Received: {str(run_dir)!r}. Resume {run_dir.parent}."
         )
     given = (build, model, weights, train_data, validation_data, callbacks)
     return go_on(run_dir, lambda folder: _train(folder, *given), strategy, devices)

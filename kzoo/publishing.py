@@ -73,8 +73,8 @@ def _finished_accuracy(run_dir: Path) -> Accuracy | None:
     state = checkpoint.read_state(run_dir / runs.CHECKPOINT)
     if state is None or not state.finished:
         raise RunError(
-            f"This run is not finished. Received: {str(run_dir)!r}. Finish it (kzoo {record.command} --resume "
-            f"{run_dir}), or add a model of it as it is: {run_dir / runs.BEST}."
+            f"This run is not finished. Received: {str(run_dir)!r}. Finish it ({record.how_to_resume(run_dir)}), "
+            f"or add a model of it as it is: {run_dir / runs.BEST}."
         )
     metrics = runs.read_metrics(run_dir)
     split = next((split for split in ("test", "validation") if metrics.get(split)), None)

@@ -62,8 +62,8 @@ def load_model(path: str | Path, which: str = "best"):
         path = path / f"{which}.keras"
         if not path.is_file():
             raise RunError(
-                f"This run has no {which} model yet. Received: {str(path)!r}. Finish its first epoch: "
-                f"kzoo train --resume {path.parent}"
+                f"This run has no {which} model yet. Received: {str(path)!r}. Resume the run until its first epoch "
+                "is over."
             )
     elif not path.is_file():
         raise InvalidArgument(f"No such model file or run directory. Received: {str(path)!r}.")

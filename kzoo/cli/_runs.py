@@ -89,17 +89,16 @@ def record_of(
 
 def _resume(command: str, run_dir: str, model: str | None, config: TrainConfig) -> Result:
     check_resume(model, "strategy", "devices")
+    runs.recover(Path(run_dir).expanduser())
     record = runs.read_record(run_dir)
     if not record.fine_tuning.is_head:  # which job.resume refuses
         if record.command != command:
             is_kind = "This run fine-tunes" if command == "train" else "Not a run that fine-tunes"
-            raise InvalidArgument(
-                f"{is_kind}. Received: {run_dir!r}. Continue it with kzoo {record.command} --resume {run_dir}"
-            )
+            raise InvalidArgument(f"{is_kind}. Received: {run_dir!r}. Continue it with {record.how_to_resume(run_dir)}")
         if record.model is None and record.data.load is None:
             raise InvalidArgument(
                 f"This run was not begun by the command line. Received: {run_dir!r}. "
-                f"Continue it in Python: kzoo.train.resume({run_dir!r}, ...)."
+                f"Continue it in Python: {record.how_to_resume(run_dir)}."
             )
     return job.resume(run_dir, **given(config))
 

@@ -103,7 +103,7 @@ def prepare(
     setup = set_up(run_dir, train_data, validation_data)
     with setup.scope():
         model = _build(setup, build)
-    how = f"kzoo.train.resume({str(run_dir)!r})" if setup.record.model is None else f"kzoo train --resume {run_dir}"
+    how = setup.record.how_to_resume(run_dir)
     return setup.trainer(model, in_float32(without_auxiliary_heads(model)), callbacks=callbacks, how_to_resume=how)
 
 
@@ -220,8 +220,7 @@ def _build(setup: Setup, build):
             raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
     if build is None:
         raise InvalidArgument(
-            f"This run was stopped before its first step. Received: {str(setup.run_dir)!r}. Pass build=, or continue "
-            "a run of the command line with kzoo train --resume."
+            f"This run was stopped before its first step. Received: {str(setup.run_dir)!r}. Pass build= again."
         )
     model = build()
     setup.check_model(without_auxiliary_heads(model))

@@ -67,13 +67,16 @@ def begin(
             f"resume=True goes on with the run in run_dir. Received: run_dir={run_dir!r}, overwrite={overwrite!r}. "
             "Name a folder, and leave overwrite out."
         )
-    if resume and run_dir is not None and (folder := Path(run_dir).expanduser() / runs.CONFIG).exists():
-        recorded = runs.read_record(folder.parent)
-        _check_same(folder.parent, record, recorded)
-        asked, began = record.requested, recorded.requested
-        if (asked.strategy, asked.devices) == (began.strategy, began.devices):
-            return go_on(folder.parent, train)
-        return go_on(folder.parent, train, asked.strategy, asked.devices)
+    if resume and run_dir is not None:
+        run_dir = Path(run_dir).expanduser()
+        runs.recover(run_dir)
+        if (run_dir / runs.CONFIG).exists():
+            recorded = runs.read_record(run_dir)
+            _check_same(run_dir, record, recorded)
+            asked, began = record.requested, recorded.requested
+            if (asked.strategy, asked.devices) == (began.strategy, began.devices):
+                return go_on(run_dir, train)
+            return go_on(run_dir, train, asked.strategy, asked.devices)
     config, reasons = resolve(record.train, probe())
     record = replace(record, train=config, keep=run_dir is not None)
     for reason in reasons:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from kzoo.data.splits import TRAIN_AND_VALIDATION
@@ -137,6 +138,12 @@ class RunRecord:
     def command(self) -> str:
         """The command of kzoo that trains such a run."""
         return "train" if self.transfer is None else "finetune"
+
+    def how_to_resume(self, run_dir: str | Path) -> str:
+        """What continues the run in a folder: a command, or for a run that was given its model in Python a call."""
+        if self.model is None:
+            return f"kzoo.train.resume({str(run_dir)!r}{'' if self.transfer is None else ', ...'})"
+        return f"kzoo {self.command} --resume {run_dir}"
 
     def __post_init__(self):
         """Keep what was asked, and check that the model suits.

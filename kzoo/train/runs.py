@@ -26,7 +26,8 @@ METRICS = "metrics.json"  # accuracy, per-class figures, confusion matrix
 CURVES = "curves.png"  # loss and accuracy by epoch
 HEAD = "head"  # of a run that fine-tunes: the run, within this one, that trained the new classifier
 _LOCK = ".lock"
-_REPLACED = ".replaced"  # the run that this one overwrites, until this one has a checkpoint
+_REPLACED = ".replaced"  # the run that this one overwrites, whole, until this one has a checkpoint
+_MOVING = ".moving"  # files on their way there or back: what a kill leaves here goes back (`recover`)
 _FILES = (ARCHITECTURE, CHECKPOINT, HISTORY, BEST, LAST, METRICS, CURVES, CONFIG)
 
 
@@ -56,11 +57,16 @@ def new(run_dir: str | Path, record: RunRecord, *, overwrite: bool = False) -> I
         _check_free(run_dir, overwrite)
         try:
             _put_aside(run_dir)
+        except BaseException:
+            _settle(run_dir)
+            raise
+        try:
             create(run_dir, record)
             yield run_dir
         finally:
-            if not any((part / CHECKPOINT).exists() for part in (run_dir, run_dir / HEAD)):
-                _put_back(run_dir)
+            if not _has_checkpoint(run_dir):
+                _delete_run(run_dir)
+                _settle(run_dir)
                 if not any(path.name != _LOCK for path in run_dir.iterdir()):
                     (run_dir / _LOCK).unlink(missing_ok=True)
                     if is_new_folder:
@@ -72,27 +78,47 @@ def create(run_dir: Path, record: RunRecord) -> None:
     write_record(run_dir, replace(record, origin=origin()))
 
 
+def recover(run_dir: Path) -> None:
+    """Put back the run that a process was about to replace when it was killed, unless the new one has begun.
+
+    Raises:
+        RunError: A process is replacing it now.
+    """
+    if any((run_dir / name).exists() for name in (_REPLACED, _MOVING)):
+        with lock(run_dir):
+            _settle(run_dir)
+
+
 def _put_aside(run_dir: Path) -> None:
-    """Move the run that is there into a hidden folder, unless one that was killed has left an earlier one there."""
-    aside = run_dir / _REPLACED
-    delete_temporary(run_dir)
-    if aside.exists():
+    """Move the run that is there into a hidden folder, all or nothing: the last rename counts."""
+    _settle(run_dir)
+    if (run_dir / _REPLACED).exists():  # the run that is there was killed before it had a checkpoint
         _delete_run(run_dir)
     elif (run_dir / CONFIG).exists():
-        aside.mkdir()
-        for path in _run_files(run_dir):
-            (aside / path.relative_to(run_dir)).parent.mkdir(parents=True, exist_ok=True)
-            path.replace(aside / path.relative_to(run_dir))
+        _move(run_dir, run_dir / _MOVING)
+        (run_dir / _MOVING).rename(run_dir / _REPLACED)
 
 
-def _put_back(run_dir: Path) -> None:
-    """Undo what `new` did."""
-    _delete_run(run_dir)
-    aside = run_dir / _REPLACED
-    for path in _run_files(aside):
-        (run_dir / path.relative_to(aside)).parent.mkdir(parents=True, exist_ok=True)
-        path.replace(run_dir / path.relative_to(aside))
-    shutil.rmtree(aside, ignore_errors=True)
+def _settle(run_dir: Path) -> None:
+    """Undo a replacement that has not begun, and forget what is replaced for good; the caller holds the lock."""
+    delete_temporary(run_dir)
+    if _has_checkpoint(run_dir):
+        forget_replaced(run_dir)
+    if (run_dir / _REPLACED).exists() and not (run_dir / CONFIG).exists():
+        (run_dir / _REPLACED).rename(run_dir / _MOVING)
+    if (run_dir / _MOVING).exists():
+        _move(run_dir / _MOVING, run_dir)
+        shutil.rmtree(run_dir / _MOVING)
+
+
+def _move(run_dir: Path, target: Path) -> None:
+    for path in _run_files(run_dir):
+        (target / path.relative_to(run_dir)).parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target / path.relative_to(run_dir))
+
+
+def _has_checkpoint(run_dir: Path) -> bool:
+    return any((part / CHECKPOINT).exists() for part in (run_dir, run_dir / HEAD))
 
 
 def forget_replaced(run_dir: Path) -> None:
@@ -102,12 +128,12 @@ def forget_replaced(run_dir: Path) -> None:
 
 def _check_free(run_dir: Path, overwrite: bool) -> None:
     occupied = [p.name for p in run_dir.iterdir() if p.name != _LOCK and not is_temporary(p)]
-    is_run = CONFIG in occupied or _REPLACED in occupied
+    is_run = any(name in occupied for name in (CONFIG, _REPLACED, _MOVING))
     if is_run and not overwrite:
-        command = "kzoo finetune" if (run_dir / HEAD).exists() else "kzoo train"
+        holds = next(part for part in (run_dir, run_dir / _REPLACED, run_dir / _MOVING) if (part / CONFIG).exists())
         raise RunError(
-            f"There is a run here already. Received: run_dir={str(run_dir)!r}. Continue it with {command} --resume "
-            f"{run_dir}, pass overwrite=True (--overwrite), or name another folder."
+            f"There is a run here already. Received: run_dir={str(run_dir)!r}. Continue it with "
+            f"{read_record(holds).how_to_resume(run_dir)}, pass overwrite=True (--overwrite), or name another folder."
         )
     if occupied and not is_run:
         raise RunError(

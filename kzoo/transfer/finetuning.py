@@ -146,11 +146,7 @@ class _FineTuning:
         self.dir, self.config, self.transfer = setup.run_dir, setup.config, transfer
         self.callbacks = callbacks
         self.setup = setup
-        self.how_to_resume = (
-            f"kzoo.train.resume({str(self.dir)!r}, ...)"
-            if setup.record.model is None
-            else f"kzoo finetune --resume {self.dir}"
-        )
+        self.how_to_resume = setup.record.how_to_resume(self.dir)
         self.train, self.validation = setup.train_data, setup.validation_data
         views = 1 if self.config.augment == ("none",) else transfer.views
         self.images = [_Images(self.train, digests(self.train), self.config.augment, views)]
@@ -196,7 +192,7 @@ def _train_head(tuning: _FineTuning, make) -> None:
     if make is None:
         raise InvalidArgument(
             f"This run was stopped in its first phase. Received: {str(tuning.dir)!r}. Pass the same model and weights "
-            "again, or continue a run of the command line with kzoo finetune --resume."
+            "again."
         )
     warn_of_imbalance(tuning.train, tuning.config.class_weight)
     whole = add_head(make(tuning.train.image_shape), len(tuning.train.class_names))

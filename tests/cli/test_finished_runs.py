@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from kzoo.cli import run as kzoo
+from kzoo.train import runs, start
 
 HEAVY = "{'tensorflow', 'keras', 'matplotlib', 'PIL'}"
 DIGITS = ["mnist_net", "digits", "--epochs", "1", "--batch-size", "256", "--precision", "float32"]
@@ -43,8 +44,16 @@ def test_figures_are_printed_again_without_tensorflow(command, folder, fresh_pyt
             "Not a run that fine-tunes. Received: 'train'. Continue it with kzoo train --resume train",
         ),
         ("train", "finetune", "This run fine-tunes. Received: 'finetune'. Continue it with kzoo finetune --resume"),
-        ("train", "finetune/head", "but its first phase. Received: 'finetune/head'. Resume finetune."),
-        ("finetune", "finetune/head", "but its first phase. Received: 'finetune/head'. Resume finetune."),
+        (
+            "train",
+            "finetune/head",
+            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Resume finetune.",
+        ),
+        (
+            "finetune",
+            "finetune/head",
+            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Resume finetune.",
+        ),
         ("train", "nowhere", "Not a run directory: it has no config.json. Received: 'nowhere'."),
     ],
 )
@@ -54,6 +63,21 @@ def test_the_other_commands_run(command, run, line, folder, monkeypatch, capfd):
     error = capfd.readouterr().err
     assert line in error
     assert error.count("\n") == 1
+
+
+def test_a_run_that_was_being_replaced_is_resumed(folder, tmp_path, capfd):
+    """The process that replaced it was killed before its own config.json was there."""
+    run = shutil.copytree(folder / "train", tmp_path / "run")
+    (run / ".moving").mkdir()
+    (run / "checkpoint.safetensors").rename(run / ".moving" / "checkpoint.safetensors")
+    assert kzoo(["train", "--resume", str(run), "--json"]) == 0
+    assert "this run is finished" in capfd.readouterr().err
+    shutil.copytree(run, run / ".replaced", ignore=shutil.ignore_patterns(".replaced", ".lock"))
+    for name in ("config.json", "checkpoint.safetensors", "metrics.json"):
+        (run / name).unlink()
+    result = start(runs.read_record(folder / "train"), run, resume=True)
+    assert result.metrics == json.loads((folder / "train" / "metrics.json").read_text())
+    assert not (run / ".replaced").exists()
 
 
 DELETE = object()

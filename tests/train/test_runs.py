@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from dataclasses import asdict
 import pytest
 
 from kzoo.errors import InvalidArgument, RunError
-from kzoo.train import RunRecord, TrainConfig, ZooModel, runs
+from kzoo.train import RunRecord, TrainConfig, TransferConfig, ZooModel, runs
 from kzoo.train.record import differing_versions
 
 ROWS = [
@@ -61,7 +62,7 @@ def test_git_state_is_recorded(tmp_path, monkeypatch):
 
 
 def test_an_occupied_run_is_kept(tmp_path):
-    begin(tmp_path, TrainConfig(seed=1))
+    begin(tmp_path, TrainConfig(seed=1), ZooModel("mnist_net"))
     with pytest.raises(RunError) as caught:
         begin(tmp_path, TrainConfig(seed=2))
     assert str(caught.value) == (
@@ -150,6 +151,97 @@ with runs.new(sys.argv[1], RunRecord(train=TrainConfig(seed=2)), overwrite=True)
     with pytest.raises(StopError), runs.new(tmp_path, RunRecord(train=TrainConfig(seed=3)), overwrite=True):
         raise StopError
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+
+
+@pytest.mark.parametrize(
+    ("record", "how"),
+    [
+        (RunRecord(model=ZooModel("mnist_net", "mnist"), transfer=TransferConfig()), "kzoo finetune --resume {}"),
+        (RunRecord(), "kzoo.train.resume({!r})"),
+    ],
+)
+def test_how_to_continue_an_occupied_run(record, how, tmp_path):
+    runs.create(tmp_path, record)
+    with pytest.raises(RunError) as caught, runs.new(tmp_path, RunRecord()):
+        pass
+    assert f"Continue it with {how.format(str(tmp_path))}, pass overwrite=True" in str(caught.value)
+
+
+def content_of(folder):
+    return {name: (folder / name).read_bytes() for name in names(folder)}
+
+
+def test_what_is_left_of_a_replaced_run_costs_no_finished_one(tmp_path):
+    """Killed between its first checkpoint and the deletion of what it replaced, the new run goes on and finishes."""
+    old_run(tmp_path)
+    with runs.new(tmp_path, RunRecord(train=TrainConfig(seed=2)), overwrite=True):
+        (tmp_path / "checkpoint.safetensors").write_text("finished")
+    assert (tmp_path / ".replaced").exists()
+    with pytest.raises(StopError), runs.new(tmp_path, RunRecord(train=TrainConfig(seed=3)), overwrite=True):
+        raise StopError
+    assert runs.read_record(tmp_path).train.seed == 2
+    assert (tmp_path / "checkpoint.safetensors").read_text() == "finished"
+    assert not (tmp_path / "best.keras").exists()
+
+
+KILL = """
+import os, shutil, sys
+from pathlib import Path
+from kzoo.train import RunRecord, TrainConfig, runs
+
+template, left = Path(sys.argv[1]), 0
+
+def counted(change):
+    def method(*arguments, **options):
+        global left
+        if (left := left - 1) < 0:
+            os._exit(9)
+        return change(*arguments, **options)
+    return method
+
+def replace_a_run(run_dir):
+    for name in ("rename", "replace", "mkdir", "unlink", "rmdir"):
+        setattr(Path, name, counted(getattr(Path, name)))
+    shutil.rmtree = counted(shutil.rmtree)
+    with runs.new(run_dir, RunRecord(train=TrainConfig(seed=2)), overwrite=True):
+        (run_dir / "model.json").write_text("new")
+        raise ValueError
+
+while True:
+    run_dir = template.with_name(f"run{left}")
+    shutil.copytree(template, run_dir)
+    if not (process := os.fork()):
+        try:
+            replace_a_run(run_dir)
+        except ValueError:
+            os._exit(3)
+    if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) != 9:
+        sys.exit(left)
+    left += 1
+"""
+
+
+def test_killed_before_any_change_the_old_run_comes_back(tmp_path, child_environment):
+    """Children put the old run aside, begin, fail and put it back; each is killed before another change of a file."""
+    old_run(tmp_path / "run")
+    (tmp_path / "run" / "head").mkdir()
+    (tmp_path / "run" / "head" / "config.json").write_text("{}")
+    before = content_of(tmp_path / "run")
+    done = subprocess.run([sys.executable, "-c", KILL, tmp_path / "run"], env=child_environment, check=False)
+    assert done.returncode > 20  # so many changes
+    for changes in range(done.returncode + 1):
+        copy = tmp_path / f"copy{changes}"
+        run_dir = tmp_path / f"run{changes}"
+        shutil.copytree(run_dir, copy)
+        with pytest.raises(StopError), runs.new(copy, RunRecord(train=TrainConfig(seed=3)), overwrite=True):
+            raise StopError
+        assert content_of(copy) == before, changes
+        runs.recover(run_dir)
+        if runs.read_record(run_dir).train.seed == 2:  # the new run, which can be resumed; the old one is whole
+            aside = content_of(run_dir / ".replaced")
+            assert aside == {name: before[name] for name in before if name != ".lock"}, changes
+        else:
+            assert content_of(run_dir) == before, changes
 
 
 HOLD = """
