@@ -165,6 +165,8 @@ def _train(
 ) -> Result:
     """Train what config.json in `run_dir` says; what is not given is made by the names there."""
     record = runs.read_record(run_dir)
+    if isinstance(record.model, ZooModel):
+        check_name(record.model.name)
     if train_data is None:
         console.log(f"run directory {run_dir}")
         train_data, validation_data = _load(record.data)

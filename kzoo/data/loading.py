@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from typing import Any
 
 from kzoo import arguments
 from kzoo.data.dataset import Dataset
@@ -74,10 +75,7 @@ def load_splits(
 ) -> list[Dataset]:
     """Load several splits of one dataset, which is looked through once; the other arguments are those of `load`."""
     splits = [canonical_split(split) for split in splits]
-    size = checked_size(image_size)
-    if channels not in (None, 1, 3) or isinstance(channels, bool):
-        raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
-    crop_fraction = arguments.number("crop_fraction", crop_fraction, 0, 1, above=True)
+    size, crop_fraction = check_images(image_size, channels, crop_fraction), arguments.plain(crop_fraction)
     if interpolation not in (None, *INTERPOLATIONS):
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
     if on_bad_image not in ("stop", "skip"):
@@ -132,6 +130,14 @@ def fingerprint(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] |
         DataError: There is no such dataset.
     """
     return SOURCES[kind(name)].open(os.fspath(name), ["all"], data_dir, download=False).fingerprint
+
+
+def check_images(image_size: Any, channels: Any, crop_fraction: Any) -> tuple[int, int] | None:
+    """Check what is said of the form of images; returns the size, as `checked_size`."""
+    if channels not in (None, 1, 3) or isinstance(channels, bool):
+        raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
+    arguments.number("crop_fraction", crop_fraction, 0, 1, above=True)
+    return checked_size(image_size)
 
 
 def checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ import safetensors
 import safetensors.numpy
 
 from kzoo import console, plain
+from kzoo.arguments import integer, refused
 from kzoo.errors import RunError
 from kzoo.files import write_bytes
 
@@ -33,6 +34,25 @@ class State:
     callback_rate: float | None = None  # the learning rate that a callback has set, instead of the schedule's
     stopped: bool = False  # by a callback
     finished: bool = False
+
+    def __post_init__(self):
+        """Check what the types do not say.
+
+        Raises:
+            InvalidArgument: The state of no run.
+        """
+        rows = self.history
+        integer("epoch", self.epoch, len(rows), len(rows), valid="the number of rows in history")
+        integer("best_epoch", self.best_epoch, 0, self.epoch)
+        integer("step", self.step, 0)
+        if self.sums and len(self.sums) < 4:
+            raise refused("sums", "empty or of at least 4 numbers", self.sums)
+        if self.best is not None and len(self.best) != 2:
+            raise refused("best", "null or of 2 numbers", self.best)
+        names = {"epoch", "loss", "accuracy", "seconds"}.union(*rows[:1])
+        for row in rows:
+            if row.keys() != names:
+                raise refused("a row of history", f"an object with {', '.join(sorted(names))}", row)
 
 
 def save(path: Path, variables: list, state: State) -> None:

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from kzoo.arguments import number
+from kzoo.data.loading import check_images
 from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument
 from kzoo.train.config import TrainConfig, TransferConfig
@@ -25,6 +27,11 @@ class ZooModel:
     dropout: float | None = None
     """Rate before the classifier [default: the model's]."""
     auxiliary_heads: bool = False
+
+    def __post_init__(self):
+        """Raise InvalidArgument for a dropout that is no rate."""
+        if self.dropout is not None:
+            number("dropout", self.dropout, 0, 1, below=True)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,10 @@ class DataSource:
     data_dir: str | None = None
     download: bool = False
     on_bad_image: Literal["stop", "skip"] = "stop"
+
+    def __post_init__(self):
+        """Raise InvalidArgument for images of no such form."""
+        check_images(self.image_size, self.channels, self.crop_fraction)
 
 
 @dataclass(frozen=True)

@@ -240,12 +240,13 @@ class Trainer:
     def _stop_diverged(self, what, step, rate):
         """Go back to the newest checkpoint or epoch, whose weights are finite, and stop."""
         good = checkpoint.restore(self.dir / runs.CHECKPOINT, self.step.variables)
+        good_epoch, good_step = good.epoch, good.step
         if self.unsaved_rows:  # they are later than the checkpoint
-            good = State(epoch=self.state.epoch)
+            good_epoch, good_step = self.state.epoch, 0
             self._write_epochs()
         else:
             self._save_model(runs.LAST, self.step.evaluation_model.get_weights())
-        kept = f"The last good model (epoch {good.epoch + 1}, step {good.step}) is {self.dir / runs.LAST}. "
+        kept = f"The last good model (epoch {good_epoch + 1}, step {good_step}) is {self.dir / runs.LAST}. "
         raise TrainingDiverged(
             f"{what} at step {step + 1} of epoch {self.state.epoch + 1}, learning rate {rate:.4g}. "
             f"{kept if self.keeps_files else ''}Try a lower learning rate, a warm-up (--warmup-epochs), or --clip-norm."

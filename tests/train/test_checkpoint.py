@@ -23,7 +23,8 @@ def variables():
     ]
 
 
-STATE = State(epoch=3, sums=[0.1, 1 / 3, 5e-324], history=[{"loss": 0.30000000000000004}], best=None)
+ROW = {"epoch": 1, "loss": 0.30000000000000004, "accuracy": 0.5, "seconds": 1.25}
+STATE = State(epoch=2, sums=[0.1, 1 / 3, 5e-324, 0.0], history=[ROW, {**ROW, "epoch": 2}], best=None)
 
 
 def bits(values):
@@ -75,6 +76,30 @@ def test_absent_or_without_a_state(tmp_path):
 
     safetensors.numpy.save_file({"00000": np.zeros(3, "float32")}, tmp_path / "c")
     assert refused(tmp_path / "c", variables()).startswith("The checkpoint is damaged.")
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        ({"history": [ROW]}, "epoch must be the number of rows in history. Received: 2."),
+        ({"best_epoch": 3}, "best_epoch must be a whole number from 0 to 2. Received: 3."),
+        ({"best_epoch": -1}, "best_epoch must be a whole number from 0 to 2. Received: -1."),
+        ({"step": -1}, "step must be a whole number of at least 0. Received: -1."),
+        ({"sums": [1.0, 2.0, 3.0]}, "sums must be empty or of at least 4 numbers. Received: [1.0, 2.0, 3.0]."),
+        ({"best": [1.0]}, "best must be null or of 2 numbers. Received: [1.0]."),
+        ({"history": [ROW, {"epoch": 2}]}, "a row of history must be an object with accuracy, epoch, loss, seconds."),
+        ({"history": [{"epoch": 1}] * 2}, "a row of history must be an object with accuracy, epoch, loss, seconds."),
+        ({"history": [ROW, {**ROW, "val_loss": 1.0}]}, "a row of history must be an object with"),
+    ],
+)
+def test_a_state_of_no_run(damage, line, tmp_path):
+    state = State(epoch=STATE.epoch, history=STATE.history)
+    for name, value in damage.items():
+        setattr(state, name, value)
+    checkpoint.save(tmp_path / "c", variables(), state)
+    message = refused(tmp_path / "c", variables())
+    assert message.startswith("The checkpoint is damaged.")
+    assert f"state: {line}" in message
 
 
 def test_another_model(tmp_path):
