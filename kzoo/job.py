@@ -19,7 +19,7 @@ from kzoo.train import runs
 from kzoo.train.config import Strategy, TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result, begin, go_on
 from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooModel
-from kzoo.transfer.loading import images_for, portable
+from kzoo.transfer.loading import check_has_weights, images_for, portable
 from kzoo.weights.resolve import resolve as resolve_weights
 
 
@@ -66,14 +66,22 @@ def run_record(
     >>> record.data.load.image_size
     (28, 28)
     """
+    if like is not None and weights is None:
+        raise InvalidArgument(f"like is for weights: --like is for --weights. Received: {like!r}, without weights.")
+    if auxiliary_heads and (weights is not None or transfer is not None):
+        raise InvalidArgument("auxiliary_heads is for training from scratch. Received: auxiliary_heads=True.")
     if weights is not None:
         check_name(model)
         transfer = transfer or TransferConfig()
-        images = images_for(model, resolve_weights(model, weights, like), image_size)  # before a bad path is looked at
+        chosen = resolve_weights(model, weights, like)  # before a bad path is looked at
+        if dropout is not None and not chosen.record.include_top:
+            raise InvalidArgument(f"dropout is for weights with a classifier. Received: {dropout!r} with {weights!r}.")
+        images = images_for(model, chosen, image_size)
         found: Any = ZooModel(model, portable(model, weights), like, dropout, auxiliary_heads)
     elif transfer is not None:
         if dropout is not None:
             raise InvalidArgument(f"dropout is for a model of kzoo list. Received: {dropout!r} with {model!r}.")
+        check_has_weights(model)
         found, images = ModelFile(str(Path(model).expanduser().resolve())), _images_for_file(model, image_size)
     else:
         check_name(model)
@@ -152,10 +160,17 @@ def resume(
     """
     run_dir = Path(run_dir).expanduser()
     runs.recover(run_dir)
-    if runs.read_record(run_dir).fine_tuning.is_head:
+    record = runs.read_record(run_dir)
+    if record.fine_tuning.is_head:
         raise InvalidArgument(
             f"This is the first phase of a run that fine-tunes. Received: {str(run_dir)!r}. Resume {run_dir.parent}."
         )
+    fine_tunes = record.transfer is not None
+    ignored = {"build": build} if fine_tunes else {"model": model, "weights": weights}
+    for name, value in ignored.items():
+        if value is not None:
+            valid = "model and weights" if fine_tunes else "build"
+            raise InvalidArgument(f"This run has no use for {name}. Received: {name}={value!r}. Valid: {valid}.")
     given = (build, model, weights, train_data, validation_data, callbacks)
     return go_on(run_dir, lambda folder: _train(folder, *given), strategy, devices)
 

@@ -10,8 +10,22 @@ from dataclasses import replace
 import pytest
 import safetensors
 
+from kzoo import data
 from kzoo.errors import DataError, InvalidArgument, RunError
-from kzoo.train import DataRecord, DataSource, RunRecord, TrainConfig, load, resume, run_record, runs, start
+from kzoo.train import (
+    DataRecord,
+    DataSource,
+    RunRecord,
+    TrainConfig,
+    TransferConfig,
+    ZooModel,
+    load,
+    resume,
+    run_record,
+    runs,
+    start,
+)
+from kzoo.transfer import fine_tune
 
 CONFIG = TrainConfig(epochs=2, batch_size=128, precision="float32", seed=3, checkpoint_seconds=0, steps_per_execution=2)
 RECORD = run_record("mnist_net", "digits", config=CONFIG)
@@ -130,3 +144,78 @@ def test_records_that_do_not_fit_together():
         run_record("mnist_ned", "digits")
     with pytest.raises(InvalidArgument, match="image_size must be a positive integer"):
         run_record("mnist_net", "digits", image_size=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"like": "mnist"}, "like is for weights: --like is for --weights. Received: 'mnist', without"),
+        ({"weights": "mnist", "auxiliary_heads": True}, "auxiliary_heads is for training from scratch"),
+        ({"transfer": TransferConfig(), "auxiliary_heads": True}, "auxiliary_heads is for training from scratch"),
+        ({"transfer": TransferConfig(), "like": "mnist"}, "is for weights"),
+        ({"transfer": TransferConfig()}, "A model needs weights to be used. Received: 'mnist_net'. Add --weights TAG"),
+    ],
+)
+def test_no_argument_is_dropped(arguments, line):
+    with pytest.raises(InvalidArgument, match=line):
+        run_record("mnist_net", "digits", **arguments)
+
+
+def test_dropout_is_for_weights_with_a_classifier(tmp_path):
+    import kzoo
+
+    kzoo.create_model("resnet20_cifar", include_top=False).save_weights(tmp_path / "w.weights.h5")
+    with pytest.raises(InvalidArgument, match=r"dropout is for weights with a classifier. Received: 0.5 with '/"):
+        run_record("resnet20_cifar", "digits", weights=str(tmp_path / "w.weights.h5"), dropout=0.5)
+
+
+@pytest.mark.parametrize(
+    ("record", "arguments", "line"),
+    [
+        (RECORD, {"model": "mnist_net"}, "no use for model. Received: model='mnist_net'. Valid: build."),
+        (RECORD, {"weights": "mnist"}, "no use for weights. Received: weights='mnist'. Valid: build."),
+        (RunRecord(transfer=TransferConfig()), {"build": 1}, "no use for build. Received: build=1. Valid: model and"),
+    ],
+)
+def test_resume_refuses_what_the_run_has_no_use_for(record, arguments, line, tmp_path):
+    runs.create(tmp_path, record)
+    with pytest.raises(InvalidArgument, match=line):
+        resume(tmp_path, **arguments)
+
+
+def test_a_damaged_name_is_one_line(tmp_path):
+    runs.create(tmp_path, replace(RECORD, model=ZooModel("mnist_ned")))
+    with pytest.raises(InvalidArgument, match=r"Unknown model\. Received: 'mnist_ned'"):
+        resume(tmp_path)
+
+
+def test_what_does_not_change_the_result_may_differ(finished):
+    run_dir, result = finished
+    config = replace(CONFIG, checkpoint_seconds=7, steps_per_execution=None)
+    record = run_record("mnist_net", "digits", config=config, download=True)
+    assert record.data.load is not None
+    record = replace(record, data=DataRecord(replace(record.data.load, data_dir="/elsewhere")))
+    assert start(record, run_dir, resume=True).metrics == result.metrics
+
+
+def test_the_model_of_a_finished_run_is_found_from_another_folder(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(finished[0].parent)
+    again = resume("run")
+    monkeypatch.chdir(tmp_path)
+    assert again.model.name == "mnist_net"
+
+
+def test_a_named_model_is_compared(tmp_path):
+    """Of one that was fine-tuned in Python, too."""
+    digits = data.load("digits", "validation", image_size=28)
+    config, transfer = replace(CONFIG, epochs=1), TransferConfig(head_epochs=1, views=1)
+    options = {"weights": "mnist", "config": config, "transfer": transfer, "run_dir": tmp_path / "run", "resume": True}
+    result = fine_tune("mnist_net", digits, **options)
+    assert runs.read_record(tmp_path / "run").model == ZooModel("mnist_net", "mnist")
+    assert fine_tune("mnist_net", digits, **options).metrics == result.metrics
+    assert resume(tmp_path / "run").metrics == result.metrics
+    with pytest.raises(RunError, match="The train data is not what this run began with"):
+        fine_tune("mnist_net", data.load("digits", "test", image_size=28), **options)
+    runs.create(tmp_path / "run", replace(runs.read_record(tmp_path / "run"), model=ZooModel("resnet18", "imagenet")))
+    with pytest.raises(RunError, match=r"Received: model\.name = 'mnist_net', recorded: 'resnet18'"):
+        fine_tune("mnist_net", digits, **options)

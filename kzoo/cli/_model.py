@@ -1,12 +1,12 @@
 """The model that a command uses: of a run, of a file, or of the zoo with pretrained weights."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from kzoo.errors import InvalidArgument
-from kzoo.models.registry import CARDS, check_name
+from kzoo.models.registry import check_name
+from kzoo.transfer.loading import check_has_weights
 
 Weights = Annotated[
     str | None,
@@ -35,11 +35,7 @@ def check(name: str, weights: str | None, like: str | None) -> None:
         return
     if like is not None:
         raise InvalidArgument(f"--like is for --weights. Received: --like {like}, without weights.")
-    if name in CARDS and not Path(name).exists():
-        raise InvalidArgument(
-            f"A model needs weights to be used. Received: {name!r}. Add --weights TAG, of kzoo weights list {name}, or "
-            "name a run."
-        )
+    check_has_weights(name)
 
 
 def load(name: str, chosen: Any, which: str, precision: str):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from kzoo import job
-from kzoo.cli import _model
 from kzoo.cli._options import DataOptions, check_from_search, check_resume, given, parse_image_size
 from kzoo.cli._output import print_json, print_table
 from kzoo.errors import InvalidArgument
@@ -81,8 +80,6 @@ def record_of(
         return record
     if model is None or dataset is None:
         raise InvalidArgument(f"kzoo {command} takes a MODEL and a DATASET, or --resume RUN. Try: {EXAMPLES[command]}")
-    if transfer is not None:
-        _model.check(model, options["weights"], options["like"])
     options |= {"all_data": all_data, "image_size": parse_image_size(image_size), **asdict(data)}
     return job.run_record(model, dataset, config=config, transfer=transfer, **options)
 
@@ -95,7 +92,7 @@ def _resume(command: str, run_dir: str, model: str | None, config: TrainConfig) 
         if record.command != command:
             is_kind = "This run fine-tunes" if command == "train" else "Not a run that fine-tunes"
             raise InvalidArgument(f"{is_kind}. Received: {run_dir!r}. Continue it with {record.how_to_resume(run_dir)}")
-        if record.model is None and record.data.load is None:
+        if record.data.load is None:
             raise InvalidArgument(
                 f"This run was not begun by the command line. Received: {run_dir!r}. "
                 f"Continue it in Python: {record.how_to_resume(run_dir)}."

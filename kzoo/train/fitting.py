@@ -75,7 +75,14 @@ def fit(
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
     record, given = RunRecord(train=config or TrainConfig()), (build, train_data, validation_data, callbacks)
-    return begin(record, run_dir, lambda folder: run(folder, *given), overwrite=overwrite, resume=resume)
+    return begin(
+        record,
+        run_dir,
+        lambda folder: run(folder, *given),
+        check_data=lambda folder: check_data(folder, train_data, validation_data),
+        overwrite=overwrite,
+        resume=resume,
+    )
 
 
 def load(run_dir: str | Path, which: str = "best"):
@@ -226,6 +233,16 @@ def _build(setup: Setup, build):
     setup.check_model(without_auxiliary_heads(model))
     runs.write_json(path, keras.saving.serialize_keras_object(model))
     return model
+
+
+def check_data(run_dir: Path, train_data: Any, validation_data: Any) -> None:
+    """Refuse data that is not what the run in a folder began with."""
+    record = runs.read_record(run_dir)
+    train_data = as_data(train_data, record.train.batch_size)
+    if validation_data is not None:
+        validation_data = as_data(validation_data, record.train.batch_size)
+        validation_data = with_labels_of(validation_data, class_names_of_data(train_data))
+    _check_data(run_dir, record, record.train, train_data, validation_data)
 
 
 def _check_data(run_dir: Path, record: RunRecord, config: TrainConfig, train_data, validation_data) -> None:

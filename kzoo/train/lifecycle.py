@@ -20,6 +20,13 @@ from kzoo.train.config import Strategy
 from kzoo.train.precision import resolve
 from kzoo.train.record import RunRecord
 
+# What a run that goes on may be asked for otherwise: it does not change the result. Only the strategy and the devices
+# are taken over.
+MAY_DIFFER = (
+    *("train.strategy", "train.devices", "train.checkpoint_seconds", "train.steps_per_execution"),
+    *("data.load.download", "data.load.data_dir"),
+)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -46,6 +53,7 @@ def begin(
     run_dir: str | Path | None,
     train: Callable[[Path], Result],
     *,
+    check_data: Callable[[Path], None] | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Result:
@@ -55,6 +63,7 @@ def begin(
         record: The run as it is asked for.
         run_dir: Its folder; None is one that is not kept.
         train: Trains what config.json in a folder says, from where it stands.
+        check_data: Raises RunError for data given in Python that is not that of a finished run.
         overwrite: Whether a run that is in `run_dir` may be deleted.
         resume: Whether a run that is in `run_dir` goes on; of a finished one the result is loaded.
 
@@ -73,6 +82,9 @@ def begin(
         if (run_dir / runs.CONFIG).exists():
             recorded = runs.read_record(run_dir)
             _check_same(run_dir, record, recorded)
+            state = checkpoint.read_state(run_dir / runs.CHECKPOINT)
+            if check_data is not None and state is not None and state.finished:
+                check_data(run_dir)
             asked, began = record.requested, recorded.requested
             if (asked.strategy, asked.devices) == (began.strategy, began.devices):
                 return go_on(run_dir, train)
@@ -104,12 +116,13 @@ def go_on(
 
 def result_of(run_dir: Path, state: State) -> Result:
     """What a finished run has in its directory."""
+    folder = run_dir.resolve()  # the model may be asked for in another working directory
 
     @functools.cache
     def load() -> Any:
         from kzoo.saving import load_model
 
-        return load_model(run_dir, "best")
+        return load_model(folder, "best")
 
     history = {key: [row[key] for row in state.history] for key in (state.history or [{}])[0]}
     return Result(history, runs.read_metrics(run_dir), run_dir, load)
@@ -131,10 +144,10 @@ def _change_devices(run_dir: Path, strategy: Strategy | None, devices: str | Non
 
 
 def _check_same(run_dir: Path, asked: RunRecord, recorded: RunRecord) -> None:
-    """Refuse to go on with a run that was begun with another configuration; strategy and devices may differ."""
+    """Refuse to go on with a run that was begun with another configuration."""
     one, other = dict(_entries(asked)), dict(_entries(recorded))
     for entry in [*one, *other]:
-        if entry.startswith(("train.strategy", "train.devices")) or one.get(entry) == other.get(entry):
+        if entry in MAY_DIFFER or one.get(entry) == other.get(entry):
             continue
         raise RunError(
             f"The run in {str(run_dir)!r} was begun with another configuration. Received: {entry} = "

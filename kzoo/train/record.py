@@ -151,8 +151,8 @@ class RunRecord:
         return "train" if self.transfer is None else "finetune"
 
     def how_to_resume(self, run_dir: str | Path) -> str:
-        """What continues the run in a folder: a command, or for a run that was given its model in Python a call."""
-        if self.model is None:
+        """What continues the run in a folder: a command, or a call for a run of Python's `fit` or `fine_tune`."""
+        if self.data.load is None:
             return f"kzoo.train.resume({str(run_dir)!r}{'' if self.transfer is None else ', ...'})"
         return f"kzoo {self.command} --resume {run_dir}"
 

@@ -24,11 +24,11 @@ from kzoo.saving import load_model
 from kzoo.text import dimensions
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, TransferConfig
-from kzoo.train.fitting import Setup, set_up
+from kzoo.train.fitting import Setup, check_data, set_up
 from kzoo.train.inputs import Stream, as_data, data_errors
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import in_float32, in_precision, twin
-from kzoo.train.record import FineTuningState, RunRecord
+from kzoo.train.record import FineTuningState, RunRecord, ZooModel
 from kzoo.train.trainer import Trainer
 from kzoo.transfer.checks import check_overlap, warn_of_imbalance
 from kzoo.transfer.cutting import find_cut, split
@@ -36,6 +36,7 @@ from kzoo.transfer.defaults import head_config, with_fine_tuning_defaults
 from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
+from kzoo.transfer.loading import portable
 from kzoo.transfer.surgery import add_head
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
@@ -100,9 +101,19 @@ def fine_tune(
     True
     """
     make = maker(model, weights)
-    record = RunRecord(train=config or TrainConfig(), transfer=transfer or TransferConfig())
+    named = _named(model, weights) if isinstance(weights, str | Path) else None
+    record = RunRecord(model=named, train=config or TrainConfig(), transfer=transfer or TransferConfig())
     given = (make, train_data, validation_data, callbacks)
-    return begin(record, run_dir, lambda folder: run(folder, *given), overwrite=overwrite, resume=resume)
+    return begin(
+        record,
+        run_dir,
+        lambda folder: run(folder, *given),
+        check_data=lambda folder: check_data(
+            folder, *(None if one is None else _read(one) for one in (train_data, validation_data))
+        ),
+        overwrite=overwrite,
+        resume=resume,
+    )
 
 
 def run(
@@ -330,6 +341,12 @@ def maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
     if weights is None:
         raise unknown(f"weights of {model} to fine-tune", weights, tags, "Without: kzoo.train.fit trains from scratch.")
     return pretrained(resolve(model, weights))
+
+
+def _named(model: str, weights: str | Path) -> ZooModel:
+    """What the record says of a model of the zoo, so that another one is not taken for it."""
+    path = str(Path(weights).expanduser().resolve())
+    return ZooModel(model, path if isinstance(weights, Path) else portable(model, weights))
 
 
 def copied(model: Any) -> Callable[[tuple], Any]:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from kzoo.data.loading import checked_size
-from kzoo.models.registry import get_card
+from kzoo.errors import InvalidArgument
+from kzoo.models.registry import CARDS, get_card
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
 
@@ -38,6 +39,15 @@ def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | Non
         "crop_fraction": fraction,
         "interpolation": record.preprocessing.interpolation,
     }
+
+
+def check_has_weights(model: str) -> None:
+    """Raise InvalidArgument for a model's name, where a run or a model file is wanted."""
+    if model in CARDS and not Path(model).exists():
+        raise InvalidArgument(
+            f"A model needs weights to be used. Received: {model!r}. Add --weights TAG (weights=), of kzoo weights "
+            f"list {model}, or name a run."
+        )
 
 
 def portable(model: str, weights: str) -> str:

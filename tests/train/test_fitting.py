@@ -146,6 +146,8 @@ def test_begin_or_go_on_with_what_is_there(finished, digits, tmp_path):
     again = fit(build, *digits, config=config, run_dir=run_dir, resume=True)
     assert (again.history, again.metrics, again.run_dir) == (result.history, result.metrics, run_dir)
     assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
+    with pytest.raises(RunError, match="The train data is not what this run began with"):
+        fit(build, *reversed(digits), config=config, run_dir=run_dir, resume=True)
     copy = unfinished(run_dir, tmp_path / "unfinished")
     assert fit(build, *digits, config=config, run_dir=copy, resume=True).metrics == result.metrics
     for other in (run_dir, unfinished(run_dir, tmp_path / "other")):

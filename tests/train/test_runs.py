@@ -10,7 +10,7 @@ from dataclasses import asdict
 import pytest
 
 from kzoo.errors import InvalidArgument, RunError
-from kzoo.train import RunRecord, TrainConfig, TransferConfig, ZooModel, runs
+from kzoo.train import DataRecord, DataSource, RunRecord, TrainConfig, TransferConfig, ZooModel, runs
 from kzoo.train.record import differing_versions
 
 ROWS = [
@@ -21,7 +21,8 @@ ROWS = [
 
 def begin(run_dir, config, model=None, **options):
     """A run as it is when it has written its first checkpoint."""
-    with runs.new(run_dir, RunRecord(train=config, model=model), **options) as made:
+    data = DataRecord(None if model is None else DataSource("digits"))
+    with runs.new(run_dir, RunRecord(train=config, model=model, data=data), **options) as made:
         (made / "checkpoint.safetensors").touch()
         runs.forget_replaced(made)
     return made
@@ -156,7 +157,13 @@ with runs.new(sys.argv[1], RunRecord(train=TrainConfig(seed=2)), overwrite=True)
 @pytest.mark.parametrize(
     ("record", "how"),
     [
-        (RunRecord(model=ZooModel("mnist_net", "mnist"), transfer=TransferConfig()), "kzoo finetune --resume {}"),
+        (
+            RunRecord(
+                model=ZooModel("mnist_net", "mnist"), data=DataRecord(DataSource("digits")), transfer=TransferConfig()
+            ),
+            "kzoo finetune --resume {}",
+        ),
+        (RunRecord(transfer=TransferConfig()), "kzoo.train.resume({!r}, ...)"),
         (RunRecord(), "kzoo.train.resume({!r})"),
     ],
 )
