@@ -132,9 +132,6 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
 def preprocessing_of(model) -> Preprocessing:
     """What a model of the zoo does to pixels, read off its layers.
 
-    Raises:
-        InvalidArgument: It has no preprocessing inside.
-
     >>> import kzoo
     >>> preprocessing_of(kzoo.create_model("resnet20_cifar")).mean
     (0.485, 0.456, 0.406)

@@ -29,11 +29,7 @@ def run(
     config: TrainConfig,
     **flags: Any,
 ) -> Result:
-    """Do what the flags of "train" or "finetune" ask for: begin a run, or continue one.
-
-    Raises:
-        InvalidArgument: Flags that do not fit together, or a run of the other command or of Python.
-    """
+    """Do what the flags of "train" or "finetune" ask for: begin a run, or continue one."""
     if resume is not None:
         return _resume(command, resume, model, config)
     record = record_of(command, model, dataset, config=config, **flags)

@@ -36,11 +36,7 @@ class State:
     finished: bool = False
 
     def __post_init__(self):
-        """Check what the types do not say.
-
-        Raises:
-            InvalidArgument: The state of no run.
-        """
+        """Check what the types do not say."""
         rows = self.history
         integer("epoch", self.epoch, len(rows), len(rows), valid="the number of rows in history")
         integer("best_epoch", self.best_epoch, 0, self.epoch)
@@ -62,11 +58,7 @@ def save(path: Path, variables: list, state: State) -> None:
 
 
 def read_state(path: Path) -> State | None:
-    """The state in a checkpoint, without its variables; None where there is no checkpoint. Needs no TensorFlow.
-
-    Raises:
-        RunError: The file is damaged.
-    """
+    """The state in a checkpoint, without its variables; None where there is no checkpoint. Needs no TensorFlow."""
     return _read(path, with_values=False)[0] if path.exists() else None
 
 
@@ -80,11 +72,7 @@ def finished_state(path: Path) -> State | None:
 
 
 def restore(path: Path, variables: list) -> State:
-    """Assign what `save` wrote to the same variables; returns the state.
-
-    Raises:
-        RunError: The file is damaged or belongs to another model. No variable has changed then.
-    """
+    """Assign what `save` wrote to the same variables, all or, after an error, none; returns the state."""
     state, values = _read(path, with_values=True)
     shapes, expected = [v.shape for v in values], [tuple(v.shape) for v in variables]
     if shapes != expected:

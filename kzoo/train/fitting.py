@@ -142,14 +142,7 @@ class Setup:
             check_fit(self.validation_data, classifier, "validation")
 
     def trainer(self, model, final, *, rate_factors: Sequence[float] = (), **arguments) -> Trainer:
-        """The trainer of a model made in the scope, with the checkpoint taken up.
-
-        Args:
-            model: What is trained.
-            final: As for `Trainer`.
-            rate_factors: As for `create_optimizer`.
-            **arguments: More for `Trainer`; the data is the setup's, unless it is among them.
-        """
+        """The `Trainer` of a model made in the scope, with the checkpoint taken up and by default the setup's data."""
         check_made_in_scope(model, self.strategy)
         if self.config.sync_batch_norm:
             synchronize_batch_norm(model)

@@ -138,11 +138,7 @@ def metadata_of_data(data: Dataset | Stream) -> dict:
 
 
 def with_labels_of(data: Dataset | Stream, class_names: tuple[str, ...] | None) -> Dataset | Stream:
-    """`data` with its labels in the order of `class_names`, matched by name where both have names.
-
-    Raises:
-        DataError: A label that `class_names` lacks.
-    """
+    """`data` with its labels in the order of `class_names`, matched by name where both have names."""
     if class_names is None or class_names_of_data(data) is None:
         return data
     assert isinstance(data, Dataset)  # noqa: S101 - for the type checker: a Stream has no names

@@ -57,19 +57,10 @@ def begin(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Result:
-    """Begin a run, or with `resume` go on with the one that is there.
+    """Begin a run, or with `resume` go on with the one that is there; without `run_dir` nothing is kept.
 
-    Args:
-        record: The run as it is asked for.
-        run_dir: Its folder; None is one that is not kept.
-        train: Trains what config.json in a folder says, from where it stands.
-        check_data: Raises RunError for data given in Python that is not that of a finished run.
-        overwrite: Whether a run that is in `run_dir` may be deleted.
-        resume: Whether a run that is in `run_dir` goes on; of a finished one the result is loaded.
-
-    Raises:
-        InvalidArgument: Devices that this machine does not have, or `resume` without a folder or with `overwrite`.
-        RunError: As `runs.new`; with `resume`, the run in the folder was begun with another configuration.
+    `train` trains what config.json in a folder says, from where it stands. `check_data` raises for data that was given
+    in Python and is not that of a finished run.
     """
     if resume and (overwrite or run_dir is None):
         raise InvalidArgument(

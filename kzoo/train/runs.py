@@ -37,14 +37,6 @@ def new(run_dir: str | Path, record: RunRecord, *, overwrite: bool = False) -> I
 
     A run that ends before its first checkpoint, for whatever reason, leaves the folder as it was: what it replaces is
     put aside, and deleted only when the new run has something to show (`forget_replaced`).
-
-    Args:
-        run_dir: A folder that is empty or does not exist.
-        record: The run, with precision and strategy resolved.
-        overwrite: Whether the files of a run that is there (and nothing else in the folder) may be replaced.
-
-    Raises:
-        RunError: The folder is occupied or cannot be written.
     """
     run_dir = Path(run_dir).expanduser()
     try:
@@ -67,10 +59,9 @@ def new(run_dir: str | Path, record: RunRecord, *, overwrite: bool = False) -> I
             if not _has_checkpoint(run_dir):
                 _delete_run(run_dir)
                 _settle(run_dir)
-                if not any(path.name != _LOCK for path in run_dir.iterdir()):
-                    (run_dir / _LOCK).unlink(missing_ok=True)
-                    if is_new_folder:
-                        run_dir.rmdir()
+                if is_new_folder and not any(path.name != _LOCK for path in run_dir.iterdir()):
+                    (run_dir / _LOCK).unlink()  # with its folder: who has opened it meanwhile can write no run there
+                    run_dir.rmdir()
 
 
 def create(run_dir: Path, record: RunRecord) -> None:
@@ -79,11 +70,7 @@ def create(run_dir: Path, record: RunRecord) -> None:
 
 
 def recover(run_dir: Path) -> None:
-    """Put back the run that a process was about to replace when it was killed, unless the new one has begun.
-
-    Raises:
-        RunError: A process is replacing it now.
-    """
+    """Put back the run that a process was about to replace when it was killed, unless the new one has begun."""
     if any((run_dir / name).exists() for name in (_REPLACED, _MOVING)):
         with lock(run_dir):
             _settle(run_dir)
@@ -167,11 +154,7 @@ def _delete_run(run_dir: Path) -> None:
 
 @contextmanager
 def lock(run_dir: Path, doing: str = "training this run") -> Iterator[None]:
-    """Keep other processes from writing to a run. The system lets go of the lock when a process dies.
-
-    Raises:
-        RunError: Another process holds it.
-    """
+    """Keep other processes from writing to a run. The system lets go of the lock when a process dies."""
     try:
         with locked(run_dir / _LOCK, wait=False):
             yield
@@ -180,12 +163,7 @@ def lock(run_dir: Path, doing: str = "training this run") -> Iterator[None]:
 
 
 def read_record(run_dir: str | Path) -> RunRecord:
-    """The record of a run, from its config.json.
-
-    Raises:
-        InvalidArgument: Not a run directory.
-        RunError: config.json is damaged.
-    """
+    """The record of a run, from its config.json."""
     path = Path(run_dir).expanduser() / CONFIG
     try:
         return plain.read(RunRecord, json.loads(path.read_text()))
@@ -207,11 +185,7 @@ def update_record(run_dir: Path, **parts: Any) -> RunRecord:
 
 
 def read_json(path: Path) -> dict:
-    """The JSON object in a file of a run.
-
-    Raises:
-        RunError: The file is missing or damaged.
-    """
+    """The JSON object in a file of a run."""
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
@@ -242,11 +216,7 @@ class _FineTuningMetrics(_Metrics):
 
 
 def read_metrics(run_dir: Path) -> dict:
-    """The content of a finished run's metrics.json. The entries that kzoo reads are checked.
-
-    Raises:
-        RunError: The file is missing or damaged.
-    """
+    """The content of a finished run's metrics.json. The entries that kzoo reads are checked."""
     path = run_dir / METRICS
     metrics = read_json(path)
     try:

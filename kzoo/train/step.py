@@ -34,11 +34,7 @@ class TrainStep:
     """
 
     def __init__(self, model, config: TrainConfig, class_weights=None, rate_factors: Sequence[float] = ()):
-        """Take over `model` and make its optimizer; `rate_factors` are those of `create_optimizer`.
-
-        Raises:
-            InvalidArgument: The model, or one of its auxiliary heads, does not end in one output of logits or softmax.
-        """
+        """Take over `model` and make its optimizer; `rate_factors` are those of `create_optimizer`."""
         self.model = model
         self.classifier = without_auxiliary_heads(model)
         self.heads = auxiliary_heads(model)
@@ -287,9 +283,6 @@ def logits_instead(model) -> Iterator[None]:
     """Within it, a classifier and its auxiliary heads give logits: the loss is computed from those, in float32.
 
     The model stays the same object, and outside of this it is as the user built it.
-
-    Raises:
-        InvalidArgument: The model, or one of its auxiliary heads, does not end in one output of logits or softmax.
     """
     layers = _softmax_layers(model)
     for layer in layers:

@@ -14,12 +14,7 @@ COLLECTIVE_KEYS = 1000
 
 
 def create_strategy(config: TrainConfig, kind: str, count: int):
-    """The strategy for `count` devices of `kind` ("cpu" or "gpu"); the caller has resolved them.
-
-    Raises:
-        InvalidArgument: Called in the scope of another strategy.
-        KzooError: TensorFlow cannot provide the devices, with the next step.
-    """
+    """The strategy for `count` devices of `kind` ("cpu" or "gpu"); the caller has resolved them."""
     if tf.distribute.has_strategy():
         raise InvalidArgument(
             "kzoo.train makes its own strategy. Received: a call within strategy.scope(). Leave the scope, and say "
@@ -73,11 +68,7 @@ def check_made_in_scope(model, strategy) -> None:
 
 
 def synchronize_batch_norm(model) -> None:
-    """Have every BatchNormalization of the model normalize by the statistics of all replicas' images.
-
-    Raises:
-        InvalidArgument: One of them is Keras's, which would compute the variance as E[x^2] - E[x]^2.
-    """
+    """Have every BatchNormalization of the model normalize by the statistics of all replicas' images."""
     for layer in model._flatten_layers():
         if isinstance(layer, BatchNormalization):
             layer.synchronized = True

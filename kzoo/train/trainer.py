@@ -55,17 +55,9 @@ class Trainer:
     ):
         """Bring together what a run is made of.
 
-        Args:
-            run_dir: Its folder.
-            config: A TrainConfig with a value in every place.
-            step: Of the model in training.
-            final: The float32 twin of the classifier that is trained, which takes over its weights.
-            train_data: What the model in training takes.
-            validation_data: Likewise.
-            how_to_resume: A command, for who interrupts the run.
-            saved: The model that is saved, if `final` is only a part of it, which shares its layers.
-            keeps_last: Whether the best epoch is the last, whatever the validation data says.
-            callbacks: Of Keras.
+        `config` has a value in every place. `final` is the float32 twin of the classifier in training, and takes over
+        its weights; `saved` is the model that is saved, if `final` is only a part of it. With `keeps_last` the best
+        epoch is the last, whatever the validation data says.
         """
         self.dir, self.config, self.step, self.final = run_dir, config, step, final
         saved = final if saved is None else saved

@@ -350,11 +350,7 @@ def _named(model: str, weights: str | Path) -> ZooModel:
 
 
 def copied(model: Any) -> Callable[[tuple], Any]:
-    """What makes a copy of a model in float32, for images of a shape where the model takes any.
-
-    Raises:
-        InvalidArgument: A model without a graph.
-    """
+    """What makes a copy of a model in float32, for images of a shape where the model takes any."""
     functional.outputs(model)
     return lambda shape: in_float32(twin(model, lambda config: _for_images(config, shape)))
 
