@@ -102,7 +102,7 @@ def start(record: RunRecord, run_dir: str | Path, *, overwrite: bool = False, re
         run_dir: An empty or new folder for all that `kzoo.train.fit` writes.
         overwrite: Whether a run that is in `run_dir` may be deleted.
         resume: Whether a run that is in `run_dir` goes on to its end; a finished one gives its result. The record must
-            be the one it was begun with; strategy and devices may be others.
+            be the one it was begun with, except for what does not change the result: devices, where the data lies.
 
     Raises:
         InvalidArgument: A record without model or data, or arguments that do not fit together.

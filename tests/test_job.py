@@ -183,6 +183,15 @@ def test_resume_refuses_what_the_run_has_no_use_for(record, arguments, line, tmp
         resume(tmp_path, **arguments)
 
 
+def test_missing_data_leaves_the_devices_as_they_were(tmp_path):
+    record = run_record("mnist_net", "no_such_dataset", config=CONFIG)
+    runs.create(tmp_path, record)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(DataError, match="no_such_dataset"):
+        resume(tmp_path, strategy="one", devices="cpu:1")
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
 def test_a_damaged_name_is_one_line(tmp_path):
     runs.create(tmp_path, replace(RECORD, model=ZooModel("mnist_ned")))
     with pytest.raises(InvalidArgument, match=r"Unknown model\. Received: 'mnist_ned'"):

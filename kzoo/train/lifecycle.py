@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kzoo import console
-from kzoo.errors import InvalidArgument, RunError
+from kzoo.errors import DataError, InvalidArgument, RunError
 from kzoo.hardware import probe
 from kzoo.train import checkpoint, runs
 from kzoo.train.checkpoint import State
@@ -99,8 +99,14 @@ def go_on(
     if state is not None:
         return result_of(run_dir, state)
     with runs.lock(run_dir):
-        _change_devices(run_dir, strategy, devices)
-        result = train(run_dir)
+        changes = _change_devices(run_dir, strategy, devices)
+        try:
+            result = train(run_dir)
+        except DataError:
+            for folder, (before, after) in changes.items():
+                if runs.read_record(folder) == after:  # the data is missing: nothing was done
+                    runs.write_record(folder, before)
+            raise
         _ = result.model  # before another run can take the folder
         return result
 
@@ -119,10 +125,13 @@ def result_of(run_dir: Path, state: State) -> Result:
     return Result(history, runs.read_metrics(run_dir), run_dir, load)
 
 
-def _change_devices(run_dir: Path, strategy: Strategy | None, devices: str | None) -> None:
-    """Write down that the run goes on with another strategy or on other devices, where one is given."""
+def _change_devices(
+    run_dir: Path, strategy: Strategy | None, devices: str | None
+) -> dict[Path, tuple[RunRecord, RunRecord]]:
+    """Write down the strategy and devices that the run goes on with; returns what was and what is in each folder."""
+    changes = {}
     if strategy is None and devices is None:
-        return
+        return changes
     changed: Any = {"strategy": strategy or "auto", "devices": devices}
     for folder in (run_dir, run_dir / runs.HEAD):
         if not (folder / runs.CONFIG).exists():  # no run that fine-tunes, or one that has no head yet
@@ -131,7 +140,9 @@ def _change_devices(run_dir: Path, strategy: Strategy | None, devices: str | Non
         config, reasons = resolve(replace(record.train, **changed), probe())
         for reason in reasons if folder == run_dir else ():
             console.log(reason)
-        runs.write_record(folder, replace(record, train=config, requested=replace(record.requested, **changed)))
+        after = replace(record, train=config, requested=replace(record.requested, **changed))
+        changes[folder] = record, runs.write_record(folder, after)
+    return changes
 
 
 def _check_same(run_dir: Path, asked: RunRecord, recorded: RunRecord) -> None:

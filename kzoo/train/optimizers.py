@@ -13,12 +13,8 @@ from kzoo.train.config import TrainConfig
 def create_optimizer(config: TrainConfig, rate_factors: Sequence[float] = ()):
     """The optimizer of a config. The learning rate is assigned at every step.
 
-    Gradients must have been summed over the replicas; weight decay of sgd and adam is left to the caller.
-
-    Args:
-        config: How to train.
-        rate_factors: For each trainable variable, in their order, what the learning rate is multiplied by. Whoever sets
-            the learning rate, a schedule or a callback of Keras, sets all of them with it.
+    Gradients must have been summed over the replicas; weight decay of sgd and adam is left to the caller. Whoever sets
+    the learning rate sets it for all variables, times the factor of each in `rate_factors`.
     """
     rate = config.peak_learning_rate
     if config.optimizer == "sgd":

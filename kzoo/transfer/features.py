@@ -48,16 +48,9 @@ class Views:
     """What a model makes of each view of some images, `[N, ...]`: from disk, or computed when first asked for."""
 
     def __init__(self, source: Dataset, frozen: Frozen, key: str, *, policy: Any, count: int, seed: int, folder: Path):
-        """Say what to compute.
+        """Say what to compute: `count` views of the images or features of `source`, augmented by `policy`.
 
-        Args:
-            source: Images, or features.
-            frozen: What makes features of its batches.
-            key: Of `key_of`.
-            policy: What `kzoo.augment.policy` gives, for images.
-            count: How many views there are of each image.
-            seed: As for `Dataset.batches`: view i is what epoch i of a run with this seed would see.
-            folder: Of `cache_folder`.
+        View i is what epoch i of a run with this seed would see. `key` is of `key_of`, `folder` of `cache_folder`.
         """
         self.source, self.policy, self.count, self.seed = source, policy, count, seed
         self.folder = folder / key
@@ -207,15 +200,9 @@ def digests(images: Dataset) -> list[bytes]:
 
 
 def key_of(model, pixels: Sequence[bytes], policy: Any, views: int, seed: int, *via: str) -> str:
-    """The hash of all that features depend on.
+    """The hash of all that features depend on; `pixels` is a hash of each image.
 
-    Args:
-        model: From the images to the features.
-        pixels: A hash of each image.
-        policy: What `kzoo.augment.policy` takes.
-        views: How many there are of each image.
-        seed: Of the augmentation.
-        *via: The layers at which features of features are computed, which may change the last bits.
+    `via` are the layers at which features of features are computed, which may change the last bits.
     """
     augmentation = augment.describe(policy)
     if augmentation == ("none",):
