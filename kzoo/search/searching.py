@@ -26,6 +26,7 @@ from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.precision import resolve
 from kzoo.train.record import DataRecord, FineTuningState, RunRecord, differing_versions, origin
+from kzoo.weights.resolve import resolve as resolve_weights
 
 DATA_ARGUMENTS = ("image_size", "channels", "data_dir", "download", "on_bad_image")
 
@@ -110,7 +111,8 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
 
     Raises:
         InvalidArgument: Not a search directory.
-        RunError: A file is damaged, or no trial completed.
+        WeightsError: The weights that trials fine-tune are not on this machine.
+        RunError: A file is damaged, the data has changed, or no trial completed.
         TrainingInterrupted: Ctrl-C.
     """
     folder = Path(search_dir).expanduser()
@@ -125,6 +127,8 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
                 f"The data of this search has changed. Received: {found[:12]}, began with "
                 f"{state.settings.fingerprint[:12]}. Restore {load.name!r}, or begin a new search."
             )
+        if (model := state.settings.model).weights is not None:
+            resolve_weights(model.name, model.weights, model.like)  # without them every trial would fail here
         for change in differing_versions(began_with.versions if began_with else {}):
             console.warn(f"not the versions this search began with: {change}")
         console.log(f"resuming {folder} after {len(state.trials) - len(state.running)} trials")

@@ -15,31 +15,13 @@ import psutil
 import pytest
 
 from kzoo.errors import RunError
-from kzoo.search import SearchConfig, leases, store
+from kzoo.search import leases, store
 from kzoo.search.helper import Helper
 from kzoo.search.leases import Lease, Observer
-from kzoo.search.settings import Settings
-from kzoo.search.space import Task
-from kzoo.search.store import State, Trial
 from kzoo.search.trials import SECONDS_BETWEEN_LOOKS, Trials
-from kzoo.train import TrainConfig, runs
-from kzoo.train.record import DataRecord, DataSource, RunRecord, ZooModel
+from kzoo.train import runs
 
 WORKER = Path(__file__).with_name("worker_process.py")
-
-
-def make_search(folder, count):
-    """A search whose trials are all in the table, and whose worker has died."""
-    base = RunRecord(
-        model=ZooModel("mnist_net"), data=DataRecord(DataSource("digits")), train=TrainConfig(precision="float32")
-    )
-    settings = Settings(
-        search=SearchConfig(seeds=1), base=base, space={"momentum": {"min": 0.5, "max": 1.0}}, fingerprint=""
-    )
-    task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
-    rows = [Trial(number=n, worker="dead", values={"momentum": 0.5 + n / 100}, epochs=1, seed=n) for n in range(count)]
-    folder.mkdir()
-    store.write(folder, State(settings=settings, task=task, exhausted=True, trials=rows))
 
 
 @pytest.fixture
@@ -90,7 +72,7 @@ def wait_for(get, seconds=30):
     return found
 
 
-def test_a_worker_that_was_killed_is_dead_at_once(tmp_path, worker):
+def test_a_worker_that_was_killed_is_dead_at_once(tmp_path, worker, make_search):
     make_search(tmp_path / "run", 0)
     process, name = worker("hold", tmp_path / "run")
     observer = Observer(tmp_path / "run")
@@ -102,7 +84,7 @@ def test_a_worker_that_was_killed_is_dead_at_once(tmp_path, worker):
     assert not observer.is_alive(name)
 
 
-def test_a_worker_that_has_left_is_dead_for_every_machine(tmp_path, worker):
+def test_a_worker_that_has_left_is_dead_for_every_machine(tmp_path, worker, make_search):
     make_search(tmp_path / "run", 0)
     process, name = worker("hold", tmp_path / "run", "elsewhere")
     observer = Observer(tmp_path / "run")
@@ -144,7 +126,7 @@ def test_leases_are_renewed(tmp_path, monkeypatch):
             time.sleep(0.05)
 
 
-def test_the_trial_of_a_killed_worker_goes_to_another(tmp_path, worker, here):
+def test_the_trial_of_a_killed_worker_goes_to_another(tmp_path, worker, here, make_search):
     make_search(tmp_path / "run", 1)
     process, name = worker("take", tmp_path / "run")
     assert process.stdout.readline() == "0\n"
@@ -160,7 +142,7 @@ def test_the_trial_of_a_killed_worker_goes_to_another(tmp_path, worker, here):
     assert (row.status, row.reason, row.worker) == ("failed", "no reason", taken.worker)
 
 
-def test_a_trial_whose_process_has_not_ended_goes_to_nobody(tmp_path, here):
+def test_a_trial_whose_process_has_not_ended_goes_to_nobody(tmp_path, here, make_search):
     make_search(tmp_path / "run", 1)
     run_dir = store.run_dir(tmp_path / "run", 0)
     run_dir.mkdir(parents=True)
@@ -171,7 +153,7 @@ def test_a_trial_whose_process_has_not_ended_goes_to_nobody(tmp_path, here):
     assert wait_for(trials.take).number == 0
 
 
-def test_a_suspended_worker_that_has_lost_its_trial_writes_nothing(tmp_path, worker, here):
+def test_a_suspended_worker_that_has_lost_its_trial_writes_nothing(tmp_path, worker, here, make_search):
     make_search(tmp_path / "run", 2)
     process, _ = worker("take", tmp_path / "run", "elsewhere")
     assert process.stdout.readline() == "0\n"
@@ -188,7 +170,7 @@ def test_a_suspended_worker_that_has_lost_its_trial_writes_nothing(tmp_path, wor
     assert store.read(tmp_path / "run").trials[0].reason == "of the new worker"
 
 
-def test_a_suspended_worker_ends_the_process_of_a_trial_that_it_has_lost(tmp_path, scripted, worker, here):
+def test_a_suspended_worker_ends_the_process_of_a_trial_that_it_has_lost(tmp_path, scripted, worker, here, make_search):
     notes = scripted(seconds=60)
     make_search(tmp_path / "run", 1)
     process, _ = worker("run", tmp_path / "run", "elsewhere")
@@ -204,7 +186,7 @@ def test_a_suspended_worker_ends_the_process_of_a_trial_that_it_has_lost(tmp_pat
     assert store.read(tmp_path / "run").trials[0].reason == "of the new worker"
 
 
-def test_workers_share_out_the_trials(tmp_path, worker):
+def test_workers_share_out_the_trials(tmp_path, worker, make_search):
     make_search(tmp_path / "run", 40)
     processes = [worker("all", tmp_path / "run")[0] for _ in range(3)]
     for process in processes:
@@ -216,7 +198,7 @@ def test_workers_share_out_the_trials(tmp_path, worker):
     assert {row.status for row in store.read(tmp_path / "run").trials} == {"completed"}
 
 
-def test_one_worker_finishes_and_another_takes_over(tmp_path, here, worker):
+def test_one_worker_finishes_and_another_takes_over(tmp_path, here, worker, make_search):
     make_search(tmp_path / "run", 0)
     process, name = worker("finish", tmp_path / "run")
     assert process.stdout.readline() == "finisher: True\n"
@@ -247,7 +229,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize(("damage", "line"), DAMAGED, ids=[line for _, line in DAMAGED])
-def test_a_damaged_file_is_told_by_its_entry(damage, line, tmp_path):
+def test_a_damaged_file_is_told_by_its_entry(damage, line, tmp_path, make_search):
     make_search(tmp_path / "run", 2)
     path = tmp_path / "run" / "search.json"
     content = json.loads(path.read_text())
