@@ -171,7 +171,7 @@ def content(folder: Path) -> bytes:
     """
     path = folder.expanduser() / SEARCH
     try:
-        return path.read_bytes()
+        return files.read_replaced(path)
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidArgument(f"Not a search directory: it has no {SEARCH}. Received: {str(folder)!r}.") from None
     except OSError as error:

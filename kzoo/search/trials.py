@@ -44,9 +44,14 @@ class Trials:
         self._nothing_in: bytes | None = None
 
     def look(self) -> State:
-        """The search as it is now, or was half a second ago; not to be changed."""
+        """The search as it is now, or was half a second ago; not to be changed.
+
+        Raises:
+            RunError: It is damaged, or the folder's locks do not hold between machines.
+        """
         if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
             self._read()
+            self._observer.check_locks()
         return self._state
 
     def is_mine(self, trial: Trial) -> bool:

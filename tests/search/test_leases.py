@@ -3,6 +3,7 @@
 The processes, the locks and the signals are real. No trial trains, so nothing here needs TensorFlow.
 """
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kzoo import files
 from kzoo.errors import RunError
 from kzoo.search import leases, store
 from kzoo.search.helper import Helper
@@ -114,6 +116,48 @@ def test_a_worker_of_another_machine_is_dead_when_its_file_has_not_changed_for_a
     assert Observer(tmp_path, seconds_to_expire=1).is_alive("far")
     renew(9)
     assert observer.is_alive("far")
+
+
+def test_locks_that_do_not_hold_between_machines_are_noticed(tmp_path, make_search, here):
+    """A worker elsewhere renews its file, and its lock can be taken here: so can the folder's, by both at once."""
+    make_search(tmp_path / "run", 0)
+    trials = here(tmp_path / "run")
+    folder = tmp_path / "run" / leases.FOLDER
+
+    def renew(worker, number):
+        (folder / f"{worker}.json").write_text(json.dumps({"machine": "elsewhere", "pid": 1, "renewals": number}))
+        time.sleep(1.2 * SECONDS_BETWEEN_LOOKS)
+        trials.look()
+
+    (folder / "killed.lock").touch()
+    renew("killed", 1)  # and killed before it was looked at
+    with files.locked(folder / "far.lock", wait=False):
+        for number in range(3):
+            renew("far", number)
+    renew("far", 3)
+    with pytest.raises(RunError, match=r"do not hold between the machines of this search\. Received: far "):
+        renew("far", 4)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, make_search, monkeypatch):
+    """On NFS the old file can be gone."""
+    make_search(tmp_path / "run", 1)
+    expected = store.read(tmp_path / "run")
+    real, times = Path.read_bytes, []
+
+    def lose_the_first(path):
+        times.append(path)
+        if len(times) == 1:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", lose_the_first)
+    assert store.read(tmp_path / "run") == expected
+    assert len(times) == 2
+    times.clear()
+    with Lease(tmp_path / "run", machine="elsewhere") as lease:
+        assert Observer(tmp_path / "run").is_alive(lease.worker)
+    assert len(times) == 2
 
 
 def test_leases_are_renewed(tmp_path, monkeypatch):
