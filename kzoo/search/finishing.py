@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from kzoo import console
-from kzoo.errors import RunError
+from kzoo.errors import KzooError, RunError
 from kzoo.files import atomic_path
 from kzoo.search import ranking, store
 from kzoo.search.helper import Helper
@@ -34,7 +34,10 @@ def finish(folder: Path, state: State, helper: Helper) -> BestTrial:
         test=_evaluate(run_dir, "test"),
         pareto=sorted(ranking.pareto(state.trials)),
     )
-    helper.ask("plot", folder=str(folder), best=asdict(best))
+    try:
+        helper.ask("plot", folder=str(folder), best=asdict(best))
+    except KzooError as error:
+        console.warn(f"no plot: {error}")
     return best
 
 

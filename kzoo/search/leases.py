@@ -85,44 +85,32 @@ class Observer:
     def __init__(self, search_dir: Path, *, seconds_to_expire: float = SECONDS_TO_EXPIRE):
         self._folder = search_dir / FOLDER
         self._seconds_to_expire = seconds_to_expire
-        self._seen: dict[str, tuple[bytes, float]] = {}
-        self._checked: dict[str, tuple[bytes, bool]] = {}
+        # By worker: its file, since when it is the same, and whether its lock was free then.
+        self._seen: dict[str, tuple[bytes, float, bool]] = {}
 
     def is_alive(self, worker: str) -> bool:
-        """Whether a worker has not ended, as far as can be seen from here and by now."""
+        """Whether a worker has not ended, as far as can be seen from here and by now.
+
+        Raises:
+            RunError: On another machine, its lock was free here, and it has renewed its file since then.
+        """
         try:
             content = read_replaced(_heartbeat_of(self._folder, worker))
         except FileNotFoundError:  # it has left
             return False
-        if _is_of_this_machine(content):
-            return _is_locked(_lock_of(self._folder, worker))
-        now = time.monotonic()
-        if worker not in self._seen or self._seen[worker][0] != content:
-            self._seen[worker] = content, now
-        return now - self._seen[worker][1] < self._seconds_to_expire
-
-    def check_locks(self) -> None:
-        """Look whether locks that workers on other machines hold are seen here.
-
-        Raises:
-            RunError: A lock was free, and its worker has renewed its file since then.
-        """
-        for heartbeat in self._folder.glob("[!.]*.json"):
-            worker, lock = heartbeat.stem, _lock_of(self._folder, heartbeat.stem)
-            try:
-                content = read_replaced(heartbeat)
-            except FileNotFoundError:  # it has left
-                continue
-            before, was_free = self._checked.get(worker, (None, False))
-            if content == before or _is_of_this_machine(content):
-                continue
-            is_free = lock.exists() and not _is_locked(lock)
-            if is_free and was_free:
+        lock = _lock_of(self._folder, worker)
+        if json.loads(content)["machine"] == this_machine():
+            return _is_locked(lock)
+        before, since, was_free = self._seen.get(worker, (b"", 0.0, False))
+        if content != before:
+            since, is_free = time.monotonic(), lock.exists() and not _is_locked(lock)
+            self._seen[worker] = content, since, is_free
+            if was_free and is_free:
                 raise RunError(
                     f"File locks do not hold between the machines of this search. Received: {worker} without its lock "
                     f"in {str(self._folder)!r}. Use a file system that shares locks, or one machine."
                 )
-            self._checked[worker] = content, is_free
+        return time.monotonic() - since < self._seconds_to_expire
 
     def forget_the_dead(self) -> None:
         """Delete the files of workers that were killed."""
@@ -143,10 +131,6 @@ def _heartbeat_of(folder: Path, worker: str) -> Path:
 
 def _lock_of(folder: Path, worker: str) -> Path:
     return folder / f"{worker}.lock"
-
-
-def _is_of_this_machine(heartbeat: bytes) -> bool:
-    return json.loads(heartbeat)["machine"] == this_machine()
 
 
 def _is_locked(path: Path) -> bool:

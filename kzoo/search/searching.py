@@ -3,17 +3,18 @@
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kzoo import console, plain
 from kzoo.data.loading import fingerprint
-from kzoo.errors import InvalidArgument, RunError, unknown
+from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.hardware import probe, usable_only
 from kzoo.job import run_record
+from kzoo.search import ranking, store, worker
 from kzoo.search import space as spaces
-from kzoo.search import store, worker
 from kzoo.search.finishing import finish
 from kzoo.search.helper import Helper
 from kzoo.search.leases import Lease, Observer
@@ -25,10 +26,11 @@ from kzoo.search.trials import Trials, trial_record
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.precision import resolve
-from kzoo.train.record import DataRecord, FineTuningState, RunRecord, differing_versions, origin
+from kzoo.train.record import DataRecord, DataSource, FineTuningState, RunRecord, differing_versions, origin
 from kzoo.weights.resolve import resolve as resolve_weights
 
-DATA_ARGUMENTS = ("image_size", "channels", "data_dir", "download", "on_bad_image")
+# Of run_record, those that say how the data is loaded.
+DATA_ARGUMENTS = [field.name for field in fields(DataSource) if field.name in signature(run_record).parameters]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class SearchResult:
     model_path: Path
     """The best model, a `.keras` file."""
     search_dir: Path
-    command: Literal["train", "finetune"]
+    command: str
     """Of kzoo, that trained it."""
 
 
@@ -91,7 +93,7 @@ def search(
     folder = Path(search_dir).expanduser()
     with _helper() as helper:
         store.check_free(folder)
-        settings, task = _settle(helper, base, config, space)
+        settings, task = _resolve_settings(helper, base, config, space)
         store.make(folder)
         with store.locked(folder):
             store.check_free(folder)
@@ -158,7 +160,7 @@ def space_for(
     """
     base = _base(model, dataset, weights, like, train, transfer, data)
     with _helper() as helper:
-        settings, _ = _settle(helper, base, SearchConfig(), None)
+        settings, _ = _resolve_settings(helper, base, SearchConfig(), None)
     return settings.space
 
 
@@ -193,7 +195,9 @@ def _helper() -> Iterator[Helper]:
         helper.close()
 
 
-def _settle(helper: Helper, base: RunRecord, config: SearchConfig, space: dict | None) -> tuple[Settings, Task]:
+def _resolve_settings(
+    helper: Helper, base: RunRecord, config: SearchConfig, space: dict | None
+) -> tuple[Settings, Task]:
     """Put a value in every place that was left open, for this data and this machine."""
     hardware = probe()
     gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
@@ -203,11 +207,8 @@ def _settle(helper: Helper, base: RunRecord, config: SearchConfig, space: dict |
     base = replace(base, train=train, origin=origin())
     settings = Settings(search=config, base=base, space=space or {}, fingerprint="")
     model, load, transfer = settings.model, settings.load, base.transfer or TransferConfig()
-    models, pretrained = [model.name], None
-    if model.weights is not None:
-        pretrained = {"weights": model.weights, "like": model.like}
-    elif space and "model" in space:
-        models = space["model"]["values"]
+    pretrained = None if model.weights is None else {"weights": model.weights, "like": model.like}
+    models = [model.name] if pretrained else spaces.models(settings.space, model.name)
     task = plain.read(Task, helper.ask("inspect", models=models, load=asdict(load), pretrained=pretrained))
     space = space or spaces.default_space(task, train, transfer)
     spaces.check_suits(space, task)
@@ -222,17 +223,23 @@ def _work(folder: Path, helper: Helper, slots: int) -> SearchResult:
     """Take part in a search until it has its result."""
     with Lease(folder) as lease:
         trials = Trials(folder, lease, Observer(folder), helper, slots)
-        while (result := trials.look().result) is None:
-            worker.run(trials, slots)
-            if trials.is_finisher:
-                trials.write_result(finish(folder, trials.look(), helper))
+        try:
+            while (result := trials.look().result) is None:
+                worker.run(trials, slots)
+                if trials.is_finisher:
+                    trials.write_result(finish(folder, trials.look(), helper))
+        except KeyboardInterrupt:
+            trials.write_seconds()
+            done = len(ranking.completed(trials.look().trials))
+            raise TrainingInterrupted(
+                f"Interrupted after {done} trials. Continue with: kzoo search --resume {folder}"
+            ) from None
     return _result(folder, trials.look(), result)
 
 
 def _result(folder: Path, state: State, best: BestTrial) -> SearchResult:
-    command = "train" if state.settings.base.transfer is None else "finetune"
     trials = [asdict(trial) for trial in state.trials]
-    return SearchResult(asdict(best), trials, folder / store.BEST, folder, command)
+    return SearchResult(asdict(best), trials, folder / store.BEST, folder, state.settings.base.command)
 
 
 def best_of(

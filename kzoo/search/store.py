@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kzoo import files, plain
+from kzoo import arguments, files, plain
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import is_temporary, write_bytes, write_text
+from kzoo.search import space as spaces
 from kzoo.search.settings import Settings
 from kzoo.search.space import Task
 
@@ -54,6 +55,13 @@ class Trial:
     images_per_second: float | None = None
     parameters: int | None = None
     seconds: float | None = None
+
+    def __post_init__(self):
+        """Check that a completed trial has its figures."""
+        if self.status == "completed":
+            arguments.number("accuracy", self.accuracy, 0, 1)
+            for name in ("loss", "images_per_second", "parameters", "seconds"):
+                arguments.number(name, getattr(self, name), 0)
 
 
 class CompletedTrial(Trial):
@@ -105,6 +113,23 @@ class State:
     finisher: str | None = None
     """The worker that scores the best model once all trials have ended."""
     result: BestTrial | None = None
+
+    def __post_init__(self):
+        """Check what the parts say of each other."""
+        space, known = self.settings.space, self.task.parameters
+        if spaces.check(space) != space:
+            raise arguments.refused("settings.space", f"complete, as {spaces.check(space)}", space)
+        if missing := set(spaces.models(space, self.settings.model.name)) - known.keys():
+            raise arguments.refused("task.parameters", f"of each model, also {', '.join(missing)}", known)
+        for place, trial in enumerate(self.trials):
+            arguments.integer(f"trials[{place}].number", trial.number, place, place)
+            if trial.values.keys() != space.keys():
+                raise arguments.refused(f"trials[{place}].values", f"of {', '.join(space)}", trial.values)
+            if trial.repeats is not None:
+                arguments.integer(f"trials[{place}].repeats", trial.repeats, 0, place - 1)
+        if self.result is not None:
+            for name in ("trial", "run"):
+                arguments.integer(f"result.{name}", getattr(self.result, name), 0, len(self.trials) - 1)
 
     @property
     def running(self) -> list[Trial]:

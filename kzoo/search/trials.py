@@ -1,5 +1,6 @@
 """The trials of a search, as its workers take and end them: each change is made under the lock of the folder."""
 
+import csv
 import math
 import time
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from kzoo.train.record import RunRecord
 
 # How often a worker looks for what other workers have done.
 SECONDS_BETWEEN_LOOKS = 0.5
+# How much of a time limit a kill can lose.
+SECONDS_BETWEEN_NOTES = 60.0
 
 
 class Trials:
@@ -51,7 +54,8 @@ class Trials:
         """
         if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
             self._read()
-            self._observer.check_locks()
+            for trial in self._state.running:
+                self._is_alive(trial.worker)  # raises where its lock does not hold here
         return self._state
 
     def is_mine(self, trial: Trial) -> bool:
@@ -201,25 +205,20 @@ class Trials:
         run_dir = store.run_dir(self.folder, trial.number)
         try:
             figures = runs.read_metrics(run_dir)["validation"]
-            accuracy, loss = float(figures["accuracy"]), float(figures["loss"])
-            speeds = runs.read_column(run_dir, "images_per_second")
-        except (RunError, OSError, KeyError, TypeError, ValueError) as error:
+            ended = replace(
+                trial,
+                status="completed",
+                accuracy=figures["accuracy"],
+                loss=figures["loss"],
+                images_per_second=max(runs.read_column(run_dir, "images_per_second")),  # the first includes the start
+                parameters=self._state.task.parameters[trial.values.get("model", self._state.settings.model.name)],
+                seconds=seconds,
+            )
+        except (RunError, OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             self.fail(trial, f"its run has no figures: {error}", seconds)
             return
         with self._changing() as state:
-            model = trial.values.get("model", state.settings.model.name)
-            self._end_mine(
-                state,
-                replace(
-                    trial,
-                    status="completed",
-                    accuracy=accuracy,
-                    loss=loss,
-                    images_per_second=max(speeds),  # the first epoch has the start-up in it
-                    parameters=state.task.parameters[model],
-                    seconds=seconds,
-                ),
-            )
+            self._end_mine(state, ended)
 
     def fail(self, trial: Trial, reason: str, seconds: float) -> None:
         """Write down why a trial has no figures."""
@@ -233,6 +232,11 @@ class Trials:
                 state.result = result
                 self._write(state)
         self._observer.forget_the_dead()
+
+    def keep_time(self) -> None:
+        """Write every minute how long the search has been going on, so that a kill does not give it that time again."""
+        if self._elapsed(state := self.look()) - state.seconds > SECONDS_BETWEEN_NOTES:
+            self.write_seconds()
 
     def write_seconds(self) -> None:
         """Write how long the search has been going on."""

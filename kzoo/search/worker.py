@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzoo import console
-from kzoo.errors import TrainingInterrupted
 from kzoo.hardware import probe
-from kzoo.search import ranking, store
+from kzoo.search import store
 from kzoo.search.processes import TrialProcess, share_of_cores, share_of_gpus
-from kzoo.search.settings import SearchConfig
+from kzoo.search.settings import Settings
 from kzoo.search.store import Trial
 from kzoo.search.trials import Trials
-from kzoo.train import runs
 
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_TURNS = 0.1
 # What a trial gets to save its state after Ctrl-C.
 SECONDS_TO_SAVE = 20.0
 
@@ -35,7 +33,7 @@ def run(trials: Trials, slots: int) -> None:
         slots: How many trials to run at the same time.
 
     Raises:
-        TrainingInterrupted: Ctrl-C; trials in progress have saved their state.
+        KeyboardInterrupt: Ctrl-C; trials in progress have saved their state.
     """
     gpus = len(probe().gpus)
     running: dict[int, RunningTrial] = {}
@@ -53,33 +51,29 @@ def run(trials: Trials, slots: int) -> None:
             for slot in range(slots):
                 if slot not in running and (trial := trials.take()) is not None:
                     run_dir = store.run_dir(trials.folder, trial.number)
-                    process = _start(run_dir, trials.look().settings.search, slot, slots, gpus)
+                    process = _start(run_dir, trials.look().settings, slot, slots, gpus)
                     running[slot] = RunningTrial(trial, process)
+            trials.keep_time()
             if trials.look().result is not None or trials.is_finisher:
                 return
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN_TURNS)
     except KeyboardInterrupt:
         _interrupt([one.process for one in running.values()])
-        trials.write_seconds()
-        done = len(ranking.completed(trials.look().trials))
-        raise TrainingInterrupted(
-            f"Interrupted after {done} trials. Continue with: kzoo search --resume {trials.folder}"
-        ) from None
+        raise
     finally:
         for one in running.values():
             one.process.kill("the search ended")
 
 
-def _start(run_dir: Path, search: SearchConfig, slot: int, slots: int, gpus: int) -> TrialProcess:
+def _start(run_dir: Path, settings: Settings, slot: int, slots: int, gpus: int) -> TrialProcess:
     """Begin a trial's process, or go on with it."""
-    limit = search.trial_memory_limit
-    command = "train" if runs.read_record(run_dir).transfer is None else "finetune"
+    limit = settings.search.trial_memory_limit
     return TrialProcess(
-        [command, "--resume", str(run_dir)],
+        [settings.base.command, "--resume", str(run_dir)],
         run_dir / store.LOG,
         cores=share_of_cores(slot, slots),
         gpus=share_of_gpus(slot, slots, gpus),
-        time_limit=search.trial_time_limit,
+        time_limit=settings.search.trial_time_limit,
         memory_limit=None if limit is None else round(limit * 10**9),
     )
 
@@ -100,4 +94,4 @@ def _interrupt(processes: list[TrialProcess]) -> None:
         process.interrupt()
     deadline = time.monotonic() + SECONDS_TO_SAVE
     while any(process.running for process in processes) and time.monotonic() < deadline:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(SECONDS_BETWEEN_TURNS)

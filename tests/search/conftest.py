@@ -64,7 +64,7 @@ def make_search():
         settings = Settings(
             search=SearchConfig(seeds=1),
             base=base,
-            space={"momentum": {"min": 0.5, "max": 1.0, "scale": "linear", "start": 0.9}},
+            space={"momentum": {"min": 0.5, "max": 0.99, "scale": "linear", "start": 0.9}},
             fingerprint=fingerprint("digits", None),
         )
         task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {model.name: 524_894})

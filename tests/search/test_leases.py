@@ -120,23 +120,22 @@ def test_a_worker_of_another_machine_is_dead_when_its_file_has_not_changed_for_a
 
 def test_locks_that_do_not_hold_between_machines_are_noticed(tmp_path, make_search, here):
     """A worker elsewhere renews its file, and its lock can be taken here: so can the folder's, by both at once."""
-    make_search(tmp_path / "run", 0)
+    make_search(tmp_path / "run", 1)
     trials = here(tmp_path / "run")
     folder = tmp_path / "run" / leases.FOLDER
 
-    def renew(worker, number):
-        (folder / f"{worker}.json").write_text(json.dumps({"machine": "elsewhere", "pid": 1, "renewals": number}))
-        time.sleep(1.2 * SECONDS_BETWEEN_LOOKS)
+    def renew(number):  # by the worker of the trial
+        (folder / "dead.json").write_text(json.dumps({"machine": "elsewhere", "pid": 1, "renewals": number}))
+        time.sleep(1.1 * SECONDS_BETWEEN_LOOKS)
         trials.look()
 
-    (folder / "killed.lock").touch()
-    renew("killed", 1)  # and killed before it was looked at
-    with files.locked(folder / "far.lock", wait=False):
-        for number in range(3):
-            renew("far", number)
-    renew("far", 3)
-    with pytest.raises(RunError, match=r"do not hold between the machines of this search\. Received: far "):
-        renew("far", 4)
+    with files.locked(folder / "dead.lock", wait=False):
+        renew(0)
+        renew(1)
+    renew(2)  # and killed before it was looked at
+    trials.look()
+    with pytest.raises(RunError, match=r"do not hold between the machines of this search\. Received: dead "):
+        renew(3)
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, make_search, monkeypatch):
@@ -258,6 +257,10 @@ def test_one_worker_finishes_and_another_takes_over(tmp_path, here, worker, make
     assert store.read(tmp_path / "run").finisher != name
 
 
+RESULT = {
+    "trial": 2, "run": 0, "accuracy": 0.5, "loss": 0.5, "accuracies": [0.5], "values": {}, "epochs": 1,
+    "verified": True, "test": None, "pareto": [],
+}  # fmt: skip
 DAMAGED = [
     (lambda search: search.pop("seconds"), "no seconds"),
     (lambda search: search.update(oracel=None), "oracel = None"),
@@ -269,6 +272,17 @@ DAMAGED = [
     (lambda search: search["settings"]["search"].update(seeds=0), "settings.search: seeds must be a whole number"),
     (lambda search: search["task"].update(image_shape=[28, 28]), "task.image_shape = [28, 28]"),
     (lambda search: search["task"]["parameters"].update(mnist_net=None), "task.parameters.mnist_net = None"),
+    (lambda search: search["task"]["parameters"].pop("mnist_net"), "task.parameters must be of each model"),
+    (lambda search: search["task"].update(validation_images=0), "task: validation_images must be a whole number"),
+    (lambda search: search["trials"][1].update(status="completed"), "trials[1]: accuracy must be a number from 0 to 1"),
+    (lambda search: search["trials"][1].update(number=0), "trials[1].number must be"),
+    (lambda search: search["trials"][1].update(repeats=1), "trials[1].repeats must be"),
+    (lambda search: search["trials"][0]["values"].update(momentun=0.5), "trials[0].values must be of momentum"),
+    (lambda search: search["settings"]["space"]["momentum"].pop("start"), "settings.space must be complete"),
+    (lambda search: search["settings"]["space"].update(momentun={}), "Unknown hyperparameter. Received: 'momentun'"),
+    (lambda search: search["settings"]["base"].update(model=None), "settings: The base of a search must name a model"),
+    (lambda search: search["settings"]["base"]["data"].update(load=None), "settings: The base of a search must name"),
+    (lambda search: search.update(result=RESULT), "result.trial must be"),
 ]
 
 

@@ -1,8 +1,9 @@
 """Trials that do what a test says, instead of training: Python imports this first where it is on the path.
 
 KZOO_SCRIPT is a JSON object: by the number of a trial what happens to it ("crash", "killed", "hang", "memory", "error"
-or "bug"), and "seconds", how long the others take. Their accuracy is a function of their values. It takes the place of
-the command line in the processes of `kzoo.search.child`; their process, its limits and its end are the real ones.
+or "bug"), "seconds", how long the others take, and "evaluation_seconds". Their accuracy is a function of their values.
+It takes the place of the command line in the processes of `kzoo.search.child`; their process, its limits and its end
+are the real ones.
 """
 
 import json
@@ -23,6 +24,8 @@ if "KZOO_SCRIPT" in os.environ and "kzoo.search.child" in sys.orig_argv:
     def act(command, *arguments):
         if command == "evaluate":
             folder = Path(arguments[0])
+            note(f"evaluate {folder.name} {os.getpid()}")
+            time.sleep(SCRIPT.get("evaluation_seconds", 0))
             metrics = json.loads((folder / "metrics.json").read_text())
             print(json.dumps(metrics["validation"]), flush=True)
             os._exit(0)
