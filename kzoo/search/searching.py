@@ -147,17 +147,7 @@ def space_for(
     transfer: TransferConfig | None = None,
     **data: Any,
 ) -> dict:
-    """The default search space for a model and a dataset: plain data, to look at, to edit and to give to `search`.
-
-    Args:
-        model: A name of `kzoo.list_models()`.
-        dataset: A name or a path.
-        weights: As in `search`.
-        like: Likewise.
-        train: Where the search is to start.
-        transfer: Likewise.
-        **data: As in `search`.
-    """
+    """The default space of a `search` with these arguments: plain data, to look at, to edit and to give to it."""
     base = _base(model, dataset, weights, like, train, transfer, data)
     with _helper() as helper:
         settings, _ = _resolve_settings(helper, base, SearchConfig(), None)

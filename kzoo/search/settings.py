@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kzoo import arguments
-from kzoo.errors import InvalidArgument, unknown
+from kzoo.errors import unknown
 from kzoo.train.record import DataSource, RunRecord, ZooModel
 
 Algorithm = Literal["bayesian", "hyperband", "random", "grid"]
@@ -67,10 +67,7 @@ class Settings:
     def __post_init__(self):
         """Check that the base has a model and data by name."""
         if not isinstance(self.base.model, ZooModel) or self.base.data.load is None:
-            raise InvalidArgument(
-                "The base of a search must name a model of kzoo list and its data. "
-                f"Received: model={self.base.model!r}, data.load={self.base.data.load!r}."
-            )
+            raise arguments.refused("base", "a model and data by name", (self.base.model, self.base.data.load))
 
     @property
     def model(self) -> ZooModel:

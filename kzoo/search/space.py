@@ -20,12 +20,8 @@ from kzoo.models.registry import check_name
 from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
 from kzoo.transfer.defaults import with_fine_tuning_defaults
 
-# Besides the fields of the configurations: arguments of create_model, and what is made of the augmentation.
-OTHERS = {
-    "model": "a model of kzoo list",
-    "dropout": "the rate before the classifier",
-    "augment_strength": "a factor of how much the policies digits and photos do",
-}
+# Besides the fields of the configurations: arguments of create_model, and a factor of what augmentation policies do.
+OTHERS = ("model", "dropout", "augment_strength")
 TRANSFER = tuple(field.name for field in fields(TransferConfig))
 # These are chosen by the machine or by the search itself.
 NOT_SEARCHED = ("seed", "precision", "strategy", "devices", "steps_per_execution", "checkpoint_seconds")
@@ -265,11 +261,8 @@ def default_values(space: dict, task: Task) -> dict:
     for name, entry in space.items():
         same = name in default and entry.get("relative") == default[name].get("relative")
         value = default[name]["start"] if same else found[name]
-        if (
-            value in entry["values"]
-            if "values" in entry
-            else _is_number(value) and entry["min"] <= value <= entry["max"]
-        ):
+        in_range = "min" in entry and _is_number(value) and entry["min"] <= value <= entry["max"]
+        if in_range or value in entry.get("values", ()):
             found[name] = value
     return found
 

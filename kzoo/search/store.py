@@ -123,13 +123,11 @@ class State:
             raise arguments.refused("task.parameters", f"of each model, also {', '.join(missing)}", known)
         for place, trial in enumerate(self.trials):
             arguments.integer(f"trials[{place}].number", trial.number, place, place)
-            if trial.values.keys() != space.keys():
-                raise arguments.refused(f"trials[{place}].values", f"of {', '.join(space)}", trial.values)
             if trial.repeats is not None:
                 arguments.integer(f"trials[{place}].repeats", trial.repeats, 0, place - 1)
-        if self.result is not None:
-            for name in ("trial", "run"):
-                arguments.integer(f"result.{name}", getattr(self.result, name), 0, len(self.trials) - 1)
+        for row in (*self.trials, *([self.result] if self.result else [])):
+            if row.values.keys() != space.keys():
+                raise arguments.refused("the values of a trial", f"of {', '.join(space)}", row.values)
 
     @property
     def running(self) -> list[Trial]:
@@ -233,8 +231,8 @@ def write_table(folder: Path, state: State) -> None:
     text = io.StringIO()
     rows = [_flat(trial) for trial in state.trials]
     if rows:
-        names = [*rows[0], *(name for row in rows for name in row if name not in rows[0])]
-        writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(names)), lineterminator="\n")
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(text, fieldnames=list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     write_text(folder / TRIALS, text.getvalue())

@@ -1,7 +1,6 @@
 """A worker of a search: takes trials, and has a process for each of them."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from kzoo import console
@@ -17,14 +16,6 @@ SECONDS_BETWEEN_TURNS = 0.1
 SECONDS_TO_SAVE = 20.0
 
 
-@dataclass(frozen=True)
-class RunningTrial:
-    """A trial of this worker in progress."""
-
-    trial: Trial
-    process: TrialProcess
-
-
 def run(trials: Trials, slots: int) -> None:
     """Run trials until the search has its result, or this worker is the one to find it.
 
@@ -36,33 +27,33 @@ def run(trials: Trials, slots: int) -> None:
         KeyboardInterrupt: Ctrl-C; trials in progress have saved their state.
     """
     gpus = len(probe().gpus)
-    running: dict[int, RunningTrial] = {}
+    running: dict[int, tuple[Trial, TrialProcess]] = {}
     try:
         while True:
-            for slot, one in list(running.items()):
-                if not trials.is_mine(one.trial):
-                    console.warn(f"trial {one.trial.number} has gone to another worker")
-                    one.process.kill("another worker has it")
-                    one.process.finish()
+            for slot, (trial, process) in list(running.items()):
+                if not trials.is_mine(trial):
+                    console.warn(f"trial {trial.number} has gone to another worker")
+                    process.kill("another worker has it")
+                    process.finish()
                     del running[slot]
-                elif not one.process.running:
+                elif not process.running:
                     del running[slot]
-                    _end(trials, one)
+                    _end(trials, trial, process)
             for slot in range(slots):
                 if slot not in running and (trial := trials.take()) is not None:
                     run_dir = store.run_dir(trials.folder, trial.number)
                     process = _start(run_dir, trials.look().settings, slot, slots, gpus)
-                    running[slot] = RunningTrial(trial, process)
+                    running[slot] = trial, process
             trials.keep_time()
             if trials.look().result is not None or trials.is_finisher:
                 return
             time.sleep(SECONDS_BETWEEN_TURNS)
     except KeyboardInterrupt:
-        _interrupt([one.process for one in running.values()])
+        _interrupt([process for _, process in running.values()])
         raise
     finally:
-        for one in running.values():
-            one.process.kill("the search ended")
+        for _, process in running.values():
+            process.kill("the search ended")
 
 
 def _start(run_dir: Path, settings: Settings, slot: int, slots: int, gpus: int) -> TrialProcess:
@@ -78,14 +69,14 @@ def _start(run_dir: Path, settings: Settings, slot: int, slots: int, gpus: int) 
     )
 
 
-def _end(trials: Trials, one: RunningTrial) -> None:
+def _end(trials: Trials, trial: Trial, process: TrialProcess) -> None:
     """Write down what became of a trial."""
-    status = one.process.finish()
-    seconds = round(time.monotonic() - one.process.started, 1)
+    status = process.finish()
+    seconds = round(time.monotonic() - process.started, 1)
     if status == 0:
-        trials.complete(one.trial, seconds)
+        trials.complete(trial, seconds)
     else:
-        trials.fail(one.trial, one.process.reason(status), seconds)
+        trials.fail(trial, process.reason(status), seconds)
 
 
 def _interrupt(processes: list[TrialProcess]) -> None:

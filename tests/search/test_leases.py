@@ -277,12 +277,18 @@ DAMAGED = [
     (lambda search: search["trials"][1].update(status="completed"), "trials[1]: accuracy must be a number from 0 to 1"),
     (lambda search: search["trials"][1].update(number=0), "trials[1].number must be"),
     (lambda search: search["trials"][1].update(repeats=1), "trials[1].repeats must be"),
-    (lambda search: search["trials"][0]["values"].update(momentun=0.5), "trials[0].values must be of momentum"),
+    (lambda search: search["trials"][0]["values"].update(momentun=0.5), "the values of a trial must be of momentum"),
     (lambda search: search["settings"]["space"]["momentum"].pop("start"), "settings.space must be complete"),
     (lambda search: search["settings"]["space"].update(momentun={}), "Unknown hyperparameter. Received: 'momentun'"),
-    (lambda search: search["settings"]["base"].update(model=None), "settings: The base of a search must name a model"),
-    (lambda search: search["settings"]["base"]["data"].update(load=None), "settings: The base of a search must name"),
-    (lambda search: search.update(result=RESULT), "result.trial must be"),
+    (
+        lambda search: search["settings"]["base"].update(model=None),
+        "settings: base must be a model and data by name. Received: (None",
+    ),
+    (
+        lambda search: search["settings"]["base"]["data"].update(load=None),
+        "settings: base must be a model and data by name. Received: (ZooModel",
+    ),
+    (lambda search: search.update(result=RESULT), "the values of a trial must be of momentum. Received: {}"),
 ]
 
 
