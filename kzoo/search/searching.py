@@ -268,14 +268,9 @@ def best_of(
         values.pop("augment_strength", None)
     # This machine may choose another precision and strategy than the search's.
     asked = {"precision": base.requested.precision, "strategy": base.requested.strategy}
-    config = spaces.trial_config(
-        values,
-        settings.space,
-        replace(base.train, **{**asked, **found, **train}),
-        settings.model.name,
-        state.task,
-        replace(base.transfer or TransferConfig(), **transfer),
-    )
+    wanted = replace(base.train, **{**asked, **found, **train})
+    fine_tuning = replace(base.transfer or TransferConfig(), **transfer)
+    config = spaces.trial_config(values, settings.space, wanted, settings.model.name, state.task, fine_tuning)
     record = trial_record(settings, config)
     return replace(
         record,

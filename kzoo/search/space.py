@@ -316,26 +316,21 @@ def trial_config(
     if strength != 1:
         train = replace(train, augment=[part for item in train.augment for part in strengthened(item, strength)])
     arguments = {"dropout": values.get("dropout"), **({} if task.fine_tunes else {"auxiliary_heads": False})}
-    transfer = replace(
-        transfer or TransferConfig(), **{name: value for name, value in values.items() if name in TRANSFER}
-    )
-    return TrialConfig(train, model, arguments, transfer)
+    chosen = {name: value for name, value in values.items() if name in TRANSFER}
+    return TrialConfig(train, model, arguments, replace(transfer or TransferConfig(), **chosen))
 
 
 def check_suits(space: dict, task: Task) -> None:
     """Raise InvalidArgument for hyperparameters that no trial of this search has."""
-    wrong = ("model",) if task.fine_tunes else TRANSFER
+    wrong = dict.fromkeys(TRANSFER, "it is for pretrained weights (--weights)")
+    if task.fine_tunes:
+        wrong = {"model": "the weights are those of one model"}
     if task.dropout is None:
-        wrong = (*wrong, "dropout")
-    for name in space:
-        if name in wrong:
-            why = (
-                "the weights are those of one model" if task.fine_tunes else "it is for pretrained weights (--weights)"
-            )
-            why = "these weights have no classifier" if name == "dropout" else why
-            raise InvalidArgument(
-                f"{name} cannot be searched here: {why}. Received: a space with {name!r}. Take it out."
-            )
+        wrong["dropout"] = "these weights have no classifier"
+    for name in wrong:
+        if name in space:
+            why = f"{name} cannot be searched here: {wrong[name]}"
+            raise InvalidArgument(f"{why}. Received: a space with {name!r}. Take it out.")
     for stage in space.get("unfreeze", {}).get("values", ()):
         if stage is not None and stage not in (task.stages or ()):
             raise unknown("stage to unfreeze", stage, task.stages or ())

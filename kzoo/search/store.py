@@ -170,11 +170,7 @@ def check_free(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make the folder of a search.
-
-    Raises:
-        RunError: It cannot be made.
-    """
+    """Make the folder of a search; raises RunError where that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

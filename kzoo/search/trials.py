@@ -27,15 +27,7 @@ SECONDS_BETWEEN_NOTES = 60.0
 
 
 class Trials:
-    """The trials of a search, for one worker.
-
-    Args:
-        folder: The search directory.
-        lease: Of this worker.
-        observer: Of the other workers.
-        helper: Makes proposals.
-        slots: How many trials this worker runs at the same time.
-    """
+    """The trials of a search, for one worker, which runs `slots` of them at the same time."""
 
     def __init__(self, folder: Path, lease: Lease, observer: Observer, helper: Helper, slots: int):
         self.folder, self.helper = folder, helper

@@ -17,11 +17,7 @@ SECONDS_TO_SAVE = 20.0
 
 
 def run(trials: Trials, slots: int) -> None:
-    """Run trials until the search has its result, or this worker is the one to find it.
-
-    Args:
-        trials: Of the search.
-        slots: How many trials to run at the same time.
+    """Run trials, `slots` at the same time, until the search has its result or this worker is the one to find it.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; trials in progress have saved their state.
