@@ -24,8 +24,9 @@ if "KZOO_SCRIPT" in os.environ and "kzoo.search.child" in sys.orig_argv:
     def act(command, *arguments):
         if command == "evaluate":
             folder = Path(arguments[0])
-            note(f"evaluate {folder.name} {os.getpid()}")
-            time.sleep(SCRIPT.get("evaluation_seconds", 0))
+            if "evaluation_seconds" in SCRIPT:
+                note(f"evaluate {folder.name} {os.getpid()}")
+                time.sleep(SCRIPT["evaluation_seconds"])
             metrics = json.loads((folder / "metrics.json").read_text())
             print(json.dumps(metrics["validation"]), flush=True)
             os._exit(0)
