@@ -17,7 +17,7 @@ from kzoo.errors import KzooError
 from kzoo.search.space import Task, dropout_of
 
 
-class Helper:
+class HelperProcess:
     """The search's side of it; starts the process at the first question."""
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""Processes of trials: started, watched, and ended where they take more time or memory than they may."""
+"""Commands of kzoo in processes: started, watched, and ended where they take more time or memory than they may."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from kzoo.text import megabytes
 SECONDS_BETWEEN_CHECKS = 0.2
 
 
-class TrialProcess:
+class CommandProcess:
     """A command of kzoo in a process of its own, with a log.
 
     It is in a session of its own, so that Ctrl-C reaches the search alone.

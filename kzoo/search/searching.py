@@ -16,7 +16,7 @@ from kzoo.job import run_record
 from kzoo.search import ranking, store, worker
 from kzoo.search import space as spaces
 from kzoo.search.finishing import finish
-from kzoo.search.helper import Helper
+from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.processes import share_of_gpus
 from kzoo.search.settings import SearchConfig, Settings
@@ -174,11 +174,11 @@ def _base(model, dataset, weights, like, train, transfer, data) -> RunRecord:
 
 
 @contextmanager
-def _helper() -> Iterator[Helper]:
+def _helper() -> Iterator[HelperProcess]:
     for name in ("keras_tuner", "psutil"):
         if importlib.util.find_spec(name) is None:
             raise InvalidArgument(f"A search needs more packages. Received: no {name}. pip install 'kzoo[search]'")
-    helper = Helper()
+    helper = HelperProcess()
     try:
         yield helper
     finally:
@@ -186,7 +186,7 @@ def _helper() -> Iterator[Helper]:
 
 
 def _resolve_settings(
-    helper: Helper, base: RunRecord, config: SearchConfig, space: dict | None
+    helper: HelperProcess, base: RunRecord, config: SearchConfig, space: dict | None
 ) -> tuple[Settings, Task]:
     """Put a value in every place that was left open, for this data and this machine."""
     hardware = probe()
@@ -209,7 +209,7 @@ def _resolve_settings(
     return replace(settings, space=space, fingerprint=fingerprint(load.name, load.data_dir)), task
 
 
-def _work(folder: Path, helper: Helper, slots: int) -> SearchResult:
+def _work(folder: Path, helper: HelperProcess, slots: int) -> SearchResult:
     """Take part in a search until it has its result."""
     with Lease(folder) as lease:
         trials = Trials(folder, lease, Observer(folder), helper, slots)

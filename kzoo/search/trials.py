@@ -12,7 +12,7 @@ from kzoo import console
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.models.registry import defaults
 from kzoo.search import ranking, store
-from kzoo.search.helper import Helper
+from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.settings import Settings
 from kzoo.search.space import TrialConfig, default_values, trial_config
@@ -29,7 +29,7 @@ SECONDS_BETWEEN_NOTES = 60.0
 class Trials:
     """The trials of a search, for one worker, which runs `slots` of them at the same time."""
 
-    def __init__(self, folder: Path, lease: Lease, observer: Observer, helper: Helper, slots: int):
+    def __init__(self, folder: Path, lease: Lease, observer: Observer, helper: HelperProcess, slots: int):
         self.folder, self.helper = folder, helper
         self._worker, self._observer, self._slots = lease.worker, observer, slots
         self._content, self._state = b"", store.read(folder)

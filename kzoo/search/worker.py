@@ -6,7 +6,7 @@ from pathlib import Path
 from kzoo import console
 from kzoo.hardware import probe
 from kzoo.search import store
-from kzoo.search.processes import TrialProcess, share_of_cores, share_of_gpus
+from kzoo.search.processes import CommandProcess, share_of_cores, share_of_gpus
 from kzoo.search.settings import Settings
 from kzoo.search.store import Trial
 from kzoo.search.trials import Trials
@@ -23,7 +23,7 @@ def run(trials: Trials, slots: int) -> None:
         KeyboardInterrupt: Ctrl-C; trials in progress have saved their state.
     """
     gpus = len(probe().gpus)
-    running: dict[int, tuple[Trial, TrialProcess]] = {}
+    running: dict[int, tuple[Trial, CommandProcess]] = {}
     try:
         while True:
             for slot, (trial, process) in list(running.items()):
@@ -52,10 +52,10 @@ def run(trials: Trials, slots: int) -> None:
             process.kill("the search ended")
 
 
-def _start(run_dir: Path, settings: Settings, slot: int, slots: int, gpus: int) -> TrialProcess:
+def _start(run_dir: Path, settings: Settings, slot: int, slots: int, gpus: int) -> CommandProcess:
     """Begin a trial's process, or go on with it."""
     limit = settings.search.trial_memory_limit
-    return TrialProcess(
+    return CommandProcess(
         [settings.base.command, "--resume", str(run_dir)],
         run_dir / store.LOG,
         cores=share_of_cores(slot, slots),
@@ -65,7 +65,7 @@ def _start(run_dir: Path, settings: Settings, slot: int, slots: int, gpus: int) 
     )
 
 
-def _end(trials: Trials, trial: Trial, process: TrialProcess) -> None:
+def _end(trials: Trials, trial: Trial, process: CommandProcess) -> None:
     """Write down what became of a trial."""
     status = process.finish()
     seconds = round(time.monotonic() - process.started, 1)
@@ -75,7 +75,7 @@ def _end(trials: Trials, trial: Trial, process: TrialProcess) -> None:
         trials.fail(trial, process.reason(status), seconds)
 
 
-def _interrupt(processes: list[TrialProcess]) -> None:
+def _interrupt(processes: list[CommandProcess]) -> None:
     """Have processes of trials save their state and end."""
     for process in processes:
         process.interrupt()

@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from kzoo.search.processes import TrialProcess
+from kzoo.search.processes import CommandProcess
 
 
 @pytest.mark.parametrize(("gpus", "visible"), [(None, None), ([1, 3], "1,3")])
@@ -11,7 +11,7 @@ def test_no_trial_reserves_a_whole_gpu(gpus, visible, tmp_path, scripted, monkey
     """Trials of another searching process may be on the same one."""
     scripted(seconds=60)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    process = TrialProcess(["train", "--resume", str(tmp_path / "0000")], tmp_path / "log.txt", gpus=gpus)
+    process = CommandProcess(["train", "--resume", str(tmp_path / "0000")], tmp_path / "log.txt", gpus=gpus)
     environment = psutil.Process(process._process.pid).environ()
     process.kill("seen")
     process.finish()

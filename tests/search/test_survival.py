@@ -21,7 +21,7 @@ from PIL import Image
 from kzoo import console
 from kzoo.errors import DataError, RunError
 from kzoo.search import SearchConfig, resume, search
-from kzoo.search.helper import Helper
+from kzoo.search.helper import HelperProcess
 from kzoo.train import TrainConfig, runs
 from kzoo.train.record import DataSource
 
@@ -256,7 +256,7 @@ def test_a_search_without_a_completed_trial_says_why(tmp_path, scripted):
 
 
 def test_a_helper_that_was_killed_is_started_again():
-    helper = Helper()
+    helper = HelperProcess()
     load = asdict(DataSource("no_such_dataset"))
     for _ in range(2):
         with pytest.raises(DataError, match="no_such_dataset"):

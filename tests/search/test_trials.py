@@ -8,7 +8,7 @@ import pytest
 
 from kzoo.search import store, worker
 from kzoo.search import trials as trials_module
-from kzoo.search.helper import Helper
+from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.trials import Trials
 from kzoo.train import runs
@@ -23,7 +23,7 @@ def trials(tmp_path, make_search):
     """Of a search of two trials, for a worker in this process."""
     make_search(tmp_path / "run", 2)
     with Lease(tmp_path / "run") as lease:
-        yield Trials(tmp_path / "run", lease, Observer(tmp_path / "run"), Helper(), 1)
+        yield Trials(tmp_path / "run", lease, Observer(tmp_path / "run"), HelperProcess(), 1)
 
 
 @pytest.mark.parametrize(
