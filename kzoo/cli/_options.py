@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, ArgumentCollection, Parameter
 
 from kzoo.errors import InvalidArgument
+from kzoo.train.record import DataSource, ZooModel
 
 # Flags of the command that is run, which the parser has found: a default that was given is one too.
 _given: list[str] = []
@@ -39,8 +40,7 @@ def check_resume(model: str | None, *may_change: str) -> None:
 
 def check_from_search(model: str | None) -> None:
     """Raise InvalidArgument if --from-search was given with a model or data, which the search has."""
-    names = ("weights", "like", "image_size", "channels", "dropout", "auxiliary_heads")
-    its_own = [_flag(name) for name in (*names, *(field.name for field in fields(DataOptions)))]
+    its_own = [_flag(field.name) for kind in (ZooModel, DataSource) for field in fields(kind)]
     others = [flag for flag in _given if flag in its_own]
     if model is not None or others:
         raise InvalidArgument(f"--from-search has its own model and data. Received: {model or others[0]} as well.")

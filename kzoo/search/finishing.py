@@ -6,16 +6,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from kzoo import console
-from kzoo.errors import RunError
+from kzoo.errors import KzooError, RunError
 from kzoo.files import atomic_path
 from kzoo.search import ranking, store
-from kzoo.search.helper import Helper
-from kzoo.search.processes import TrialProcess
+from kzoo.search.helper import HelperProcess
+from kzoo.search.processes import CommandProcess
 from kzoo.search.store import BestTrial, State, Trial
 from kzoo.train import runs
 
 
-def finish(folder: Path, state: State, helper: Helper) -> BestTrial:
+def finish(folder: Path, state: State, helper: HelperProcess) -> BestTrial:
     """Find the best trial, export its model, and score it in fresh processes.
 
     Raises:
@@ -34,7 +34,10 @@ def finish(folder: Path, state: State, helper: Helper) -> BestTrial:
         test=_evaluate(run_dir, "test"),
         pareto=sorted(ranking.pareto(state.trials)),
     )
-    helper.ask("plot", folder=str(folder), best=asdict(best))
+    try:
+        helper.ask("plot", folder=str(folder), best=asdict(best))
+    except KzooError as error:
+        console.warn(f"no plot: {error}")
     return best
 
 
@@ -51,7 +54,7 @@ def _is_verified(run_dir: Path, trial: Trial) -> bool:
 
 def _evaluate(run_dir: Path, split: str) -> dict | None:
     """Figures of a run's best model by `kzoo evaluate`, in a fresh process; None, and a line why, if it fails."""
-    process = TrialProcess(["evaluate", str(run_dir), "--split", split, "--json"], run_dir / store.LOG)
+    process = CommandProcess(["evaluate", str(run_dir), "--split", split, "--json"], run_dir / store.LOG)
     try:
         status = process.finish()
     except KeyboardInterrupt:

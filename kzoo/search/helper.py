@@ -17,7 +17,7 @@ from kzoo.errors import KzooError
 from kzoo.search.space import Task, dropout_of
 
 
-class Helper:
+class HelperProcess:
     """The search's side of it; starts the process at the first question."""
 
     def __init__(self):
@@ -73,14 +73,13 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
 
     if pretrained is not None:
         return _inspect_pretrained(models[0], load, **pretrained)
-    sizes = {tuple(load["image_size"] or defaults(model)[0][:2]) for model in models}
-    shapes = {}
-    for size in sizes:
-        train, validation = load_splits(["train", "validation"], **{**load, "image_size": list(size)})
-        shapes[size] = train.image_shape
-    parameters, rates, image_shapes = {}, [], {}
+    shapes, parameters, rates, image_shapes = {}, {}, [], {}
     for name in models:
-        image_shapes[name] = shapes[tuple(load["image_size"] or defaults(name)[0][:2])]
+        size = tuple(load["image_size"] or defaults(name)[0][:2])
+        if size not in shapes:
+            train, validation = load_splits(["train", "validation"], **{**load, "image_size": list(size)})
+            shapes[size] = train.image_shape
+        image_shapes[name] = shapes[size]
         model = create_model(name, input_shape=image_shapes[name], classes=len(train.class_names))
         parameters[name] = model.count_params()
         rates.append(dropout_of(model))

@@ -1,8 +1,9 @@
 """Which workers of a search are alive, told by the folder that they share.
 
 A worker holds the system's lock of a file, which a process loses when it dies, however it dies. That tells workers on
-the same machine at once. Other machines may not see the lock, so the worker also renews a small file. An observer takes
-a worker for dead when it has seen no change of that file for a minute, by its own clock: clocks need not agree.
+the same machine at once. Other machines may see the lock for long after a machine is gone, so the worker also renews a
+small file. An observer takes a worker for dead when it has seen no change of that file for a minute, by its own clock:
+clocks need not agree. The locks must hold across machines all the same: by the lock of the folder workers take turns.
 """
 
 import json
@@ -14,7 +15,8 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from kzoo.files import locked, write_json
+from kzoo.errors import RunError
+from kzoo.files import locked, read_replaced, write_json
 
 FOLDER = "workers"
 SECONDS_BETWEEN_RENEWALS = 10.0
@@ -83,20 +85,32 @@ class Observer:
     def __init__(self, search_dir: Path, *, seconds_to_expire: float = SECONDS_TO_EXPIRE):
         self._folder = search_dir / FOLDER
         self._seconds_to_expire = seconds_to_expire
-        self._seen: dict[str, tuple[str, float]] = {}
+        # By worker: its file, since when it is the same, and whether its lock was free then.
+        self._seen: dict[str, tuple[bytes, float, bool]] = {}
 
     def is_alive(self, worker: str) -> bool:
-        """Whether a worker has not ended, as far as can be seen from here and by now."""
+        """Whether a worker has not ended, as far as can be seen from here and by now.
+
+        Raises:
+            RunError: On another machine, its lock was free here, and it has renewed its file since then.
+        """
         try:
-            content = _heartbeat_of(self._folder, worker).read_text()
+            content = read_replaced(_heartbeat_of(self._folder, worker))
         except FileNotFoundError:  # it has left
             return False
+        lock = _lock_of(self._folder, worker)
         if json.loads(content)["machine"] == this_machine():
-            return _is_locked(_lock_of(self._folder, worker))
-        now = time.monotonic()
-        if worker not in self._seen or self._seen[worker][0] != content:
-            self._seen[worker] = content, now
-        return now - self._seen[worker][1] < self._seconds_to_expire
+            return _is_locked(lock)
+        before, since, was_free = self._seen.get(worker, (b"", 0.0, False))
+        if content != before:
+            since, is_free = time.monotonic(), lock.exists() and not _is_locked(lock)
+            self._seen[worker] = content, since, is_free
+            if was_free and is_free:
+                raise RunError(
+                    f"File locks do not hold between the machines of this search. Received: {worker} without its lock "
+                    f"in {str(self._folder)!r}. Use a file system that shares locks, or one machine."
+                )
+        return time.monotonic() - since < self._seconds_to_expire
 
     def forget_the_dead(self) -> None:
         """Delete the files of workers that were killed."""

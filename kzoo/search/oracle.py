@@ -20,7 +20,6 @@ from threadpoolctl import threadpool_limits
 
 from kzoo.search.space import is_whole
 
-ALGORITHMS = ("bayesian", "hyperband", "random", "grid")
 OBJECTIVE = keras_tuner.Objective("accuracy", "max")
 HYPERBAND_FACTOR = 3
 # What hyperband adds to the values of a trial.
@@ -42,9 +41,9 @@ def propose(
     """The next trial.
 
     Args:
-        algorithm: One of `ALGORITHMS`.
+        algorithm: One of `kzoo.search.settings.Algorithm`.
         space: As `kzoo.search.space.check` gives it.
-        defaults: Of kzoo, as `kzoo.search.space.default_values` gives them; a grid does without.
+        defaults: Of kzoo, as `kzoo.search.space.default_values` gives them; not used by a grid.
         seed: Of the draws. The answer depends on nothing but the arguments.
         epochs: Of a whole training, which hyperband gives to the best trials only.
         trials: How many there can be in all; hyperband begins with a bracket that fits.

@@ -59,14 +59,8 @@ def _draw_cost(axes, done: list[CompletedTrial], front: set[int]) -> None:
     """Speed against the score; what no other trial beats is marked."""
     axes.plot([t.images_per_second for t in done], [t.accuracy for t in done], "o", ms=4)
     best = [t for t in done if t.number in front]
-    axes.plot(
-        [t.images_per_second for t in best],
-        [t.accuracy for t in best],
-        "o",
-        ms=9,
-        mfc="none",
-        label="Pareto front",
-    )
+    speeds = [t.images_per_second for t in best]
+    axes.plot(speeds, [t.accuracy for t in best], "o", ms=9, mfc="none", label="Pareto front")
     axes.set(title="cost", xlabel="training images/s", ylabel="validation accuracy")
     axes.legend(fontsize=7)
 

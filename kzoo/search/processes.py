@@ -1,4 +1,4 @@
-"""Processes of trials: started, watched, and ended where they take more time or memory than they may."""
+"""Commands of kzoo in processes: started, watched, and ended where they take more time or memory than they may."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ import psutil
 from kzoo import console
 from kzoo.text import megabytes
 
-# How often a process is looked at.
-SECONDS_BETWEEN_LOOKS = 0.2
+# How often the memory and the time of a process are looked at.
+SECONDS_BETWEEN_CHECKS = 0.2
 
 
-class TrialProcess:
+class CommandProcess:
     """A command of kzoo in a process of its own, with a log.
 
     It is in a session of its own, so that Ctrl-C reaches the search alone.
@@ -75,7 +75,7 @@ class TrialProcess:
                 self.kill(f"memory: {megabytes(used)}, more than the limit of {megabytes(self._memory_limit)}")
             elif self._time_limit is not None and time.monotonic() - self.started > self._time_limit:
                 self.kill(f"time: more than {console.duration(self._time_limit)}")
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN_CHECKS)
 
     def kill(self, verdict: str) -> None:
         """End it at once."""
@@ -88,9 +88,9 @@ class TrialProcess:
         if self.running:
             self._process.send_signal(signal.SIGINT)
 
-    def finish(self, timeout: float | None = None) -> int:
+    def finish(self) -> int:
         """Wait for its end; returns its exit status, negative for a signal."""
-        status = self._process.wait(timeout)
+        status = self._process.wait()
         self._reader.join()
         self._watcher.join()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -119,12 +119,14 @@ class TrialProcess:
 
 def _visible(gpus: Sequence[int] | None) -> dict[str, str]:
     """Environment variables by which a process uses these GPUs; None leaves it all."""
+    # Trials of other searching processes may be on the same GPUs: no process reserves all their memory.
+    growing = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     if gpus is None:
-        return {}
+        return growing
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else None
     chosen = [names[gpu] if names else str(gpu) for gpu in gpus]
-    return {"CUDA_VISIBLE_DEVICES": ",".join(chosen), "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    return {**growing, "CUDA_VISIBLE_DEVICES": ",".join(chosen)}
 
 
 def _memory(pid: int) -> int:

@@ -90,7 +90,7 @@ def pareto(trials: Sequence[Trial]) -> set[int]:
     """The numbers of the trials that no other one beats: none is at least as good in each of `GOALS` and better in one.
 
     >>> a = Trial(number=0, worker="", values={}, epochs=1, seed=0, status="completed",
-    ...     accuracy=0.9, images_per_second=100, parameters=5)
+    ...     accuracy=0.9, loss=0.5, images_per_second=100, parameters=5, seconds=1)
     >>> b = replace(a, number=1, accuracy=0.8)
     >>> c = replace(b, number=2, images_per_second=200)
     >>> sorted(pareto([a, b, c]))

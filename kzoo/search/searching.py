@@ -3,19 +3,20 @@
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kzoo import console, plain
 from kzoo.data.loading import fingerprint
-from kzoo.errors import InvalidArgument, RunError, unknown
+from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.hardware import probe, usable_only
 from kzoo.job import run_record
+from kzoo.search import ranking, store, worker
 from kzoo.search import space as spaces
-from kzoo.search import store, worker
 from kzoo.search.finishing import finish
-from kzoo.search.helper import Helper
+from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.processes import share_of_gpus
 from kzoo.search.settings import SearchConfig, Settings
@@ -25,9 +26,11 @@ from kzoo.search.trials import Trials, trial_record
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.precision import resolve
-from kzoo.train.record import DataRecord, FineTuningState, RunRecord, differing_versions, origin
+from kzoo.train.record import DataRecord, DataSource, FineTuningState, RunRecord, differing_versions, origin
+from kzoo.weights.resolve import resolve as resolve_weights
 
-DATA_ARGUMENTS = ("image_size", "channels", "data_dir", "download", "on_bad_image")
+# Of run_record, those that say how the data is loaded.
+DATA_ARGUMENTS = [field.name for field in fields(DataSource) if field.name in signature(run_record).parameters]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class SearchResult:
     model_path: Path
     """The best model, a `.keras` file."""
     search_dir: Path
-    command: Literal["train", "finetune"]
+    command: str
     """Of kzoo, that trained it."""
 
 
@@ -90,7 +93,7 @@ def search(
     folder = Path(search_dir).expanduser()
     with _helper() as helper:
         store.check_free(folder)
-        settings, task = _settle(helper, base, config, space)
+        settings, task = _resolve_settings(helper, base, config, space)
         store.make(folder)
         with store.locked(folder):
             store.check_free(folder)
@@ -110,7 +113,8 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
 
     Raises:
         InvalidArgument: Not a search directory.
-        RunError: A file is damaged, or no trial completed.
+        WeightsError: The weights that trials fine-tune are not on this machine.
+        RunError: A file is damaged, the data has changed, or no trial completed.
         TrainingInterrupted: Ctrl-C.
     """
     folder = Path(search_dir).expanduser()
@@ -125,6 +129,8 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
                 f"The data of this search has changed. Received: {found[:12]}, began with "
                 f"{state.settings.fingerprint[:12]}. Restore {load.name!r}, or begin a new search."
             )
+        if (model := state.settings.model).weights is not None:
+            resolve_weights(model.name, model.weights, model.like)  # without them every trial would fail here
         for change in differing_versions(began_with.versions if began_with else {}):
             console.warn(f"not the versions this search began with: {change}")
         console.log(f"resuming {folder} after {len(state.trials) - len(state.running)} trials")
@@ -141,20 +147,10 @@ def space_for(
     transfer: TransferConfig | None = None,
     **data: Any,
 ) -> dict:
-    """The default search space for a model and a dataset: plain data, to look at, to edit and to give to `search`.
-
-    Args:
-        model: A name of `kzoo.list_models()`.
-        dataset: A name or a path.
-        weights: As in `search`.
-        like: Likewise.
-        train: Where the search is to start.
-        transfer: Likewise.
-        **data: As in `search`.
-    """
+    """The default space of a `search` with these arguments: plain data, to look at, to edit and to give to it."""
     base = _base(model, dataset, weights, like, train, transfer, data)
     with _helper() as helper:
-        settings, _ = _settle(helper, base, SearchConfig(), None)
+        settings, _ = _resolve_settings(helper, base, SearchConfig(), None)
     return settings.space
 
 
@@ -178,18 +174,20 @@ def _base(model, dataset, weights, like, train, transfer, data) -> RunRecord:
 
 
 @contextmanager
-def _helper() -> Iterator[Helper]:
+def _helper() -> Iterator[HelperProcess]:
     for name in ("keras_tuner", "psutil"):
         if importlib.util.find_spec(name) is None:
             raise InvalidArgument(f"A search needs more packages. Received: no {name}. pip install 'kzoo[search]'")
-    helper = Helper()
+    helper = HelperProcess()
     try:
         yield helper
     finally:
         helper.close()
 
 
-def _settle(helper: Helper, base: RunRecord, config: SearchConfig, space: dict | None) -> tuple[Settings, Task]:
+def _resolve_settings(
+    helper: HelperProcess, base: RunRecord, config: SearchConfig, space: dict | None
+) -> tuple[Settings, Task]:
     """Put a value in every place that was left open, for this data and this machine."""
     hardware = probe()
     gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
@@ -199,11 +197,8 @@ def _settle(helper: Helper, base: RunRecord, config: SearchConfig, space: dict |
     base = replace(base, train=train, origin=origin())
     settings = Settings(search=config, base=base, space=space or {}, fingerprint="")
     model, load, transfer = settings.model, settings.load, base.transfer or TransferConfig()
-    models, pretrained = [model.name], None
-    if model.weights is not None:
-        pretrained = {"weights": model.weights, "like": model.like}
-    elif space and "model" in space:
-        models = space["model"]["values"]
+    pretrained = None if model.weights is None else {"weights": model.weights, "like": model.like}
+    models = [model.name] if pretrained else spaces.models(settings.space, model.name)
     task = plain.read(Task, helper.ask("inspect", models=models, load=asdict(load), pretrained=pretrained))
     space = space or spaces.default_space(task, train, transfer)
     spaces.check_suits(space, task)
@@ -214,21 +209,27 @@ def _settle(helper: Helper, base: RunRecord, config: SearchConfig, space: dict |
     return replace(settings, space=space, fingerprint=fingerprint(load.name, load.data_dir)), task
 
 
-def _work(folder: Path, helper: Helper, slots: int) -> SearchResult:
+def _work(folder: Path, helper: HelperProcess, slots: int) -> SearchResult:
     """Take part in a search until it has its result."""
     with Lease(folder) as lease:
         trials = Trials(folder, lease, Observer(folder), helper, slots)
-        while (result := trials.look().result) is None:
-            worker.run(trials, slots)
-            if trials.is_finisher:
-                trials.write_result(finish(folder, trials.look(), helper))
+        try:
+            while (result := trials.look().result) is None:
+                worker.run(trials, slots)
+                if trials.is_finisher:
+                    trials.write_result(finish(folder, trials.look(), helper))
+        except KeyboardInterrupt:
+            trials.write_seconds()
+            done = len(ranking.completed(trials.look().trials))
+            raise TrainingInterrupted(
+                f"Interrupted after {done} trials. Continue with: kzoo search --resume {folder}"
+            ) from None
     return _result(folder, trials.look(), result)
 
 
 def _result(folder: Path, state: State, best: BestTrial) -> SearchResult:
-    command = "train" if state.settings.base.transfer is None else "finetune"
     trials = [asdict(trial) for trial in state.trials]
-    return SearchResult(asdict(best), trials, folder / store.BEST, folder, command)
+    return SearchResult(asdict(best), trials, folder / store.BEST, folder, state.settings.base.command)
 
 
 def best_of(
@@ -267,14 +268,9 @@ def best_of(
         values.pop("augment_strength", None)
     # This machine may choose another precision and strategy than the search's.
     asked = {"precision": base.requested.precision, "strategy": base.requested.strategy}
-    config = spaces.trial_config(
-        values,
-        settings.space,
-        replace(base.train, **{**asked, **found, **train}),
-        settings.model.name,
-        state.task,
-        replace(base.transfer or TransferConfig(), **transfer),
-    )
+    wanted = replace(base.train, **{**asked, **found, **train})
+    fine_tuning = replace(base.transfer or TransferConfig(), **transfer)
+    config = spaces.trial_config(values, settings.space, wanted, settings.model.name, state.task, fine_tuning)
     record = trial_record(settings, config)
     return replace(
         record,

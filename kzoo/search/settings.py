@@ -64,6 +64,11 @@ class Settings:
     fingerprint: str
     """Of the data, as `kzoo.data.loading.fingerprint` gives it."""
 
+    def __post_init__(self):
+        """Check that the base has a model and data by name."""
+        if not isinstance(self.base.model, ZooModel) or self.base.data.load is None:
+            raise arguments.refused("base", "a model and data by name", (self.base.model, self.base.data.load))
+
     @property
     def model(self) -> ZooModel:
         """The model of every trial where the space says nothing, with the weights that trials fine-tune."""

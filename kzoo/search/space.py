@@ -14,18 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from kzoo import augment
+from kzoo import arguments, augment, plain
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.models.registry import check_name
 from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
 from kzoo.transfer.defaults import with_fine_tuning_defaults
 
-# Besides the fields of the configurations: arguments of create_model, and what is made of the augmentation.
-OTHERS = {
-    "model": "a model of kzoo list",
-    "dropout": "the rate before the classifier",
-    "augment_strength": "a factor of how much the policies digits and photos do",
-}
+# Besides the fields of the configurations: arguments of create_model, and a factor of what augmentation policies do.
+OTHERS = ("model", "dropout", "augment_strength")
 TRANSFER = tuple(field.name for field in fields(TransferConfig))
 # These are chosen by the machine or by the search itself.
 NOT_SEARCHED = ("seed", "precision", "strategy", "devices", "steps_per_execution", "checkpoint_seconds")
@@ -57,6 +53,11 @@ class Task:
     image_shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """Of each model that the space names, where it may be another."""
 
+    def __post_init__(self):
+        """Check that there are images and classes."""
+        for name in ("images", "validation_images", "classes"):
+            arguments.integer(name, getattr(self, name), 1)
+
     @property
     def fine_tunes(self) -> bool:
         """Whether trials fine-tune pretrained weights."""
@@ -78,8 +79,10 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
     >>> space["optimizer"], space["batch_size"]
     ({'values': ['adamw', 'sgd'], 'start': 'sgd'}, {'values': [16, 32, 64], 'start': 32})
     """
-    settled = _settled(train, task)
-    default = _settled(replace(train, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()), task)
+    settled = _with_defaults(train, task)
+    default = _with_defaults(
+        replace(train, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()), task
+    )
     few = task.images < 10_000
     batch = default.batch_size or 32
     space = {
@@ -90,7 +93,7 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
         "label_smoothing": {"min": 0, "max": 0.2 if few else 0.1, "scale": "linear", "start": train.label_smoothing},
         "augment": _policies(task, settled),
     }
-    if not settled.decay or not default.decay:  # no multiple of nothing is something
+    if not settled.decay or not default.decay:  # multiples of 0 are all the same
         del space["weight_decay"]
     if any(strengthened(item, 2) != [item] for policy in space["augment"]["values"] for item in policy):
         space["augment_strength"] = {"min": 0.5, "max": 2, "scale": "log", "start": 1}
@@ -101,7 +104,7 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
     return check({name: _with_start(entry) for name, entry in space.items()})
 
 
-def _settled(config: TrainConfig, task: Task, model: str | None = None) -> TrainConfig:
+def _with_defaults(config: TrainConfig, task: Task, model: str | None = None) -> TrainConfig:
     """The configuration with a value in every place, as a run of it has; of a model of the space, if one is named."""
     data = task.dataset, task.images, task.image_shapes.get(model or "", task.image_shape)
     return with_data_defaults(with_fine_tuning_defaults(config, *data) if task.fine_tunes else config, *data)
@@ -225,14 +228,13 @@ def _check_value(name: str, value: Any, entry: Mapping) -> None:
         TrainConfig(**{name: value, **({"epochs": 10**6} if name == "warmup_epochs" else {})})
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:  # unlike arguments.is_number without NumPy's, which JSON cannot hold
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100
 
 
 def is_whole(name: str) -> bool:
     """Whether a hyperparameter takes whole numbers."""
-    types = {field.name: field.type for field in (*fields(TrainConfig), *fields(TransferConfig))}
-    return types.get(name) in (int, int | None)
+    return {**plain.number_fields(TrainConfig), **plain.number_fields(TransferConfig)}.get(name) is int
 
 
 def _bad(name: str, entry: Any) -> InvalidArgument:
@@ -247,6 +249,11 @@ def starts(space: dict) -> dict:
     return {name: entry["start"] for name, entry in space.items()}
 
 
+def models(space: dict, model: str) -> list[str]:
+    """The models that trials train: those of the space, or the search's."""
+    return space.get("model", {"values": [model]})["values"]
+
+
 def default_values(space: dict, task: Task) -> dict:
     """The values of kzoo's defaults, and the start's where the space does not have those."""
     default = default_space(task, TrainConfig())
@@ -254,11 +261,8 @@ def default_values(space: dict, task: Task) -> dict:
     for name, entry in space.items():
         same = name in default and entry.get("relative") == default[name].get("relative")
         value = default[name]["start"] if same else found[name]
-        if (
-            value in entry["values"]
-            if "values" in entry
-            else _is_number(value) and entry["min"] <= value <= entry["max"]
-        ):
+        in_range = "min" in entry and _is_number(value) and entry["min"] <= value <= entry["max"]
+        if in_range or value in entry.get("values", ()):
             found[name] = value
     return found
 
@@ -305,33 +309,28 @@ def trial_config(
     others = {*OTHERS, *TRANSFER, *relative}
     absolute = {name: value for name, value in values.items() if name not in others}
     model = values.get("model", model)
-    train = _settled(replace(train, **absolute, **dict.fromkeys(relative)), task, model)
+    train = _with_defaults(replace(train, **absolute, **dict.fromkeys(relative)), task, model)
     units = {"learning_rate": train.peak_learning_rate, "weight_decay": train.decay}
     train = replace(train, **{name: units[name] * values[name] for name in relative})
     strength = values.get("augment_strength", 1)
     if strength != 1:
         train = replace(train, augment=[part for item in train.augment for part in strengthened(item, strength)])
     arguments = {"dropout": values.get("dropout"), **({} if task.fine_tunes else {"auxiliary_heads": False})}
-    transfer = replace(
-        transfer or TransferConfig(), **{name: value for name, value in values.items() if name in TRANSFER}
-    )
-    return TrialConfig(train, model, arguments, transfer)
+    chosen = {name: value for name, value in values.items() if name in TRANSFER}
+    return TrialConfig(train, model, arguments, replace(transfer or TransferConfig(), **chosen))
 
 
 def check_suits(space: dict, task: Task) -> None:
     """Raise InvalidArgument for hyperparameters that no trial of this search has."""
-    wrong = ("model",) if task.fine_tunes else TRANSFER
+    wrong = dict.fromkeys(TRANSFER, "it is for pretrained weights (--weights)")
+    if task.fine_tunes:
+        wrong = {"model": "the weights are those of one model"}
     if task.dropout is None:
-        wrong = (*wrong, "dropout")
-    for name in space:
-        if name in wrong:
-            why = (
-                "the weights are those of one model" if task.fine_tunes else "it is for pretrained weights (--weights)"
-            )
-            why = "these weights have no classifier" if name == "dropout" else why
-            raise InvalidArgument(
-                f"{name} cannot be searched here: {why}. Received: a space with {name!r}. Take it out."
-            )
+        wrong["dropout"] = "these weights have no classifier"
+    for name in wrong:
+        if name in space:
+            why = f"{name} cannot be searched here: {wrong[name]}"
+            raise InvalidArgument(f"{why}. Received: a space with {name!r}. Take it out.")
     for stage in space.get("unfreeze", {}).get("values", ()):
         if stage is not None and stage not in (task.stages or ()):
             raise unknown("stage to unfreeze", stage, task.stages or ())

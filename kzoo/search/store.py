@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kzoo import files, plain
+from kzoo import arguments, files, plain
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import is_temporary, write_bytes, write_text
+from kzoo.search import space as spaces
 from kzoo.search.settings import Settings
 from kzoo.search.space import Task
 
@@ -54,6 +55,13 @@ class Trial:
     images_per_second: float | None = None
     parameters: int | None = None
     seconds: float | None = None
+
+    def __post_init__(self):
+        """Check that a completed trial has its figures."""
+        if self.status == "completed":
+            arguments.number("accuracy", self.accuracy, 0, 1)
+            for name in ("loss", "images_per_second", "parameters", "seconds"):
+                arguments.number(name, getattr(self, name), 0)
 
 
 class CompletedTrial(Trial):
@@ -106,6 +114,21 @@ class State:
     """The worker that scores the best model once all trials have ended."""
     result: BestTrial | None = None
 
+    def __post_init__(self):
+        """Check what the parts say of each other."""
+        space, known = self.settings.space, self.task.parameters
+        if spaces.check(space) != space:
+            raise arguments.refused("settings.space", f"complete, as {spaces.check(space)}", space)
+        if missing := set(spaces.models(space, self.settings.model.name)) - known.keys():
+            raise arguments.refused("task.parameters", f"of each model, also {', '.join(missing)}", known)
+        for place, trial in enumerate(self.trials):
+            arguments.integer(f"trials[{place}].number", trial.number, place, place)
+            if trial.repeats is not None:
+                arguments.integer(f"trials[{place}].repeats", trial.repeats, 0, place - 1)
+        for row in (*self.trials, *([self.result] if self.result else [])):
+            if row.values.keys() != space.keys():
+                raise arguments.refused("the values of a trial", f"of {', '.join(space)}", row.values)
+
     @property
     def running(self) -> list[Trial]:
         """The trials in progress."""
@@ -147,11 +170,7 @@ def check_free(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make the folder of a search.
-
-    Raises:
-        RunError: It cannot be made.
-    """
+    """Make the folder of a search; raises RunError where that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -171,7 +190,7 @@ def content(folder: Path) -> bytes:
     """
     path = folder.expanduser() / SEARCH
     try:
-        return path.read_bytes()
+        return files.read_replaced(path)
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidArgument(f"Not a search directory: it has no {SEARCH}. Received: {str(folder)!r}.") from None
     except OSError as error:
@@ -208,8 +227,8 @@ def write_table(folder: Path, state: State) -> None:
     text = io.StringIO()
     rows = [_flat(trial) for trial in state.trials]
     if rows:
-        names = [*rows[0], *(name for row in rows for name in row if name not in rows[0])]
-        writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(names)), lineterminator="\n")
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(text, fieldnames=list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     write_text(folder / TRIALS, text.getvalue())

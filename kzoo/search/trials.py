@@ -1,5 +1,6 @@
 """The trials of a search, as its workers take and end them: each change is made under the lock of the folder."""
 
+import csv
 import math
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from kzoo import console
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.models.registry import defaults
 from kzoo.search import ranking, store
-from kzoo.search.helper import Helper
+from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.settings import Settings
 from kzoo.search.space import TrialConfig, default_values, trial_config
@@ -21,20 +22,14 @@ from kzoo.train.record import RunRecord
 
 # How often a worker looks for what other workers have done.
 SECONDS_BETWEEN_LOOKS = 0.5
+# How much of a time limit a kill can lose.
+SECONDS_BETWEEN_NOTES = 60.0
 
 
 class Trials:
-    """The trials of a search, for one worker.
+    """The trials of a search, for one worker, which runs `slots` of them at the same time."""
 
-    Args:
-        folder: The search directory.
-        lease: Of this worker.
-        observer: Of the other workers.
-        helper: Makes proposals.
-        slots: How many trials this worker runs at the same time.
-    """
-
-    def __init__(self, folder: Path, lease: Lease, observer: Observer, helper: Helper, slots: int):
+    def __init__(self, folder: Path, lease: Lease, observer: Observer, helper: HelperProcess, slots: int):
         self.folder, self.helper = folder, helper
         self._worker, self._observer, self._slots = lease.worker, observer, slots
         self._content, self._state = b"", store.read(folder)
@@ -44,9 +39,15 @@ class Trials:
         self._nothing_in: bytes | None = None
 
     def look(self) -> State:
-        """The search as it is now, or was half a second ago; not to be changed."""
+        """The search as it is now, or was half a second ago; not to be changed.
+
+        Raises:
+            RunError: It is damaged, or the folder's locks do not hold between machines.
+        """
         if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
             self._read()
+            for trial in self._state.running:
+                self._is_alive(trial.worker)  # raises where its lock does not hold here
         return self._state
 
     def is_mine(self, trial: Trial) -> bool:
@@ -196,25 +197,20 @@ class Trials:
         run_dir = store.run_dir(self.folder, trial.number)
         try:
             figures = runs.read_metrics(run_dir)["validation"]
-            accuracy, loss = float(figures["accuracy"]), float(figures["loss"])
-            speeds = runs.read_column(run_dir, "images_per_second")
-        except (RunError, OSError, KeyError, TypeError, ValueError) as error:
+            ended = replace(
+                trial,
+                status="completed",
+                accuracy=figures["accuracy"],
+                loss=figures["loss"],
+                images_per_second=max(runs.read_column(run_dir, "images_per_second")),  # the first includes the start
+                parameters=self._state.task.parameters[trial.values.get("model", self._state.settings.model.name)],
+                seconds=seconds,
+            )
+        except (RunError, OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             self.fail(trial, f"its run has no figures: {error}", seconds)
             return
         with self._changing() as state:
-            model = trial.values.get("model", state.settings.model.name)
-            self._end_mine(
-                state,
-                replace(
-                    trial,
-                    status="completed",
-                    accuracy=accuracy,
-                    loss=loss,
-                    images_per_second=max(speeds),  # the first epoch has the start-up in it
-                    parameters=state.task.parameters[model],
-                    seconds=seconds,
-                ),
-            )
+            self._end_mine(state, ended)
 
     def fail(self, trial: Trial, reason: str, seconds: float) -> None:
         """Write down why a trial has no figures."""
@@ -228,6 +224,11 @@ class Trials:
                 state.result = result
                 self._write(state)
         self._observer.forget_the_dead()
+
+    def keep_time(self) -> None:
+        """Write every minute how long the search has been going on, so that a kill does not give it that time again."""
+        if self._elapsed(state := self.look()) - state.seconds > SECONDS_BETWEEN_NOTES:
+            self.write_seconds()
 
     def write_seconds(self) -> None:
         """Write how long the search has been going on."""

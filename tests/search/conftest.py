@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from kzoo.data.loading import fingerprint
+from kzoo.search import SearchConfig, store
+from kzoo.search.settings import Settings
+from kzoo.search.space import Task
+from kzoo.search.store import State, Trial
+from kzoo.train import TrainConfig, TransferConfig
+from kzoo.train.record import DataRecord, DataSource, RunRecord, ZooModel
+
 collect_ignore = ["scripted", "worker_process.py"]  # for processes of their own
 SCRIPTED = Path(__file__).with_name("scripted")
 
@@ -40,3 +48,30 @@ def searching():
     for process in processes:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def make_search():
+    """Write a search whose trials are all in the table, and whose worker has died."""
+
+    def make(folder, count, model=ZooModel("mnist_net")):  # noqa: B008 - frozen
+        base = RunRecord(
+            model=model,
+            data=DataRecord(DataSource("digits")),
+            train=TrainConfig(precision="float32"),
+            transfer=None if model.weights is None else TransferConfig(),
+        )
+        settings = Settings(
+            search=SearchConfig(seeds=1),
+            base=base,
+            space={"momentum": {"min": 0.5, "max": 0.99, "scale": "linear", "start": 0.9}},
+            fingerprint=fingerprint("digits", None),
+        )
+        task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {model.name: 524_894})
+        rows = [
+            Trial(number=n, worker="dead", values={"momentum": 0.5 + n / 100}, epochs=1, seed=n) for n in range(count)
+        ]
+        folder.mkdir()
+        store.write(folder, State(settings=settings, task=task, exhausted=True, trials=rows))
+
+    return make

@@ -3,6 +3,7 @@
 The processes, the locks and the signals are real. No trial trains, so nothing here needs TensorFlow.
 """
 
+import errno
 import json
 import os
 import signal
@@ -14,32 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kzoo import files
 from kzoo.errors import RunError
-from kzoo.search import SearchConfig, leases, store
-from kzoo.search.helper import Helper
+from kzoo.search import leases, store
+from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
-from kzoo.search.settings import Settings
-from kzoo.search.space import Task
-from kzoo.search.store import State, Trial
 from kzoo.search.trials import SECONDS_BETWEEN_LOOKS, Trials
-from kzoo.train import TrainConfig, runs
-from kzoo.train.record import DataRecord, DataSource, RunRecord, ZooModel
+from kzoo.train import runs
 
 WORKER = Path(__file__).with_name("worker_process.py")
-
-
-def make_search(folder, count):
-    """A search whose trials are all in the table, and whose worker has died."""
-    base = RunRecord(
-        model=ZooModel("mnist_net"), data=DataRecord(DataSource("digits")), train=TrainConfig(precision="float32")
-    )
-    settings = Settings(
-        search=SearchConfig(seeds=1), base=base, space={"momentum": {"min": 0.5, "max": 1.0}}, fingerprint=""
-    )
-    task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
-    rows = [Trial(number=n, worker="dead", values={"momentum": 0.5 + n / 100}, epochs=1, seed=n) for n in range(count)]
-    folder.mkdir()
-    store.write(folder, State(settings=settings, task=task, exhausted=True, trials=rows))
 
 
 @pytest.fixture
@@ -75,7 +59,7 @@ def here(tmp_path):
 
     def enter(folder):
         entered.append(Lease(folder).__enter__())
-        return Trials(folder, entered[-1], Observer(folder, seconds_to_expire=0.5), Helper(), 1)
+        return Trials(folder, entered[-1], Observer(folder, seconds_to_expire=0.5), HelperProcess(), 1)
 
     yield enter
     for lease in entered:
@@ -90,7 +74,7 @@ def wait_for(get, seconds=30):
     return found
 
 
-def test_a_worker_that_was_killed_is_dead_at_once(tmp_path, worker):
+def test_a_worker_that_was_killed_is_dead_at_once(tmp_path, worker, make_search):
     make_search(tmp_path / "run", 0)
     process, name = worker("hold", tmp_path / "run")
     observer = Observer(tmp_path / "run")
@@ -102,7 +86,7 @@ def test_a_worker_that_was_killed_is_dead_at_once(tmp_path, worker):
     assert not observer.is_alive(name)
 
 
-def test_a_worker_that_has_left_is_dead_for_every_machine(tmp_path, worker):
+def test_a_worker_that_has_left_is_dead_for_every_machine(tmp_path, worker, make_search):
     make_search(tmp_path / "run", 0)
     process, name = worker("hold", tmp_path / "run", "elsewhere")
     observer = Observer(tmp_path / "run")
@@ -134,6 +118,47 @@ def test_a_worker_of_another_machine_is_dead_when_its_file_has_not_changed_for_a
     assert observer.is_alive("far")
 
 
+def test_locks_that_do_not_hold_between_machines_are_noticed(tmp_path, make_search, here):
+    """A worker elsewhere renews its file, and its lock can be taken here: so can the folder's, by both at once."""
+    make_search(tmp_path / "run", 1)
+    trials = here(tmp_path / "run")
+    folder = tmp_path / "run" / leases.FOLDER
+
+    def renew(number):  # by the worker of the trial
+        (folder / "dead.json").write_text(json.dumps({"machine": "elsewhere", "pid": 1, "renewals": number}))
+        time.sleep(1.1 * SECONDS_BETWEEN_LOOKS)
+        trials.look()
+
+    with files.locked(folder / "dead.lock", wait=False):
+        renew(0)
+        renew(1)
+    renew(2)  # and killed before it was looked at
+    trials.look()
+    with pytest.raises(RunError, match=r"do not hold between the machines of this search\. Received: dead "):
+        renew(3)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, make_search, monkeypatch):
+    """On NFS the old file can be gone."""
+    make_search(tmp_path / "run", 1)
+    expected = store.read(tmp_path / "run")
+    real, times = Path.read_bytes, []
+
+    def lose_the_first(path):
+        times.append(path)
+        if len(times) == 1:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", lose_the_first)
+    assert store.read(tmp_path / "run") == expected
+    assert len(times) == 2
+    times.clear()
+    with Lease(tmp_path / "run", machine="elsewhere") as lease:
+        assert Observer(tmp_path / "run").is_alive(lease.worker)
+    assert len(times) == 2
+
+
 def test_leases_are_renewed(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "SECONDS_BETWEEN_RENEWALS", 0.05)
     with Lease(tmp_path, machine="elsewhere") as lease:
@@ -144,7 +169,7 @@ def test_leases_are_renewed(tmp_path, monkeypatch):
             time.sleep(0.05)
 
 
-def test_the_trial_of_a_killed_worker_goes_to_another(tmp_path, worker, here):
+def test_the_trial_of_a_killed_worker_goes_to_another(tmp_path, worker, here, make_search):
     make_search(tmp_path / "run", 1)
     process, name = worker("take", tmp_path / "run")
     assert process.stdout.readline() == "0\n"
@@ -160,7 +185,7 @@ def test_the_trial_of_a_killed_worker_goes_to_another(tmp_path, worker, here):
     assert (row.status, row.reason, row.worker) == ("failed", "no reason", taken.worker)
 
 
-def test_a_trial_whose_process_has_not_ended_goes_to_nobody(tmp_path, here):
+def test_a_trial_whose_process_has_not_ended_goes_to_nobody(tmp_path, here, make_search):
     make_search(tmp_path / "run", 1)
     run_dir = store.run_dir(tmp_path / "run", 0)
     run_dir.mkdir(parents=True)
@@ -171,7 +196,7 @@ def test_a_trial_whose_process_has_not_ended_goes_to_nobody(tmp_path, here):
     assert wait_for(trials.take).number == 0
 
 
-def test_a_suspended_worker_that_has_lost_its_trial_writes_nothing(tmp_path, worker, here):
+def test_a_suspended_worker_that_has_lost_its_trial_writes_nothing(tmp_path, worker, here, make_search):
     make_search(tmp_path / "run", 2)
     process, _ = worker("take", tmp_path / "run", "elsewhere")
     assert process.stdout.readline() == "0\n"
@@ -188,7 +213,7 @@ def test_a_suspended_worker_that_has_lost_its_trial_writes_nothing(tmp_path, wor
     assert store.read(tmp_path / "run").trials[0].reason == "of the new worker"
 
 
-def test_a_suspended_worker_ends_the_process_of_a_trial_that_it_has_lost(tmp_path, scripted, worker, here):
+def test_a_suspended_worker_ends_the_process_of_a_trial_that_it_has_lost(tmp_path, scripted, worker, here, make_search):
     notes = scripted(seconds=60)
     make_search(tmp_path / "run", 1)
     process, _ = worker("run", tmp_path / "run", "elsewhere")
@@ -204,7 +229,7 @@ def test_a_suspended_worker_ends_the_process_of_a_trial_that_it_has_lost(tmp_pat
     assert store.read(tmp_path / "run").trials[0].reason == "of the new worker"
 
 
-def test_workers_share_out_the_trials(tmp_path, worker):
+def test_workers_share_out_the_trials(tmp_path, worker, make_search):
     make_search(tmp_path / "run", 40)
     processes = [worker("all", tmp_path / "run")[0] for _ in range(3)]
     for process in processes:
@@ -216,7 +241,7 @@ def test_workers_share_out_the_trials(tmp_path, worker):
     assert {row.status for row in store.read(tmp_path / "run").trials} == {"completed"}
 
 
-def test_one_worker_finishes_and_another_takes_over(tmp_path, here, worker):
+def test_one_worker_finishes_and_another_takes_over(tmp_path, here, worker, make_search):
     make_search(tmp_path / "run", 0)
     process, name = worker("finish", tmp_path / "run")
     assert process.stdout.readline() == "finisher: True\n"
@@ -232,6 +257,10 @@ def test_one_worker_finishes_and_another_takes_over(tmp_path, here, worker):
     assert store.read(tmp_path / "run").finisher != name
 
 
+RESULT = {
+    "trial": 2, "run": 0, "accuracy": 0.5, "loss": 0.5, "accuracies": [0.5], "values": {}, "epochs": 1,
+    "verified": True, "test": None, "pareto": [],
+}  # fmt: skip
 DAMAGED = [
     (lambda search: search.pop("seconds"), "no seconds"),
     (lambda search: search.update(oracel=None), "oracel = None"),
@@ -243,11 +272,28 @@ DAMAGED = [
     (lambda search: search["settings"]["search"].update(seeds=0), "settings.search: seeds must be a whole number"),
     (lambda search: search["task"].update(image_shape=[28, 28]), "task.image_shape = [28, 28]"),
     (lambda search: search["task"]["parameters"].update(mnist_net=None), "task.parameters.mnist_net = None"),
+    (lambda search: search["task"]["parameters"].pop("mnist_net"), "task.parameters must be of each model"),
+    (lambda search: search["task"].update(validation_images=0), "task: validation_images must be a whole number"),
+    (lambda search: search["trials"][1].update(status="completed"), "trials[1]: accuracy must be a number from 0 to 1"),
+    (lambda search: search["trials"][1].update(number=0), "trials[1].number must be"),
+    (lambda search: search["trials"][1].update(repeats=1), "trials[1].repeats must be"),
+    (lambda search: search["trials"][0]["values"].update(momentun=0.5), "the values of a trial must be of momentum"),
+    (lambda search: search["settings"]["space"]["momentum"].pop("start"), "settings.space must be complete"),
+    (lambda search: search["settings"]["space"].update(momentun={}), "Unknown hyperparameter. Received: 'momentun'"),
+    (
+        lambda search: search["settings"]["base"].update(model=None),
+        "settings: base must be a model and data by name. Received: (None",
+    ),
+    (
+        lambda search: search["settings"]["base"]["data"].update(load=None),
+        "settings: base must be a model and data by name. Received: (ZooModel",
+    ),
+    (lambda search: search.update(result=RESULT), "the values of a trial must be of momentum. Received: {}"),
 ]
 
 
 @pytest.mark.parametrize(("damage", "line"), DAMAGED, ids=[line for _, line in DAMAGED])
-def test_a_damaged_file_is_told_by_its_entry(damage, line, tmp_path):
+def test_a_damaged_file_is_told_by_its_entry(damage, line, tmp_path, make_search):
     make_search(tmp_path / "run", 2)
     path = tmp_path / "run" / "search.json"
     content = json.loads(path.read_text())

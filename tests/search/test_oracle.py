@@ -9,7 +9,8 @@ import math
 import keras_tuner
 import pytest
 
-from kzoo.search.oracle import ALGORITHMS, hyperparameters, propose
+from kzoo.search.oracle import hyperparameters, propose
+from kzoo.search.settings import Algorithm
 from kzoo.search.space import check, starts
 
 SPACE = check(
@@ -68,7 +69,7 @@ def trials(algorithm, count, *, fails=(), space=SPACE, **how):
     return rows
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", Algorithm.__args__)
 def test_proposals_start_at_the_start_and_stay_in_the_space(algorithm):
     count = 9 if algorithm == "bayesian" else 25  # its last three take a second each
     rows = trials(algorithm, count, fails=(1, 2, 3, 4, 9))
@@ -93,7 +94,7 @@ def test_what_kzoo_does_by_itself_comes_second(algorithm):
     assert trials(algorithm, 4)[1]["values"] != starts(SPACE)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", Algorithm.__args__)
 def test_the_same_table_gives_the_same_proposal(algorithm):
     rows = trials(algorithm, 7)
     assert trials(algorithm, 7) == rows

@@ -32,6 +32,7 @@ def row(
         loss=loss,
         images_per_second=speed,
         parameters=parameters,
+        seconds=1.0,
     )
 
 

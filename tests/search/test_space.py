@@ -10,6 +10,7 @@ from kzoo.errors import InvalidArgument
 from kzoo.search.helper import inspect
 from kzoo.search.space import Task, check, check_suits, default_space, default_values, read, starts, trial_config
 from kzoo.train import TrainConfig
+from kzoo.train.record import DataSource
 from kzoo.transfer import TransferConfig
 
 DIGITS = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894})
@@ -150,8 +151,7 @@ def test_a_model_can_be_searched_for():
 
 
 def test_the_task_has_the_images_of_each_model():
-    load = {"name": "digits", "image_size": None, "channels": None, "data_dir": None}
-    task = inspect(["mnist_net", "resnet20_cifar"], load)
+    task = inspect(["mnist_net", "resnet20_cifar"], asdict(DataSource("digits")))
     assert task.image_shapes == {"mnist_net": (28, 28, 1), "resnet20_cifar": (32, 32, 1)}
     assert (task.image_shape, task.dropout, task.validation_images) == ((28, 28, 1), 0.25, 179)
     assert list(task.parameters) == ["mnist_net", "resnet20_cifar"]

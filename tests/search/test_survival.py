@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import time
+from dataclasses import asdict
 
 import numpy as np
 import psutil
@@ -20,8 +21,9 @@ from PIL import Image
 from kzoo import console
 from kzoo.errors import DataError, RunError
 from kzoo.search import SearchConfig, resume, search
-from kzoo.search.helper import Helper
+from kzoo.search.helper import HelperProcess
 from kzoo.train import TrainConfig, runs
+from kzoo.train.record import DataSource
 
 FLAGS = ("mnist_net", "digits", "--algorithm", "random", "--seeds", "1")
 SPACE = {"momentum": {"min": 0.5, "max": 0.99}}
@@ -254,8 +256,8 @@ def test_a_search_without_a_completed_trial_says_why(tmp_path, scripted):
 
 
 def test_a_helper_that_was_killed_is_started_again():
-    helper = Helper()
-    load = {"name": "no_such_dataset", "image_size": None}
+    helper = HelperProcess()
+    load = asdict(DataSource("no_such_dataset"))
     for _ in range(2):
         with pytest.raises(DataError, match="no_such_dataset"):
             helper.ask("inspect", models=["mnist_net"], load=load)

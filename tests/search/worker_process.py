@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from kzoo.search import store, worker
-from kzoo.search.helper import Helper
+from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.trials import Trials
 
@@ -20,14 +20,16 @@ def end(trials, trial):
     run_dir = store.run_dir(trials.folder, trial.number)
     (run_dir / "history.csv").write_text("epoch,images_per_second\n1,100\n")
     figures = {"accuracy": 0.5, "loss": 0.5, "images": 10}
-    (run_dir / "metrics.json").write_text(json.dumps({"validation": figures}))
+    (run_dir / "metrics.json").write_text(
+        json.dumps({"epochs": 1, "best_epoch": 1, "training_seconds": 1.0, "validation": figures})
+    )
     trials.complete(trial, 1.0)
 
 
 if __name__ == "__main__":
     mode, folder, *machine = sys.argv[1:]
     with Lease(Path(folder), machine=machine[0] if machine else None) as lease:
-        trials = Trials(Path(folder), lease, Observer(Path(folder)), Helper(), 1)
+        trials = Trials(Path(folder), lease, Observer(Path(folder)), HelperProcess(), 1)
         print(lease.worker, flush=True)
         if mode == "hold":
             sys.stdin.readline()

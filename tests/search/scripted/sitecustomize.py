@@ -1,8 +1,9 @@
 """Trials that do what a test says, instead of training: Python imports this first where it is on the path.
 
 KZOO_SCRIPT is a JSON object: by the number of a trial what happens to it ("crash", "killed", "hang", "memory", "error"
-or "bug"), and "seconds", how long the others take. Their accuracy is a function of their values. It takes the place of
-the command line in the processes of `kzoo.search.child`; their process, its limits and its end are the real ones.
+or "bug"), "seconds", how long the others take, and "evaluation_seconds". Their accuracy is a function of their values.
+It takes the place of the command line in the processes of `kzoo.search.child`; their process, its limits and its end
+are the real ones.
 """
 
 import json
@@ -23,6 +24,9 @@ if "KZOO_SCRIPT" in os.environ and "kzoo.search.child" in sys.orig_argv:
     def act(command, *arguments):
         if command == "evaluate":
             folder = Path(arguments[0])
+            if "evaluation_seconds" in SCRIPT:
+                note(f"evaluate {folder.name} {os.getpid()}")
+                time.sleep(SCRIPT["evaluation_seconds"])
             metrics = json.loads((folder / "metrics.json").read_text())
             print(json.dumps(metrics["validation"]), flush=True)
             os._exit(0)
@@ -55,7 +59,8 @@ if "KZOO_SCRIPT" in os.environ and "kzoo.search.child" in sys.orig_argv:
         figures = {"accuracy": accuracy, "loss": 1 - accuracy, "images": 179}
         (folder / "history.csv").write_text(f"epoch,images_per_second\n1,{100 + number}\n")
         (folder / "best.keras").write_text(f"model of trial {number}")
-        (folder / "metrics.json").write_text(json.dumps({"validation": figures}))
+        metrics = {"epochs": 1, "best_epoch": 1, "training_seconds": 1.0, "validation": figures}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
         note(f"end {number} {os.getpid()}")
         os._exit(0)
 
