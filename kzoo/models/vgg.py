@@ -18,7 +18,7 @@ from kzoo.weights.record import CAFFE, TORCH, Preprocessing
 FILTERS = (64, 128, 256, 512, 512)
 UNITS = 4096
 # A block ends before its pooling, as in feature pyramids.
-STAGES = {f"block{block}": rf"block{block}_conv\d+(_relu)?" for block in range(1, 6)}
+STAGES = {r"(block\d+)_conv\d+(_relu)?": r"\1"}
 
 
 def features(x, convolutions, batch_norm):
