@@ -76,15 +76,13 @@ def run_record(
             raise InvalidArgument(f"dropout is for a model of kzoo list. Received: {dropout!r} with {model!r}.")
         found, images = ModelFile(str(Path(model).expanduser().resolve())), _images_for_file(model, image_size)
     else:
-        check_name(model)
         found = ZooModel(model, dropout=dropout, auxiliary_heads=auxiliary_heads)
+        config = _with_rates_of_card(config or TrainConfig(), model)
         images = {"image_size": defaults(model)[0][:2] if image_size is None else image_size, "channels": None}
     size = checked_size(images["image_size"])
     images |= {"image_size": size, "channels": images["channels"] if channels is None else channels}
     source = DataSource(**absolute(dataset, data_dir), **images, download=download, on_bad_image=on_bad_image)
     train = config or TrainConfig()
-    if transfer is None:
-        train = _with_rates_of_card(train, model)
     return RunRecord(model=found, data=DataRecord(source, all_data), train=train, transfer=transfer)
 
 
@@ -92,9 +90,8 @@ def _with_rates_of_card(config: TrainConfig, model: str) -> TrainConfig:
     """Put what the model's card says where the configuration leaves it open."""
     if config.optimizer != TrainConfig.optimizer:
         return config
-    card = get_card(model)
-    given = {name: getattr(card, name) for name in ("learning_rate", "warmup_epochs") if getattr(config, name) is None}
-    return replace(config, **given)
+    rates = [name for name in ("learning_rate", "warmup_epochs") if getattr(config, name) is None]
+    return replace(config, **{name: getattr(get_card(model), name) for name in rates})
 
 
 def start(record: RunRecord, run_dir: str | Path, *, overwrite: bool = False, resume: bool = False) -> Result:
