@@ -37,10 +37,7 @@ class Card:
     """Least height and width of the images."""
     classes: int = 1000
     stages: Mapping[str, str]
-    """The stage of the paper that a layer ends, by a regular expression for the layer's name; of several the last does.
-
-    Counts for models that have a layer of the first expression.
-    """
+    """The stage that a layer ends, by a pattern for its name; of several the last. A model must have the first."""
     learning_rate: float | None = None
     """Trains it from scratch with the default optimizer; None is the default of `kzoo.train`. The same for the next."""
     warmup_epochs: float | None = None
