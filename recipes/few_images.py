@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--write", action="store_true", help="replace the table of docs/few_images.md")
     options = parser.parse_args()
+    if options.write and (tuple(options.images), tuple(options.seeds)) != (IMAGES, SEEDS):
+        parser.error(f"The page is of {IMAGES} images and seeds {SEEDS}. Received: {options}. Leave out --write.")
 
     digits, test = (kzoo.data.load("digits", split, image_size=28) for split in ("train", "test"))
     console.logger.setLevel("ERROR")  # the epochs of so many short runs

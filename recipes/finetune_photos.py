@@ -5,7 +5,7 @@ Command: kzoo weights fetch inception_v1
          python recipes/finetune_photos.py hymenoptera
          python recipes/finetune_photos.py hymenoptera --model vgg16    # after kzoo weights fetch vgg16
 Time:    about a minute for each of three seeds on 2 cores of an AMD EPYC with AVX512-BF16.
-Result:  docs/finetune_photos.md, whose table --output replaces.
+Result:  docs/finetune_photos.md, whose table --write replaces.
 
 All that is chosen is chosen on a tenth of the folder train/. The photos of val/ are the test set, which only the
 finished models see.
@@ -33,8 +33,10 @@ def main() -> None:
     arguments.add_argument("--model", default="inception_v1")
     arguments.add_argument("--weights", default="imagenet")
     arguments.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    arguments.add_argument("--write", action="store_true", help="write the page")
+    arguments.add_argument("--write", action="store_true", help="replace the table of docs/finetune_photos.md")
     options = arguments.parse_args()
+    if options.write and (options.model, options.weights, tuple(options.seeds)) != ("inception_v1", "imagenet", SEEDS):
+        arguments.error(f"The page is of inception_v1 and seeds {SEEDS}. Received: {options}. Leave out --write.")
 
     photos = options.runs / "photos.csv"
     write_csv(photos, rows_of(options.folder))

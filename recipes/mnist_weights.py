@@ -5,7 +5,7 @@ Command: tfds build mnist
          kzoo train mnist_net mnist --seed 0 --precision mixed_bfloat16 --run-dir RUN
          kzoo evaluate RUN
          python recipes/mnist_weights.py RUN
-Time:    15 epochs of at least 13 s on 2 cores of an AMD EPYC with AVX512-BF16; the last command takes seconds.
+Time:    that of one training (README.md, "Results"); the last command takes seconds.
 Result:  the weights of the best model, in the package, and their row for kzoo/weights/records/packaged.py, printed.
 
 The weights in the package are those of 2026-11-22: of the 15 epochs the 14th was the best on the validation images.

@@ -3,7 +3,6 @@
 Names are imported on first use; the configuration alone needs no TensorFlow.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
 import lazy_loader
@@ -21,9 +20,11 @@ _lazy, __dir__, __all__ = lazy_loader.attach(
 
 
 def __getattr__(name: str):
-    # Runs by names need models and fine-tuning, which stand above training: no import here points upwards.
     if name in ("resume", "run_record", "start"):
-        return getattr(importlib.import_module("kzoo.job"), name)
+        # The one import upwards (setup.cfg): runs by names need models and fine-tuning; users look for them here.
+        from kzoo import job
+
+        return getattr(job, name)
     return _lazy(name)
 
 
