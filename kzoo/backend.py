@@ -19,6 +19,16 @@ else:
     tf = tensorflow() if keras.backend.backend() == "tensorflow" else None
 
 
+def layers_within(layer) -> list:
+    """A layer or model, and all layers in it, the outer before the inner. Keras has no public way to them."""
+    return list(layer._flatten_layers())
+
+
+def models_within(model) -> list:
+    """A model and all models in it, the outer before the inner."""
+    return [one for one in layers_within(model) if isinstance(one, keras.Model)]
+
+
 def compiled(function, **options):
     """A `tf.function`, without AutoGraph, which does not work on every version of Python that TensorFlow runs on."""
     graph = tf.function(function, reduce_retracing=True, autograph=False, **options)

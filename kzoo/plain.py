@@ -3,6 +3,7 @@
 A field may be a bool, int, float, str, None, Literal, list, tuple, dict, another dataclass, a union of these, or Any.
 """
 
+import difflib
 import functools
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -51,8 +52,9 @@ def read(kind: type[Kind], value: Any, where: str = "", *, others: bool = False)
             raise EntryError(f"no {_join(where, name)}. Expected: {_expected(hints[name])}.")
     for name in value:
         if name not in hints and not others:
-            names = ", ".join(hints)
-            raise EntryError(f"{_join(where, name)} = {_shown(value[name])}. Expected: no entries other than {names}.")
+            close = "".join(f" Did you mean {one!r}?" for one in difflib.get_close_matches(str(name), hints, n=1))
+            entry, names = f"{_join(where, name)} = {_shown(value[name])}.", ", ".join(hints)
+            raise EntryError(f"{entry}{close} Expected: no entries other than {names}.")
     arguments = {name: _read(hint, value[name], _join(where, name)) for name, hint in hints.items()}
     try:
         return kind(**arguments)

@@ -12,6 +12,7 @@ import safetensors
 
 from kzoo import data
 from kzoo.errors import DataError, InvalidArgument, RunError
+from kzoo.models.registry import CARDS
 from kzoo.train import (
     DataRecord,
     DataSource,
@@ -61,6 +62,23 @@ def test_a_run_by_names(finished):
     assert (record.model, record.data.load, record.requested) == (RECORD.model, RECORD.data.load, CONFIG)
     assert record.data.train is not None
     assert (record.data.train.images, record.data.train.image_shape) == (1439, (28, 28, 1))
+
+
+def test_a_model_is_trained_from_scratch_at_the_rate_of_its_card(monkeypatch, tmp_path):
+    card = replace(CARDS["mnist_net"], learning_rate=0.0125, warmup_epochs=0.5)
+    monkeypatch.setitem(CARDS, "mnist_net", card)
+    start(run_record("mnist_net", "digits", config=replace(CONFIG, epochs=1)), tmp_path / "run")
+    train = runs.read_record(tmp_path / "run").train
+    assert (train.learning_rate, train.warmup_epochs) == (0.0125, 0.5)
+    for given, expected in (
+        ({"learning_rate": 0.5}, (0.5, 0.5)),  # what is given is kept
+        ({"warmup_epochs": 0}, (0.0125, 0)),
+        ({"optimizer": "sgd"}, (None, None)),  # the card's are those of the default optimizer
+    ):
+        train = run_record("mnist_net", "digits", config=replace(CONFIG, **given)).train
+        assert (train.learning_rate, train.warmup_epochs) == expected
+    monkeypatch.undo()
+    assert RECORD.train == CONFIG
 
 
 def test_a_finished_run_gives_its_result(finished):

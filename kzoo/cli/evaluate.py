@@ -9,7 +9,7 @@ from kzoo import data as datasets
 from kzoo.cli._model import Like, Weights, find, load
 from kzoo.cli._options import DataOptions, given
 from kzoo.cli._output import Json, percent, print_json, print_table
-from kzoo.data.loading import absolute, fingerprint, kind
+from kzoo.data.loading import absolute, fingerprint, public_name
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.train import runs
 from kzoo.train.record import DataSource, RunRecord
@@ -56,7 +56,7 @@ def command(
         model = load(run, None, which, precision)
     else:
         assert dataset is not None  # noqa: S101 - for the type checker
-        split = split or ("all" if kind(dataset) == "path" else "test")
+        split = split or ("test" if public_name(dataset) else "all")
         model = load(run, resolved, which, precision)
         images = _load_for(model, dataset, split, data)
 
@@ -90,7 +90,7 @@ def _data_of_run(record: RunRecord | None, run: str, dataset: str | None) -> Dat
         if load is None:
             raise InvalidArgument(f"This run was not given its data by name. Received: {run!r}. Name a DATASET.")
         return load
-    if load is None or trained_on is None or kind(dataset) != "path":
+    if load is None or trained_on is None or public_name(dataset):
         return None
     return load if fingerprint(dataset) == trained_on.fingerprint else None
 

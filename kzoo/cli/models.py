@@ -79,10 +79,10 @@ def info_command(
 
 def _is_dataset(name: str) -> bool:
     """Whether a dataset is meant: a name that a policy is recommended for, a CSV file, a folder that is no run."""
+    if public_name(name):
+        return augment.base_name(name) in augment.RECOMMENDED
     path = Path(name).expanduser()
-    if path.exists():
-        return path.suffix.lower() == ".csv" or (path.is_dir() and not (path / CONFIG).exists())
-    return augment.base_name(name) in augment.RECOMMENDED
+    return (path.suffix.lower() == ".csv" and path.is_file()) or (path.is_dir() and not (path / CONFIG).exists())
 
 
 def _print_policy(dataset: str, json: bool) -> None:

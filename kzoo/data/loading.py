@@ -66,12 +66,29 @@ def load(
     ((28, 28, 1), ('0', '1', '2'))
     """
     return load_splits(
-        [split], name, image_size, channels, crop_fraction, interpolation, data_dir, download, on_bad_image
+        [split],
+        name,
+        image_size=image_size,
+        channels=channels,
+        crop_fraction=crop_fraction,
+        interpolation=interpolation,
+        data_dir=data_dir,
+        download=download,
+        on_bad_image=on_bad_image,
     )[0]
 
 
 def load_splits(
-    splits, name, image_size, channels, crop_fraction, interpolation, data_dir, download, on_bad_image
+    splits: list[str],
+    name: str | os.PathLike[str],
+    *,
+    image_size: int | tuple[int, int] | None,
+    channels: int | None,
+    crop_fraction: float,
+    interpolation: str | None,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+    on_bad_image: str,
 ) -> list[Dataset]:
     """Load several splits of one dataset, which is looked through once; the other arguments are those of `load`."""
     splits = [canonical_split(split) for split in splits]
@@ -80,14 +97,8 @@ def load_splits(
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
     if on_bad_image not in ("stop", "skip"):
         raise unknown("value of on_bad_image", on_bad_image, ("stop", "skip"))
-    load_arguments = {
-        **absolute(name, data_dir),
-        "image_size": None if size is None else list(size),
-        "channels": channels,
-        "crop_fraction": crop_fraction,
-        "interpolation": interpolation,
-        "on_bad_image": on_bad_image,
-    }
+    load_arguments = {**absolute(name, data_dir), "image_size": size and list(size), "channels": channels}
+    load_arguments |= {"crop_fraction": crop_fraction, "interpolation": interpolation, "on_bad_image": on_bad_image}
     source = SOURCES[kind(name)].open(os.fspath(name), splits, data_dir, download)
     scaling, skip_bad = Scaling(crop_fraction, interpolation), on_bad_image == "skip"
     datasets = [decode_split(source, split, size, channels, scaling, skip_bad=skip_bad) for split in splits]

@@ -13,8 +13,8 @@ from kzoo.models.registry import CARDS
 def stages(model) -> dict[str, str]:
     """The name of the layer that ends each stage of a model, by the name of the stage in its paper.
 
-    The cards of the zoo say what the layers that end stages are called; the card that finds the most stages in this
-    model counts. So it makes no difference where a model comes from: `create_model`, a file, a run, or
+    The cards of the zoo say what the layers that end stages are called; where they differ, the card that finds the most
+    stages in this model is right. So it makes no difference where a model comes from: `create_model`, a file, a run, or
     keras.applications' ResNets and VGGs, whose layers have the same names. What a model has no layer of is left out.
 
     - ResNets: conv1, and the sums of conv2 to conv5 after their ReLU, at strides 2, 4, 8, 16 and 32; the CIFAR nets
@@ -31,10 +31,14 @@ def stages(model) -> dict[str, str]:
     names = [layer.name for layer in model.layers]
     candidates = []
     for ends in dict.fromkeys(tuple(card.stages.items()) for card in CARDS.values()):
-        matches = {stage: [name for name in names if re.fullmatch(pattern, name)] for stage, pattern in ends}
-        candidates.append({stage: layers[-1] for stage, layers in matches.items() if layers})
+        matches = [(re.fullmatch(pattern, name), stage) for name in names for pattern, stage in ends]
+        found = {match.expand(stage): match.string for match, stage in matches if match}
+        if any(re.fullmatch(ends[0][0], name) for name in names):
+            candidates.append(found)
     # Where two have as many stages, the one whose layers come later.
-    return max(candidates, key=lambda found: (len(found), sorted(map(names.index, found.values()), reverse=True)))
+    candidates.sort(key=lambda found: (len(found), sorted(map(names.index, found.values()), reverse=True)))
+    found = {stage: layer for candidate in candidates for stage, layer in candidate.items()}
+    return dict(sorted(found.items(), key=lambda item: names.index(item[1])))
 
 
 def feature_extractor(model, endpoints: str | Sequence[str] | None = None):

@@ -37,9 +37,9 @@ class Card:
     """Least height and width of the images."""
     classes: int = 1000
     stages: Mapping[str, str]
-    """The layer that ends each stage of the paper: the last of those whose name matches a regular expression."""
+    """The stage that a layer ends, by a pattern for its name; of several the last. A model must have the first."""
     learning_rate: float | None = None
-    """Trains it from scratch; None is the default of `kzoo.train`. So is None for `warmup_epochs`."""
+    """Trains it from scratch with the default optimizer; None is the default of `kzoo.train`. The same for the next."""
     warmup_epochs: float | None = None
     keras: str | None = None
     """What keras.applications calls the same layers; None if it does not have them. The same for the next two."""

@@ -31,9 +31,9 @@ MODULES = {
     "5b": (384, 192, 384, 48, 128, 128),
 }
 STAGES = {
-    "conv1": r"conv1_7x7_s2(_relu)?",
-    "conv2": r"conv2_3x3(_relu)?",
-    **{f"inception_{name}": f"inception_{name}" for name in MODULES},
+    r"(conv1)_7x7_s2(_relu)?": r"\1",
+    r"(conv2)_3x3(_relu)?": r"\1",
+    r"(inception_\d[a-z])": r"\1",
 }
 # Section 5: classifiers on top of 4a and 4d, "1x1 convolution with 128 filters", "1024 units", "70% ratio".
 AUXILIARY = {"auxiliary_1": "inception_4a", "auxiliary_2": "inception_4d"}

@@ -46,6 +46,6 @@ CARDS = (
         input_shape=(28, 28, 1),
         minimum_size=4,
         classes=10,
-        stages={"conv1": "conv1_relu", "conv2": "conv2_relu"},  # before their pooling
+        stages={r"(conv\d+)_relu": r"\1"},  # before their pooling
     ),
 )

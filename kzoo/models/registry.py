@@ -3,6 +3,7 @@
 import fnmatch
 import functools
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -124,11 +125,12 @@ def _constructor(card: Card) -> Callable[..., Any]:
     build: Any = functools.partial(create_model, card.name)
     build.__name__ = build.__qualname__ = card.constructor
     build.__module__ = "kzoo"
-    build.__doc__ = f"""Build `{card.name}`; `kzoo.create_model` documents the arguments.
-
-    Input: (batch, {", ".join(map(str, card.input_shape))}) by default, pixels from 0 to 255. Output:
-    (batch, {card.classes}) probabilities.
-    """
+    shape = ", ".join(map(str, card.input_shape))
+    _, _, described = (inspect.getdoc(create_model) or "").partition("`kzoo.list_models()`.\n")
+    build.__doc__ = (
+        f"Build `{card.name}`.\n\nInput: (batch, {shape}) by default, pixels from 0 to 255. "
+        f"Output: (batch, {card.classes}) probabilities.\n\nArgs:\n{described.partition('>>>')[0]}"
+    )
     return build
 
 

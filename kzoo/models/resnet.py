@@ -24,7 +24,7 @@ from kzoo.models.lazy import keras, layers
 from kzoo.weights.record import CAFFE, TORCH, Preprocessing
 
 EXPANSION = 4  # a bottleneck's last convolution has four times the filters of its stage
-STAGES = {"conv1": "conv1_relu", **{f"conv{stage}": rf"conv{stage}_block\d+_out" for stage in (2, 3, 4, 5)}}
+STAGES = {r"(conv\d+)_block\d+_out": r"\1", "conv1_relu": "conv1"}
 
 
 def convolution(x, filters, size, name, *, stride=1, groups=1, use_bias=False, fan=None):

@@ -15,7 +15,6 @@ from kzoo.models.lazy import layers
 from kzoo.models.resnet import STAGES, basic, convolution, normalization, plain, relu, stack
 from kzoo.weights.record import TORCH
 
-CIFAR_STAGES = {stage: layer for stage, layer in STAGES.items() if stage != "conv5"}
 # As github.com/akamaster/pytorch_resnet_cifar10, whose weights and figures are the usual ones.
 conv = partial(convolution, fan="fan_in")
 norm = partial(normalization, epsilon=1e-5, momentum=0.9)
@@ -49,7 +48,7 @@ def _card(name: str, constructor: str, block: partial, n: int) -> Card:
         preprocessing=TORCH,
         input_shape=(32, 32, 3),
         classes=10,
-        stages=CIFAR_STAGES,
+        stages=STAGES,
     )
 
 

@@ -20,9 +20,9 @@ from kzoo.weights.record import TF
 # stride: its own output is of the next stage's size. So a stage ends in what its last block reads, and conv5 with the
 # net. Their strides are 2, 4, 8, 16 and 32, those that feature pyramids are built on.
 STAGES = {
-    "conv1": "conv1_conv",
-    **{f"conv{stage}": rf"conv{stage}_block\d+_preact_relu" for stage in (2, 3, 4)},
-    "conv5": r"conv5_block\d+_preact_relu|post_relu",
+    r"(conv\d+)_block\d+_preact_relu": r"\1",
+    "conv1_conv": "conv1",
+    "post_relu": "conv5",
 }
 conv = convolution
 norm = partial(normalization, epsilon=1.001e-5, momentum=0.99)

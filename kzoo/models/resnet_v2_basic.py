@@ -19,9 +19,9 @@ from kzoo.weights.record import TF
 # A block's sum is normalized and rectified only where the next block begins. So a stage ends in what the first block of
 # the next stage reads, before its stride, and conv5 with the net. Their strides are 2, 4, 8, 16 and 32.
 STAGES = {
-    "conv1": "conv1_conv",
-    **{f"conv{stage}": f"conv{stage + 1}_block1_in_relu" for stage in (2, 3, 4)},
-    "conv5": "post_relu",
+    **{f"conv{stage + 1}_block1_in_relu": f"conv{stage}" for stage in (2, 3, 4)},
+    "conv1_conv": "conv1",
+    "post_relu": "conv5",
 }
 conv, norm = TORCHVISION.conv, TORCHVISION.norm
 

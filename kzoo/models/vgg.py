@@ -13,12 +13,12 @@ from functools import partial
 
 from kzoo.models.card import Card
 from kzoo.models.lazy import layers
-from kzoo.weights.record import CAFFE, TORCH, Preprocessing
+from kzoo.weights.record import CAFFE, TORCH
 
 FILTERS = (64, 128, 256, 512, 512)
 UNITS = 4096
 # A block ends before its pooling, as in feature pyramids.
-STAGES = {f"block{block}": rf"block{block}_conv\d+(_relu)?" for block in range(1, 6)}
+STAGES = {r"(block\d+)_conv\d+(_relu)?": r"\1"}
 
 
 def features(x, convolutions, batch_norm):
@@ -46,11 +46,11 @@ def neck(x, dropout):
     return x
 
 
-def _card(name: str, convolutions: tuple, preprocessing: Preprocessing = TORCH, keras: str | None = None) -> Card:
+def _card(name, constructor, convolutions, preprocessing=TORCH, *, batch_norm=False, keras=None) -> Card:
     return Card(
         name=name,
-        constructor=name.upper().replace("_", ""),
-        features=partial(features, convolutions=convolutions, batch_norm=name.endswith("_bn")),
+        constructor=constructor,
+        features=partial(features, convolutions=convolutions, batch_norm=batch_norm),
         neck=neck,
         dropout=0.5,
         preprocessing=preprocessing,
@@ -65,12 +65,12 @@ def _card(name: str, convolutions: tuple, preprocessing: Preprocessing = TORCH, 
 # Table 1: the 3x3 convolutions in each of the five blocks. A-LRN and C, which were no better, are left out.
 # Preprocessing is what the public weights were trained with: the authors' for vgg16 and vgg19, else torchvision's.
 CARDS = (
-    _card("vgg11", (1, 1, 2, 2, 2)),  # A
-    _card("vgg13", (2, 2, 2, 2, 2)),  # B
-    _card("vgg16", (2, 2, 3, 3, 3), CAFFE, keras="VGG16"),  # D
-    _card("vgg19", (2, 2, 4, 4, 4), CAFFE, keras="VGG19"),  # E
-    _card("vgg11_bn", (1, 1, 2, 2, 2)),
-    _card("vgg13_bn", (2, 2, 2, 2, 2)),
-    _card("vgg16_bn", (2, 2, 3, 3, 3)),
-    _card("vgg19_bn", (2, 2, 4, 4, 4)),
+    _card("vgg11", "VGG11", (1, 1, 2, 2, 2)),  # A
+    _card("vgg13", "VGG13", (2, 2, 2, 2, 2)),  # B
+    _card("vgg16", "VGG16", (2, 2, 3, 3, 3), CAFFE, keras="VGG16"),  # D
+    _card("vgg19", "VGG19", (2, 2, 4, 4, 4), CAFFE, keras="VGG19"),  # E
+    _card("vgg11_bn", "VGG11BN", (1, 1, 2, 2, 2), batch_norm=True),
+    _card("vgg13_bn", "VGG13BN", (2, 2, 2, 2, 2), batch_norm=True),
+    _card("vgg16_bn", "VGG16BN", (2, 2, 3, 3, 3), batch_norm=True),
+    _card("vgg19_bn", "VGG19BN", (2, 2, 4, 4, 4), batch_norm=True),
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kzoo.backend import compiled, keras, tf
+from kzoo.backend import compiled, keras, layers_within, tf
 from kzoo.classifier import PREDICTIONS, auxiliary_heads, ends_in_softmax, head, output_layer, without_auxiliary_heads
 from kzoo.errors import InvalidArgument
 from kzoo.train.config import TrainConfig
@@ -47,7 +47,7 @@ class TrainStep:
         model.optimizer = self.optimizer  # where Keras's callbacks look for it
         self.average = None if config.ema_momentum is None else twin(self.classifier)
         # By what the layers compute in, whatever the configuration says: a layer may have a policy of its own.
-        scales = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
+        scales = any(layer.compute_dtype == "float16" for layer in layers_within(model))
         self.loss_scale: Any = tf.Variable(INITIAL_LOSS_SCALE, trainable=False) if scales else None
         self.good_steps: Any = tf.Variable(0, trainable=False) if scales else None
         # Kernels have a rank of at least 2; biases and normalization parameters have rank 1.
@@ -132,7 +132,7 @@ class TrainStep:
 
         Replicas share the layers, and each clears what another has put there.
         """
-        if self.strategy.num_replicas_in_sync > 1 and any(layer._losses for layer in self.model._flatten_layers()):
+        if self.strategy.num_replicas_in_sync > 1 and any(layer._losses for layer in layers_within(self.model)):
             raise InvalidArgument(
                 "A model with losses of activations (activity_regularizer, add_loss) trains on one device only. "
                 f"Received: {self.strategy.num_replicas_in_sync} replicas. Use --strategy one, or regularize weights."

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kzoo.backend import compiled, keras, tf
+from kzoo.backend import compiled, keras, layers_within, tf
 from kzoo.errors import InvalidArgument, KzooError
 from kzoo.layers import BatchNormalization
 from kzoo.train.config import TrainConfig
@@ -68,8 +68,12 @@ def check_made_in_scope(model, strategy) -> None:
 
 
 def synchronize_batch_norm(model) -> None:
-    """Have every BatchNormalization of the model normalize by the statistics of all replicas' images."""
-    for layer in model._flatten_layers():
+    """Have every BatchNormalization of the model normalize by the statistics of all replicas' images.
+
+    Raises:
+        InvalidArgument: One of them is Keras's, which would compute the variance as E[x^2] - E[x]^2.
+    """
+    for layer in layers_within(model):
         if isinstance(layer, BatchNormalization):
             layer.synchronized = True
         elif isinstance(layer, keras.layers.BatchNormalization):
@@ -127,7 +131,7 @@ def give_each_replica_its_own_seeds(model) -> None:
 
 def statistics(model) -> list:
     """The variables that a forward pass in training may change, such as moving means; frozen weights are not."""
-    found = {id(v): v for layer in model._flatten_layers() for v in layer._non_trainable_variables}
+    found = {id(v): v for layer in layers_within(model) for v in layer._non_trainable_variables}
     return [v for v in found.values() if tf.as_dtype(v.dtype).is_floating]
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from kzoo.backend import keras
+from kzoo.backend import keras, layers_within
 from kzoo.graph import functional
 from kzoo.transfer.freezing import direct_weights
 
@@ -51,9 +51,7 @@ def _is_constant(operation) -> bool:
     """Whether a layer's output depends on nothing but its input, in all steps of a training."""
     if not isinstance(operation, keras.layers.Layer):
         return True
-    return not any(
-        one._seed_generators or (one.trainable and direct_weights(one)) for one in operation._flatten_layers()
-    )
+    return not any(one._seed_generators or (one.trainable and direct_weights(one)) for one in layers_within(operation))
 
 
 def _ancestors(call, maker: dict) -> set[int]:

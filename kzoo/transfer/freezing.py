@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from kzoo.backend import keras
+from kzoo.backend import keras, layers_within, models_within
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.graph import functional
 from kzoo.graph.endpoints import stages
@@ -73,7 +73,7 @@ def unfreeze(model, down_to: str | None = None, *, batch_norm: BatchNorm = "froz
     below = [] if down_to is None else _below(model, down_to)
     frozen = {id(layer): layer.trainable for layer in leaves(model)}
     # A model that is frozen hides what its layers are: thaw the containers, then say it of each leaf.
-    for container in (model, *model._flatten_layers(include_self=False)):
+    for container in layers_within(model):
         if container._layers:
             container.trainable = True
     before = {id(layer) for layer in below}
@@ -91,8 +91,8 @@ def unfreeze(model, down_to: str | None = None, *, batch_norm: BatchNorm = "froz
 
 def leaves(layer) -> list:
     """The layers that have weights of their own or no layers: of a model without itself; the outer before the inner."""
-    found = layer._flatten_layers(include_self=not isinstance(layer, keras.Model))
-    return [one for one in found if not one._layers or direct_weights(one)]
+    found = [one for one in layers_within(layer) if not one._layers or direct_weights(one)]
+    return [one for one in found if one is not layer or not isinstance(layer, keras.Model)]
 
 
 def direct_weights(layer) -> list:
@@ -142,9 +142,8 @@ def ancestors(model, layer: str) -> list:
 
 def _find(model, name: str):
     """The model, this one or one within it, that has a stage or layer, and the layer's name."""
-    models = [model, *(one for one in model._flatten_layers(include_self=False) if isinstance(one, keras.Model))]
     found, valid = [], {}
-    for one in models:
+    for one in models_within(model):
         known, tensors = stages(one), functional.tensors_by_layer(one)
         valid.update(known)
         layer = known.get(name, name)
@@ -160,8 +159,7 @@ def _find(model, name: str):
 
 def parent(model, inner):
     """The model that has a model within it."""
-    models = [model, *(one for one in model._flatten_layers(include_self=False) if isinstance(one, keras.Model))]
-    return next(one for one in models if any(layer is inner for layer in one.layers))
+    return next(one for one in models_within(model) if any(layer is inner for layer in one.layers))
 
 
 def _keep_statistics(layer, keep: bool) -> None:

@@ -1,6 +1,6 @@
 """Learning rates by stage: the lower a stage, the more general is what it has learned, and the less it is changed."""
 
-from kzoo.backend import keras
+from kzoo.backend import keras, layers_within, models_within
 from kzoo.graph import functional
 from kzoo.graph.endpoints import stages
 from kzoo.transfer.freezing import ancestors, direct_weights, leaves, parent
@@ -65,7 +65,7 @@ def _levels(model) -> dict[int, int]:
     for output in stage_outputs(model).values():
         level += 1
         for one in keras.Model(inner.inputs, output).layers:
-            for leaf in one._flatten_layers():
+            for leaf in layers_within(one):
                 levels.setdefault(id(leaf), level)
     below = _before(model, inner)
     for leaf in all_leaves:  # what no stage needs is above all of them, or before the model that has them
@@ -78,8 +78,7 @@ def _levels(model) -> dict[int, int]:
 
 
 def _with_most_stages(model):
-    models = [model, *(one for one in model._flatten_layers(include_self=False) if isinstance(one, keras.Model))]
-    return max(models, key=lambda one: len(stages(one)))
+    return max(models_within(model), key=lambda one: len(stages(one)))
 
 
 def _before(model, inner) -> set[int]:

@@ -196,11 +196,14 @@ def test_what_is_no_augmentation(item):
 def test_a_file_runs_no_code_and_imports_nothing(name, tmp_path, monkeypatch):
     (tmp_path / "evil.py").write_text("raise SystemExit('it was imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    config = TrainConfig(augment=[{"registered_name": name, "config": {"module": "evil", "class_name": "Layer"}}])
+    layer = {"registered_name": name, "config": {"module": "evil", "class_name": "Layer"}}
+    config = read(TrainConfig, {**asdict(TrainConfig()), "augment": [layer]})
     with pytest.raises(InvalidArgument, match=f"Received: '{name}'"):
         augment.policy(config.augment)
     dtype = {"module": "evil", "class_name": "Layer", "config": {}, "registered_name": None}
-    apply({"registered_name": "kzoo>RandomAffine", "config": {"dtype": dtype}}, pixels(), seeds(4))
+    layer = {"registered_name": "kzoo>RandomAffine", "config": {"dtype": dtype}}
+    config = read(TrainConfig, {**asdict(TrainConfig()), "augment": [layer]})
+    apply(config.augment, pixels(), seeds(4))
     assert "evil" not in sys.modules
 
 

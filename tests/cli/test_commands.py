@@ -311,6 +311,8 @@ def test_info_of_a_dataset_tells_its_policy(tmp_path, last_json, capfd):
     info = last_json()
     assert (info["dataset"], info["augment"]) == ("emnist/letters", "digits")
     assert [layer["class_name"] for layer in info["layers"]] == ["RandomAffine"]
+    assert kzoo(["info", str(tmp_path / "none.csv")]) == 2  # there is no such file
+    assert "Unknown model, run or dataset" in capfd.readouterr().err
     (tmp_path / "photos").mkdir()
     assert kzoo(["info", str(tmp_path / "photos")]) == 0
     assert "augmentation none" in capfd.readouterr().out

@@ -7,6 +7,7 @@ import kzoo
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.graph.endpoints import stages
+from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 
 RESNET = {"conv1": (2, 64), "conv2": (4, 256), "conv3": (8, 512), "conv4": (16, 1024), "conv5": (32, 2048)}
 BASIC = {"conv1": (2, 64), "conv2": (4, 64), "conv3": (8, 128), "conv4": (16, 256), "conv5": (32, 512)}
@@ -115,6 +116,34 @@ def test_layers_by_name_and_other_models():
     assert kzoo.feature_extractor(other, ["stem"]).output["stem"].shape == (None, 3, 3, 4)
     with pytest.raises(InvalidArgument, match="Valid: the names of its layers"):
         kzoo.feature_extractor(other)
+
+
+def plain_net(*names, size=64):
+    """A model of convolutions called so, each of stride 2 and with a ReLU behind it, for images of a size."""
+    x = inputs = keras.Input((size, size, 3))
+    for name in names:
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name=name)(x)
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(3, name="predictions")(x))
+
+
+def test_other_models_have_as_many_stages_as_they_name():
+    five = plain_net(*(f"conv{n}" for n in range(1, 6)))
+    assert stages(five) == {f"conv{n}": f"conv{n}_relu" for n in range(1, 6)}
+    assert lowest_of_last_size(five) == "conv5"
+    seven = plain_net(*(f"block{n}_conv1" for n in range(1, 8)), size=128)
+    assert stages(seven) == {f"block{n}": f"block{n}_conv1_relu" for n in range(1, 8)}
+    both = plain_net("conv1", "block1_conv1", "block2_conv1")
+    assert stages(both) == {"conv1": "conv1_relu", "block1": "block1_conv1_relu", "block2": "block2_conv1_relu"}
+    assert stages(plain_net("conv1_conv", "post", "conv5")) == {"conv5": "conv5_relu"}
+
+
+def test_rates_of_other_models_follow_their_stages():
+    model = plain_net(*(f"conv{n}" for n in range(1, 6)))
+    factors = rate_factors(model, 0.5)
+    found = [factors[id(model.get_layer(name).kernel)] for name in ("conv1", "conv3", "conv5", "predictions")]
+    assert found == [0.03125, 0.125, 0.5, 1]
 
 
 def test_keras_applications_have_the_same_stages():

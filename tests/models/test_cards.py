@@ -3,6 +3,7 @@
 import ast
 import inspect
 import pickle
+import pydoc
 import re
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def test_constructors_have_the_arguments_of_create_model():
         assert [*found.values()] == [argument for argument in arguments.values() if argument.name != "name"]
         assert pickle.loads(pickle.dumps(build)).args == build.args  # noqa: S301 - our own
         assert getattr(kzoo, name) is build
+        shown = pydoc.plain(pydoc.render_doc(build))
+        assert f"Build `{build.args[0]}`." in shown
+        assert [line.split(":")[0].strip() for line in shown.splitlines() if re.match("        [a-z_]+: ", line)] == [
+            *found
+        ]
     with pytest.raises(AttributeError, match="module 'kzoo' has no attribute 'ResNet51'"):
         kzoo.ResNet51  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
 

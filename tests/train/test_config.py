@@ -172,7 +172,8 @@ def test_json_roundtrip():
 
 
 def test_unknown_option():
-    with pytest.raises(EntryError, match=r"^epoch = 3\. Expected: no entries other than epochs, batch_size, "):
+    message = r"^epoch = 3\. Did you mean 'epochs'\? Expected: no entries other than epochs, batch_size, "
+    with pytest.raises(EntryError, match=message):
         read(TrainConfig, {**dataclasses.asdict(TrainConfig()), "epoch": 3})
 
 
