@@ -39,11 +39,6 @@ class SearchConfig:
     """Trials at the same time in this process, each with its share of the cores and GPUs."""
 
     def __post_init__(self):
-        """Check every value.
-
-        Raises:
-            InvalidArgument: A value out of its range.
-        """
         if self.algorithm not in Algorithm.__args__:
             raise unknown("algorithm", self.algorithm, Algorithm.__args__)
         for name in ("trials", "top", "seeds", "workers"):
@@ -65,7 +60,6 @@ class Settings:
     """Of the data, as `kzoo.data.loading.fingerprint` gives it."""
 
     def __post_init__(self):
-        """Check that the base has a model and data by name."""
         if not isinstance(self.base.model, ZooModel) or self.base.data.load is None:
             raise arguments.refused("base", "a model and data by name", (self.base.model, self.base.data.load))
 

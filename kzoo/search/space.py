@@ -54,7 +54,6 @@ class Task:
     """Of each model that the space names, where it may be another."""
 
     def __post_init__(self):
-        """Check that there are images and classes."""
         for name in ("images", "validation_images", "classes"):
             arguments.integer(name, getattr(self, name), 1)
 

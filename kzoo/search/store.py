@@ -57,7 +57,6 @@ class Trial:
     seconds: float | None = None
 
     def __post_init__(self):
-        """Check that a completed trial has its figures."""
         if self.status == "completed":
             arguments.number("accuracy", self.accuracy, 0, 1)
             for name in ("loss", "images_per_second", "parameters", "seconds"):
@@ -115,7 +114,6 @@ class State:
     result: BestTrial | None = None
 
     def __post_init__(self):
-        """Check what the parts say of each other."""
         space, known = self.settings.space, self.task.parameters
         if spaces.check(space) != space:
             raise arguments.refused("settings.space", f"complete, as {spaces.check(space)}", space)

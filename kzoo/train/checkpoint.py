@@ -36,7 +36,6 @@ class State:
     finished: bool = False
 
     def __post_init__(self):
-        """Check what the types do not say."""
         rows = self.history
         integer("epoch", self.epoch, len(rows), len(rows), valid="the number of rows in history")
         integer("best_epoch", self.best_epoch, 0, self.epoch)

@@ -99,7 +99,6 @@ class TrainConfig:
     other within five seconds."""
 
     def __post_init__(self):
-        """Raise InvalidArgument for a value that is none of the choices or out of its range."""
         _check_fields(self)
         object.__setattr__(self, "augment", augmentation.describe(self.augment))
         for item in self.augment:
@@ -205,7 +204,6 @@ class TransferConfig:
     """Augmented views of each image that the frozen layers are computed for, once; epochs take them in turn."""
 
     def __post_init__(self):
-        """Raise InvalidArgument for a value that is none of the choices or out of its range."""
         _check_fields(self)
         if not (self.unfreeze is None or isinstance(self.unfreeze, str)):
             raise InvalidArgument(f"unfreeze must be the name of a stage. Received: {self.unfreeze!r}.")

@@ -29,7 +29,6 @@ class ZooModel:
     auxiliary_heads: bool = False
 
     def __post_init__(self):
-        """Raise InvalidArgument for a dropout that is no rate."""
         if self.dropout is not None:
             number("dropout", self.dropout, 0, 1, below=True)
 
@@ -55,7 +54,6 @@ class DataSource:
     on_bad_image: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self):
-        """Raise InvalidArgument for images of no such form."""
         check_images(self.image_size, self.channels, self.crop_fraction)
 
 
