@@ -66,6 +66,11 @@ def number(
     return plain(value)
 
 
+def rate(name: str, value) -> float:
+    """Return `value`, a rate of dropout."""
+    return number(name, value, 0, 1, below=True, valid="a rate from 0 up to, not including, 1")
+
+
 def refused(name: str, valid: str, value) -> InvalidArgument:
     """Make the error for an argument that is not what it must be.
 

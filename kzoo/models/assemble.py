@@ -83,8 +83,7 @@ def check_head(classes, dropout, activation) -> tuple[int, float]:
     """
     if activation not in ("softmax", None, "linear"):
         raise unknown("classifier_activation", activation, ["softmax", "linear", "None"])
-    valid = "a rate from 0 up to, not including, 1"
-    return integer("classes", classes, 2), number("dropout", dropout, 0, 1, below=True, valid=valid)
+    return integer("classes", classes, 2), rate("dropout", dropout)
 
 
 def _load(model, chosen: ResolvedWeights, *, with_head, classes):

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from kzoo.arguments import number
+from kzoo.arguments import rate
 from kzoo.data.loading import check_images
 from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument
@@ -30,7 +30,7 @@ class ZooModel:
 
     def __post_init__(self):
         if self.dropout is not None:
-            number("dropout", self.dropout, 0, 1, below=True)
+            rate("dropout", self.dropout)
 
 
 @dataclass(frozen=True)
