@@ -1,7 +1,7 @@
 """What every model builder shares: the input, the preprocessing inside the model, the head. Validated here, once."""
 
 from kzoo import console
-from kzoo.arguments import integer, is_integer, number
+from kzoo.arguments import integer, is_integer, rate
 from kzoo.backend import keras
 from kzoo.classifier import set_metadata
 from kzoo.errors import InvalidArgument, unknown
