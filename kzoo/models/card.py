@@ -39,11 +39,13 @@ class Card:
     stages: Mapping[str, str]
     """The stage that a layer ends, by a pattern for its name; of several the last. A model must have the first."""
     learning_rate: float | None = None
-    """Trains it from scratch with the default optimizer; None is the default of `kzoo.train`. The same for the next."""
+    """Trains it from scratch with the default optimizer; None is the default of `kzoo.train`."""
     warmup_epochs: float | None = None
+    """Goes with that rate."""
     keras: str | None = None
-    """What keras.applications calls the same layers; None if it does not have them. The same for the next two."""
+    """What keras.applications calls the same layers; None if it does not have them."""
     torchvision: str | None = None
+    """What torchvision calls it, and `timm` what timm does."""
     timm: str | None = None
 
     @property

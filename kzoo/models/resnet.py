@@ -68,15 +68,18 @@ def projection(x, filters, stride, name, *, conv, norm):
     return norm(x, f"{name}_0")
 
 
-def basic(x, filters, stride, name, *, conv, norm, shortcut):
-    """Two 3x3 convolutions: Figure 5, left. (h, w, c) -> (h/stride, w/stride, filters)."""
-    carried = shortcut(x, filters, stride, name)
+def basic(x, filters, stride, name, *, conv, norm, match):
+    """Two 3x3 convolutions: Figure 5, left. (h, w, c) -> (h/stride, w/stride, filters).
+
+    `match` gives the shortcut the shape of the sum.
+    """
+    shortcut = match(x, filters, stride, name)
     x = conv(x, filters, 3, f"{name}_1", stride=stride)
     x = norm(x, f"{name}_1")
     x = relu(x, f"{name}_1")
     x = conv(x, filters, 3, f"{name}_2")
     x = norm(x, f"{name}_2")
-    x = layers.Add(name=f"{name}_add")([carried, x])
+    x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.ReLU(name=f"{name}_out")(x)
 
 
@@ -90,14 +93,15 @@ def plain(x, filters, stride, name, *, conv, norm):
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def bottleneck(x, filters, stride, name, *, conv, norm, shortcut, stride_on_first=False, groups=1, width=64):
+def bottleneck(x, filters, stride, name, *, conv, norm, match, stride_on_first=False, groups=1, width=64):
     """1x1, 3x3 and 1x1 convolutions: Figure 5, right. (h, w, c) -> (h/stride, w/stride, 4 * filters).
 
-    `groups` is ResNeXt's cardinality C, `width` that of a group of the 3x3 convolution in conv2_x, ResNeXt's d.
+    `match` is as for `basic`. `groups` is ResNeXt's cardinality C, `width` that of a group of the 3x3 convolution in
+    conv2_x, ResNeXt's d.
     """
     inner = filters * width // 64 * groups
     first, second = (stride, 1) if stride_on_first else (1, stride)
-    carried = shortcut(x, EXPANSION * filters, stride, name)
+    shortcut = match(x, EXPANSION * filters, stride, name)
     x = conv(x, inner, 1, f"{name}_1", stride=first)
     x = norm(x, f"{name}_1")
     x = relu(x, f"{name}_1")
@@ -106,7 +110,7 @@ def bottleneck(x, filters, stride, name, *, conv, norm, shortcut, stride_on_firs
     x = relu(x, f"{name}_2")
     x = conv(x, EXPANSION * filters, 1, f"{name}_3")
     x = norm(x, f"{name}_3")
-    x = layers.Add(name=f"{name}_add")([carried, x])
+    x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.ReLU(name=f"{name}_out")(x)
 
 
@@ -175,7 +179,7 @@ def _card(
     """
     bound = {"conv": form.conv, "norm": form.norm}
     if block is not plain:
-        options["shortcut"] = partial(projection, **bound)
+        options["match"] = partial(projection, **bound)
     return Card(
         name=name,
         constructor=constructor,

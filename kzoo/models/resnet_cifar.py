@@ -36,7 +36,7 @@ def features(x, block, n):
     return stack(x, block, (n, n, n), filters=16)
 
 
-RESIDUAL = partial(basic, conv=conv, norm=norm, shortcut=pad_channels)
+RESIDUAL = partial(basic, conv=conv, norm=norm, match=pad_channels)
 PLAIN = partial(plain, conv=conv, norm=norm)
 
 
