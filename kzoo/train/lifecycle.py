@@ -82,10 +82,10 @@ def begin(
             return go_on(run_dir, train, asked.strategy, asked.devices)
     config, reasons = resolve(record.train, probe())
     record = replace(record, train=config, keep=run_dir is not None)
-    for reason in reasons:
-        console.log(reason)
     where = tempfile.TemporaryDirectory(prefix="kzoo-") if run_dir is None else nullcontext(run_dir)
     with where as folder, runs.new(folder, record, overwrite=overwrite) as folder:
+        for reason in reasons:
+            console.log(reason)
         result = train(folder)
         _ = result.model  # while it is there
     return replace(result, run_dir=None if run_dir is None else folder)
