@@ -68,3 +68,14 @@ def test_the_page_of_the_weights():
     assert len(commands) == 5
     for command in commands:
         app.parse_args(command.split(), exit_on_error=False, print_error=False)
+
+
+def test_the_readme_has_the_figure_of_the_page_on_settings():
+    accuracy = re.search(
+        r"\| MNIST, 10,000 test images \| `mnist_net` \| (\S+) % (\(.*?\))", (ROOT / "README.md").read_text()
+    )
+    assert accuracy
+    page_text = (DOCS / "mnist_settings.md").read_text(encoding="utf-8")
+    row = re.search(r"\| mixed_bfloat16 \| 256 \|.*\| (\S+ \(.*?\)) \|", page_text)
+    assert row
+    assert row[1] == f"{accuracy[1]} {accuracy[2]}"

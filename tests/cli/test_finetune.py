@@ -156,4 +156,4 @@ def test_commands_that_are_each_other_s(tuned, tmp_path, capfd):
     assert kzoo(["train", "--resume", str(run)]) == 2
     assert f"Continue it with kzoo finetune --resume {run}" in capfd.readouterr().err
     assert kzoo(["finetune", "--resume", str(tuned / "head")]) == 2
-    assert "Not a run that fine-tunes" in capfd.readouterr().err
+    assert "This is the first phase of a run that fine-tunes" in capfd.readouterr().err

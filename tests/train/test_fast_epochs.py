@@ -68,7 +68,7 @@ def test_every_epoch_is_written_at_the_end(digits, tmp_path, monkeypatch):
     saved, save = [], checkpoint.save
 
     def counted(path, variables, state):
-        saved.append((state["epoch"], state["finished"]))
+        saved.append((state.epoch, state.finished))
         save(path, variables, state)
 
     monkeypatch.setattr(checkpoint, "save", counted)

@@ -69,7 +69,7 @@ def test_models_that_do_not_suit(model, transfer, line):
         (("train", "epochs"), "3", "train.epochs = '3'. Expected: a whole number."),
         (("train", "epochs"), 0, "train: epochs must be a whole number of at least 1. Received: 0."),
         (("model", "weights"), None, "Weights are for fine-tuning"),
-        (("model", "dropout"), 7, "model: dropout must be a number from 0 up to, not including, 1. Received: 7.0."),
+        (("model", "dropout"), 7, "model: dropout must be a rate from 0 up to, not including, 1. Received: 7.0."),
         (("data", "load", "channels"), 7, "data.load: channels must be 1, 3 or None. Received: 7."),
         (("data", "load", "image_size"), [0, -5], "data.load: image_size must be a positive integer"),
         (("data", "load", "crop_fraction"), -3, "data.load: crop_fraction must be a number above 0 and at most 1."),

@@ -266,7 +266,7 @@ def test_resume_needs_the_same_model_and_data(tuned, data, tmp_path):
         resume(run_dir, model=other, **given)
     with pytest.raises(InvalidArgument, match="Not a run directory"):
         resume(run_dir / "absent")
-    with pytest.raises(InvalidArgument, match="Not a run that fine-tunes"):
+    with pytest.raises(InvalidArgument, match="This is the first phase of a run that fine-tunes"):
         resume(tuned("functional").dir / runs.HEAD)
 
 
