@@ -26,9 +26,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-# The tests that take minutes each.
+# The tests that take minutes each, and the record of them, docs/slow_tests.md.
 slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow --junitxml=build/slow.xml $(PYTEST_ARGS); status=$$?; \
+	$(BIN)/python docs/tools/slow_tests_table.py build/slow.xml; exit $$status
 
 # The tables and pictures of docs/ that are counted, not measured.
 docs: $(VENV)/.installed

@@ -7,6 +7,7 @@ import pytest
 
 import depth_tables
 import kzoo
+import slow_tests_table
 import weights_table
 import zoo_table
 from kzoo import augment
@@ -41,6 +42,24 @@ def test_the_tables_of_why_depth_pays():
     tables = depth_tables.tables()
     assert (DOCS / "depth.md").read_text(encoding="utf-8") == page("depth", tables)
     assert tables["filters"].count("| one 5x5 | 25 |") == tables["filters"].count("| two 3x3 | 18 |") == 1
+
+
+def test_the_record_of_the_slow_tests_takes_rows_from_a_report(tmp_path):
+    report = tmp_path / "slow.xml"
+    report.write_text(
+        '<testsuites><testsuite><testcase classname="tests.train.test_resume" name="a" time="61.0"/>'
+        '<testcase classname="tests.train.test_resume" name="b" time="2.5"><failure message="no"/></testcase>'
+        '<testcase classname="tests.test_docs" name="c" time="0.2"><skipped/></testcase></testsuite></testsuites>'
+    )
+    new = slow_tests_table.rows(report, "2026-11-30", "53a3e29", "a CPU")
+    assert new == {
+        "tests/train/test_resume.py": (
+            "tests/train/test_resume.py", "1", "0", "1", "1 min 4 s", "2026-11-30", "53a3e29", "a CPU",
+        ),
+        "tests/test_docs.py": ("tests/test_docs.py", "0", "1", "0", "0 s", "2026-11-30", "53a3e29", "a CPU"),
+    }  # fmt: skip
+    table = slow_tests_table.markdown_table([slow_tests_table.TITLES, *new.values()])
+    assert slow_tests_table.known(table) == new
 
 
 def test_the_readme_shows_what_info_prints():

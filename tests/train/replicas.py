@@ -10,8 +10,10 @@ import numpy as np
 from kzoo import augment
 from kzoo.backend import keras, tf
 from kzoo.data import Dataset
+from kzoo.data import load as load_data
 from kzoo.errors import InvalidArgument
 from kzoo.layers import BatchNormalization, Conv2D
+from kzoo.models import create_model
 from kzoo.saving import load_model
 from kzoo.train import TrainConfig, evaluate, fit, load
 from kzoo.train.precision import dtype_policy
@@ -137,6 +139,64 @@ def _parity(config, soft=False):
         "steps": len(one_sums),
         "copies agree": all(np.array_equal(*copies(v)) for v in two.model.weights),
     }
+
+
+def models():
+    """Two models of the zoo on two replicas against one device: in float64, where rounding is small, and in float32."""
+    found = {}
+    for name, dtype, steps, size in (
+        ("mnist_net", "float64", 10, 28),
+        ("mnist_net", "float32", 1, 28),
+        ("resnet18", "float64", 3, 32),
+    ):
+        # Whatever is constant in an image leads to ties in max pooling, which rounding would settle.
+        random = np.random.default_rng(0)
+        shape = (size, size, 1 if name == "mnist_net" else 3)
+        batches = [
+            (random.integers(0, 256, (count, *shape), "uint8"), random.integers(0, 10, count, "int32"))
+            for count in [31, 32, 7, *[16] * steps][:steps]
+        ]
+        weights = {}
+        for strategy in (ONE, MIRRORED):
+            with strategy.scope():
+                keras.utils.set_random_seed(3)
+                model = in_precision(dtype, create_model(name, classes=10, input_shape=shape, dropout=0.0))
+                synchronize_batch_norm(model)
+                step = TrainStep(model, TrainConfig(optimizer="sgd", precision="float32"))
+            start = model.get_weights()
+            source = share_out(
+                tf.data.Dataset.from_generator(
+                    lambda: iter(batches),  # noqa: B023
+                    output_signature=(tf.TensorSpec((None, *shape), tf.uint8), tf.TensorSpec((None,), tf.int32)),
+                ),
+                strategy,
+            )
+            step.train(source, tf.constant([0.1] * steps), tf.ones([steps], tf.int32))
+            weights[strategy] = model.weights
+        found[f"{name} in {dtype}"] = {
+            "difference": difference(weights[MIRRORED], weights[ONE]),
+            "moved": max(float(np.abs(w.numpy() - s).max()) for w, s in zip(weights[ONE], start, strict=True)),
+        }
+    return found
+
+
+def in_precision(dtype, model):
+    """The model with all its layers in one precision. In float64 batch normalization is computed by Keras's code."""
+    return keras.models.clone_model(
+        model, clone_function=lambda layer: layer.__class__.from_config({**layer.get_config(), "dtype": dtype})
+    )
+
+
+def accuracy():
+    """mnist_net on the digits, five epochs: validation accuracy with one device and with two replicas."""
+    training, validation = load_data("digits"), load_data("digits", "validation")
+
+    def trained(**devices):
+        config = TrainConfig(epochs=5, precision="float32", sync_batch_norm="strategy" in devices, **devices)
+        result = fit(lambda: create_model("mnist_net", input_shape=training.image_shape), training, validation, config)
+        return evaluate(result.model, validation)["accuracy"]
+
+    return [trained(), trained(strategy="mirrored", devices="cpu:2")]
 
 
 def statistics():

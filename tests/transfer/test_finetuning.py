@@ -189,11 +189,13 @@ def test_models_that_are_unlike_the_zoo_s(make, data):
     model = make()
     before = values(model)
     transfer = replace(TRANSFER, head_epochs=1, views=1)
-    result = fine_tune(model, *data, config=replace(CONFIG, epochs=1), transfer=transfer)
+    # Without validation data the fine-tuned model is kept, not the better one.
+    result = fine_tune(model, data[0], config=replace(CONFIG, epochs=1), transfer=transfer)
+    assert result.metrics["kept"] == "fine_tuned"
     found = values(result.model)
     changed = {path for path in before if path in found and not np.array_equal(before[path], found[path])}
     if make is of_any_size:  # the stages of the smallest feature map
-        assert changed == set() if result.metrics["kept"] == "head" else {"conv2_conv/kernel", "conv3_conv/kernel"}
+        assert changed == {"conv2_conv/kernel", "conv3_conv/kernel"}
     assert result.model.output_shape == (None, 10)
 
 
