@@ -21,10 +21,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     name keeps the suffix of `path`, since Keras chooses a file format by it, and begins with a dot.
     """
     path = Path(path)
+    with temporary_path(path) as temporary:
+        yield temporary
+        put_in_place(temporary, path)
+
+
+@contextmanager
+def temporary_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what is there is deleted in the end."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
-        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

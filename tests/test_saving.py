@@ -26,6 +26,21 @@ def saved(tmp_path, model):
     return path
 
 
+def rewrite(path, target, changes, **options):
+    """Copy a `.keras` file; the JSON of some entries is changed, or an entry is left out or added."""
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w", **options) as archive:
+        content = {name: source.read(name) for name in source.namelist()}
+        for name, change in changes.items():
+            if callable(change):
+                content[name] = json.dumps(change(json.loads(content[name])))
+            elif change is None:
+                del content[name]
+            else:
+                content[name] = change
+        for name, value in content.items():
+            archive.writestr(name, value)
+
+
 def same_weights(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
 
@@ -147,8 +162,7 @@ def test_a_run_without_a_model_yet(tmp_path):
 )
 def test_metadata_that_cannot_be_right(content, tmp_path):
     path = tmp_path / "net.keras"
-    save_model(kzoo.create_model("mnist_net"), path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("kzoo.json", json.dumps(content))
+    save_model(kzoo.create_model("mnist_net"), tmp_path / "good.keras")
+    rewrite(tmp_path / "good.keras", path, {"metadata.json": lambda known: {**known, "kzoo": content}})
     with pytest.raises(RunError, match="Cannot load the model file"):
         load_model(path)

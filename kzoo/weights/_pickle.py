@@ -17,7 +17,7 @@ from typing import Any
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the word "bfloat16"
 
-from kzoo.weights._limits import check_count
+from kzoo.weights.limits import check_count
 
 MOST_OPERATIONS = 500_000  # ResNet-152 with its optimizer's state takes 0.1 million
 MOST_ARGUMENTS = 8  # of a function, or parts of a persistent id; PyTorch's have at most 7

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from kzoo.weights import _archive, _pickle
-from kzoo.weights._limits import check_count, check_regular
+from kzoo.weights import _pickle, archive
+from kzoo.weights.limits import check_count, check_regular
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 PROTOCOL_VERSION = 1001
@@ -75,16 +75,16 @@ def _array(tensor: _pickle.TensorView, storages: dict[str, Any]) -> np.ndarray:
 
 
 def _read_zip(path: Path) -> tuple[Any, dict[str, bytes]]:
-    with _archive.opened(path) as archive:
-        names = archive.namelist()
+    with archive.opened(path) as entries:
+        names = entries.namelist()
         root = next((name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl")), None)
         if root is None or any(not _is_inside(name, root) for name in names):
             raise ValueError("it is not the kind of zip archive that torch.save writes")
-        if f"{root}/byteorder" in names and archive.read(f"{root}/byteorder") != b"little":
+        if f"{root}/byteorder" in names and entries.read(f"{root}/byteorder") != b"little":
             raise ValueError("its numbers are not little-endian")
-        tree, _ = _pickle.load(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        tree, _ = _pickle.load(io.BytesIO(entries.read(f"{root}/data.pkl")))
         prefix = f"{root}/data/"
-        return tree, {name.removeprefix(prefix): archive.read(name) for name in names if name.startswith(prefix)}
+        return tree, {name.removeprefix(prefix): entries.read(name) for name in names if name.startswith(prefix)}
 
 
 def _is_inside(name: str, root: str) -> bool:

@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 
 from kzoo.errors import WeightsError, unknown
-from kzoo.weights import _hdf5, _pytorch, _safetensors
-from kzoo.weights._limits import check_count, check_regular
+from kzoo.weights import _pytorch, hdf5, safetensors_file
+from kzoo.weights.limits import check_count, check_regular
 
 RAW_SUFFIX = ".bin"
 
@@ -88,7 +88,7 @@ def format_of(path: str | Path) -> str:
         check_regular(path)
         with open(path, "rb") as file:
             start = file.read(16)
-            if start.startswith(_hdf5.SIGNATURE):
+            if start.startswith(hdf5.SIGNATURE):
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                     return "keras_h5" if content.find(b"layer_names") >= 0 else "keras_weights_h5"
     if start[8:9] == b"{":  # after the length of the header, which is JSON
@@ -117,7 +117,7 @@ def _check_numbers(tensors: dict[str, np.ndarray]) -> None:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    with _safetensors.opened(path) as file:
+    with safetensors_file.opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
 
 
@@ -138,7 +138,7 @@ def _read_raw(path: Path) -> dict[str, np.ndarray]:
 READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
     "safetensors": _read_safetensors,
     "pytorch": _pytorch.read,
-    "keras_h5": _hdf5.read_legacy,
-    "keras_weights_h5": _hdf5.read_keras3,
+    "keras_h5": hdf5.read_legacy,
+    "keras_weights_h5": hdf5.read_keras3,
     "raw": _read_raw,
 }

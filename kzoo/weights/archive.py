@@ -1,12 +1,14 @@
 """Zip archives of tensors, as torch.save and Keras write them: no entry takes more memory than it has bytes."""
 
+import io
 import mmap
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kzoo.weights._limits import MOST_TENSORS, check_count, check_regular
+from kzoo.weights.limits import MOST_TENSORS, check_count, check_regular
 
 _DIRECTORY_ENTRY = b"PK\x01\x02"  # what each entry of the archive's directory begins with
 _LOCAL_HEADER = 30  # bytes before an entry's name and content, at least
@@ -31,6 +33,46 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     with zipfile.ZipFile(path) as archive:
         _check(archive.infolist(), path.stat().st_size)
         yield archive
+
+
+def content_of(archive: zipfile.ZipFile, name: str) -> io.BufferedReader:
+    """An entry as a file of its own, which takes no memory: it lies in the archive as it is."""
+    archive.open(name).close()  # which compares the entry's own header with the directory
+    assert archive.filename is not None
+    return io.BufferedReader(_Part(archive.filename, archive.getinfo(name)), 2**20)
+
+
+class _Part(io.RawIOBase):
+    """Some bytes of a file, as a file."""
+
+    def __init__(self, path: str, entry: zipfile.ZipInfo):
+        self._file = open(path, "rb")  # noqa: SIM115 - closed with this one
+        self._file.seek(entry.header_offset + 26)
+        name, extra = struct.unpack("<HH", self._file.read(4))
+        self._start = entry.header_offset + _LOCAL_HEADER + name + extra
+        self._size = entry.file_size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
+        return self._at
+
+    def readinto(self, buffer) -> int:
+        self._file.seek(self._start + self._at)
+        content = self._file.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _check(entries: list[zipfile.ZipInfo], size: int) -> None:

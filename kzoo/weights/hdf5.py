@@ -21,7 +21,7 @@ import ml_dtypes
 import numpy as np
 from h5py import h5d, h5l, h5o, h5t  # pyright: ignore[reportAttributeAccessIssue] - compiled
 
-from kzoo.weights._limits import MOST_TENSORS, Budget, check_count, check_regular
+from kzoo.weights.limits import MOST_TENSORS, Budget, check_count, check_regular
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DEEPEST = 16  # groups within groups
@@ -276,6 +276,19 @@ def plain_place(dataset: h5py.Dataset, key: str) -> tuple[int, int]:
     if start is None or dataset.id.get_storage_size() != size:
         raise ValueError(f"it does not hold the numbers of its {key!r:.100}")
     return start, size
+
+
+def check_plain(file: h5py.File, size: int) -> None:
+    """Refuse an open file of `size` bytes unless all arrays in it lie there as they are; no attribute is read."""
+    places = Places(size)
+    for _, group in places.groups(file):
+        for name in group:
+            dataset = places.child(group, name)
+            if isinstance(dataset, h5py.Dataset) and dataset.size != 0:
+                start, length = plain_place(dataset, name)
+                if dataset.dtype.kind not in "fiubV" or dataset.dtype.hasobject or start + length > size:
+                    raise ValueError(f"its {name!r:.100} is no array of numbers")
+                places.unread.spend(length)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import safetensors
 
-from kzoo.weights._limits import check_count, check_regular
+from kzoo.weights.limits import check_count, check_regular
 
 LARGEST_HEADER = 2**23  # bytes; of a thousand tensors it has 0.1 million
 
