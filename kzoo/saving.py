@@ -17,7 +17,7 @@ from kzoo.arguments import is_number, is_within
 from kzoo.backend import keras
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data.images import INTERPOLATIONS
-from kzoo.errors import InvalidArgument, RunError
+from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import atomic_path, temporary_path
 from kzoo.weights import archive, hdf5
 from kzoo.weights.limits import Budget, check_count
@@ -116,8 +116,7 @@ def load_model(path: str | Path, which: str = "best"):
             model = keras.saving.load_model(path, custom_objects=_FASTER, compile=False)
         set_metadata(model, **_checked(known, model))
     except Exception as error:  # whatever a damaged or hostile file makes Keras, zipfile or h5py raise
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason}") from error
+        raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason_of(error)}") from error
     return model
 
 

@@ -38,8 +38,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
 def content_of(archive: zipfile.ZipFile, name: str) -> io.BufferedReader:
     """An entry as a file of its own, which takes no memory: it lies in the archive as it is."""
     archive.open(name).close()  # which compares the entry's own header with the directory
-    assert archive.filename is not None
-    return io.BufferedReader(_Part(archive.filename, archive.getinfo(name)), 2**20)
+    return io.BufferedReader(_Part(str(archive.filename), archive.getinfo(name)), 2**20)
 
 
 class _Part(io.RawIOBase):
@@ -79,8 +78,8 @@ def _check(entries: list[zipfile.ZipInfo], size: int) -> None:
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size or entry.flag_bits & 1:
             raise ValueError(
-                f"it is not the kind of zip archive that holds a model: its entry {entry.filename!r:.100} is compressed or "
-                "encrypted"
+                "it is not the kind of zip archive that holds a model: its entry "
+                f"{entry.filename!r:.100} is compressed or encrypted"
             )
     if len({entry.filename for entry in entries}) != len(entries):
         raise ValueError("it is a zip archive in which two entries have one name")

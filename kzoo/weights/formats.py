@@ -11,7 +11,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from kzoo.errors import WeightsError, unknown
+from kzoo.errors import WeightsError, reason_of, unknown
 from kzoo.weights import _pytorch, hdf5, safetensors_file
 from kzoo.weights.limits import check_count, check_regular
 
@@ -64,11 +64,9 @@ def _errors_of(path: Path, how: str, hint: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        reason = "".join(c if c.isprintable() else "?" for c in reason[:300])
         raise WeightsError(
-            f"Cannot read the weights {how}: {reason}. Received: {str(path)!r}. Fetch them anew, from a source you "
-            f"trust.{hint}"
+            f"Cannot read the weights {how}: {reason_of(error)}. Received: {str(path)!r}. Fetch them anew, from a source "
+            f"you trust.{hint}"
         ) from error
 
 

@@ -207,7 +207,8 @@ class Places:
         if len(declared.shape) != 1 or h5py.check_string_dtype(declared.dtype) is None:
             raise ValueError(f"its {attribute} are no list of names")
         check_count(declared.shape[0], "names")
-        names = [self._text(value) for value in group.attrs[attribute]]
+        values: Any = group.attrs[attribute]
+        names = [self._text(value) for value in values]
         if len(set(names)) != len(names):
             raise ValueError(f"its {attribute} are no list of different names")
         return names
@@ -278,16 +279,18 @@ def plain_place(dataset: h5py.Dataset, key: str) -> tuple[int, int]:
     return start, size
 
 
-def check_plain(file: h5py.File, size: int) -> None:
+def check_plain(file: Any, size: int) -> None:
     """Refuse an open file of `size` bytes unless all arrays in it lie there as they are; no attribute is read."""
     places = Places(size)
     for _, group in places.groups(file):
         for name in group:
             dataset = places.child(group, name)
             if isinstance(dataset, h5py.Dataset) and dataset.size != 0:
-                start, length = plain_place(dataset, name)
-                if dataset.dtype.kind not in "fiubV" or dataset.dtype.hasobject or start + length > size:
+                if dataset.dtype.kind not in "fiubV" or dataset.dtype.hasobject:
                     raise ValueError(f"its {name!r:.100} is no array of numbers")
+                start, length = plain_place(dataset, name)
+                if start + length > size:
+                    raise ValueError(f"it does not hold the numbers of its {name!r:.100}")
                 places.unread.spend(length)
 
 
