@@ -65,8 +65,8 @@ def _errors_of(path: Path, how: str, hint: str = "") -> Iterator[None]:
         yield
     except Exception as error:
         raise WeightsError(
-            f"Cannot read the weights {how}: {reason_of(error)}. Received: {str(path)!r}. Fetch them anew, from a source "
-            f"you trust.{hint}"
+            f"Cannot read the weights {how}: {reason_of(error)}. Received: {str(path)!r}. Fetch them anew, from a "
+            f"source you trust.{hint}"
         ) from error
 
 

@@ -64,7 +64,7 @@ def _read(path: Path, kind: str) -> dict[str, np.ndarray]:
     _check_whole(path, size)
     budget = Budget(size)
     tensors = {}
-    for place in _find_places(path, kind):
+    for place in find_places(path, kind):
         dtype, count = np.dtype(place.dtype), math.prod(place.shape)
         budget.spend(count * dtype.itemsize)
         array = np.fromfile(path, dtype, count, offset=place.start).reshape(place.shape)
@@ -85,19 +85,24 @@ def _check_whole(path: Path, size: int) -> None:
         raise ValueError(f"it was cut off: it has {size:,} bytes of {expected:,}")
 
 
-def _find_places(path: Path, kind: str) -> list[Place]:
+def find_places(path: Path, kind: str) -> list[Place]:
     """Where the tensors of a file are, as another process found out."""
     command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), kind]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=LONGEST_WAIT)
     except subprocess.TimeoutExpired:
         raise ValueError("the HDF5 library does not come to an end with it") from None
-    if done.returncode:
-        raise ValueError(f"the HDF5 library crashed on it, or took too much memory or time ({done.returncode})")
-    answer = json.loads(done.stdout)
-    if "refused" in answer:
-        raise ValueError(answer["refused"])
-    return [Place(name, dtype, tuple(shape), start) for name, dtype, shape, start in answer["places"]]
+    return places_in(done.stdout, done.returncode)
+
+
+def places_in(answer: bytes, status: int) -> list[Place]:
+    """What the other process answered, and how it ended."""
+    if status:
+        raise ValueError(f"the HDF5 library crashed on it, or took too much memory or time ({status})")
+    found = json.loads(answer)
+    if "refused" in found:
+        raise ValueError(found["refused"])
+    return [Place(name, dtype, tuple(shape), start) for name, dtype, shape, start in found["places"]]
 
 
 def main(path: str, kind: str) -> None:
