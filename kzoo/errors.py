@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST_REASON = 300  # characters
+
 
 class KzooError(Exception):
     """Base of every error that kzoo raises on purpose. Its text is meant for the user as it is."""
@@ -33,6 +35,16 @@ class TrainingDiverged(KzooError):
 
 class TrainingInterrupted(KzooError):
     """Ctrl-C during training, after the state was saved (command line: exit status 130)."""
+
+
+def reason_of(error: BaseException) -> str:
+    r"""What another library's error says, as the part of a line: what it quotes of a file may hold anything.
+
+    >>> reason_of(ValueError("no such entry: \x1b[31m\nred"))
+    'no such entry: ?[31m red'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text[:LONGEST_REASON])
 
 
 def unknown(kind: str, received: object, valid: Iterable[str], hint: str = "") -> InvalidArgument:

@@ -4,12 +4,14 @@ import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kzoo.console import log
 
+LARGEST_JSON = 2**26  # bytes; of a search of a thousand trials search.json has some million
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -21,10 +23,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     name keeps the suffix of `path`, since Keras chooses a file format by it, and begins with a dot.
     """
     path = Path(path)
+    with temporary_path(path) as temporary:
+        yield temporary
+        put_in_place(temporary, path)
+
+
+@contextmanager
+def temporary_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what is there is deleted in the end."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
-        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,14 +55,30 @@ def is_temporary(path: Path) -> bool:
     return re.fullmatch(r"\..+\.\d+\.tmp(\.[^.]*)?", path.name) is not None
 
 
-def read_replaced(path: Path) -> bytes:
-    """The content of a file that another machine may replace meanwhile; NFS then may have lost the old one (ESTALE)."""
+def read_bytes(path: Path) -> bytes:
+    """The content of a file of a run or a search.
+
+    Another machine may replace it meanwhile; NFS then may have lost the old one (ESTALE), and the new one is read.
+
+    Raises:
+        OSError: It cannot be read, is no regular file (a named pipe would wait forever), or larger than any that kzoo
+            writes.
+    """
     try:
-        return path.read_bytes()
+        return _read_bytes(path)
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise
-        return path.read_bytes()
+        return _read_bytes(path)
+
+
+def _read_bytes(path: Path) -> bytes:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "It is no regular file", str(path))
+    if status.st_size > LARGEST_JSON:
+        raise OSError(errno.EFBIG, f"It has more than {LARGEST_JSON:,} bytes", str(path))
+    return path.read_bytes()
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -1,46 +1,87 @@
 """Save and load models as `.keras` files, with the names of their classes."""
 
 import json
+import math
+import shutil
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from kzoo import layers  # noqa: F401 - registers the layers, without which a file does not load
+import h5py
+
+from kzoo import layers
 from kzoo.arguments import is_number, is_within
 from kzoo.backend import keras
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data.images import INTERPOLATIONS
-from kzoo.errors import InvalidArgument, RunError
-from kzoo.files import atomic_path
+from kzoo.errors import InvalidArgument, RunError, reason_of
+from kzoo.files import atomic_path, temporary_path
+from kzoo.weights import archive, hdf5
+from kzoo.weights.limits import Budget, check_count
 
-# A `.keras` file is a zip archive; Keras reads the entries it knows and leaves this one alone.
-_METADATA_ENTRY = "kzoo.json"
+# A `.keras` file is a zip archive of these. Keras unpacks a file that has others whole, before it loads it.
+_METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
+_ASSETS = "assets/"  # of layers with a vocabulary
+_OURS = "kzoo"  # the part of the metadata that is kzoo's; Keras writes the metadata and does not read it
+# Layers of ours that only compute faster what Keras's of the same name compute, from the same config and weights.
+# They are saved as Keras's, under their plain name where Keras has none, by which they are ours again once loaded.
+_FASTER = {layer.__name__: layer for layer in (layers.BatchNormalization, layers.Conv2D)}
+LARGEST_CONFIG = 2**23  # bytes; of ResNet-152 it has 0.5 million
+MOST_LAYERS = 5_000
 
 
 def save_model(model, path: str | Path, class_names: Sequence[str] | None = None) -> None:
-    """Save `model` as a `.keras` file, whole or not at all; plain `keras.models.load_model` reads it too.
+    """Save `model` as a `.keras` file, whole or not at all; plain `keras.saving.load_model` reads it too.
+
+    It does so without kzoo where the model has no layers that only kzoo has, such as `LocalResponseNormalization`.
 
     Args:
         model: Any Keras model.
         path: A name ending in `.keras`; an existing file is replaced.
         class_names: Name of each output; by default those that `model` was loaded with.
     """
+    path = Path(path)
     known = metadata(model) if class_names is None else {**metadata(model), "class_names": list(class_names)}
-    with atomic_path(path) as temporary:
+    with temporary_path(path.with_stem(f"{path.stem}.plain")) as plain, atomic_path(path) as temporary:
         with warnings.catch_warnings():
             # Keras 3.15 writes variables through h5py in a way that NumPy 2 announces the end of.
             warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
-            model.save(temporary)
-        if known:
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(_METADATA_ENTRY, json.dumps(known))
+            model.save(plain)
+        changes: dict[str, Callable[[Any], Any]] = {
+            _METADATA: lambda content: {**content, _OURS: known},
+            _CONFIG: _with_keras_layers,
+        }
+        with zipfile.ZipFile(plain) as source, zipfile.ZipFile(temporary, "w") as target:
+            for entry in source.infolist():
+                if entry.filename in changes:
+                    content = changes[entry.filename](json.loads(source.read(entry)))
+                    target.writestr(entry.filename, json.dumps(content))
+                else:
+                    with source.open(entry) as old, target.open(entry.filename, "w", force_zip64=True) as new:
+                        shutil.copyfileobj(old, new, 2**20)
+
+
+def _with_keras_layers(config: Any) -> Any:
+    """The config of a model with Keras's layers in place of ours that are only faster."""
+    if isinstance(config, list):
+        return [_with_keras_layers(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    config = {key: _with_keras_layers(value) for key, value in config.items()}
+    name = config.get("class_name")
+    if isinstance(name, str) and name in _FASTER and config.get("registered_name") == f"{_OURS}>{name}":
+        return {**config, "module": "keras.layers", "registered_name": name}
+    return config
 
 
 def load_model(path: str | Path, which: str = "best"):
     """Load a model from a `.keras` file or a run directory.
 
-    Loading never runs code from the file: a model with Lambda layers or other pickled code is refused.
+    Loading never runs code from the file: a model with Lambda layers or other pickled code is refused. It takes no more
+    memory than the file's size explains.
 
     Args:
         path: A `.keras` file, or a run directory of `kzoo.train`.
@@ -70,27 +111,79 @@ def load_model(path: str | Path, which: str = "best"):
     elif path.suffix != ".keras":
         raise InvalidArgument(f"A model file must be a .keras file. Received: {str(path)!r}.")
     try:
-        model = keras.saving.load_model(path, compile=False)
-        with zipfile.ZipFile(path) as archive:
-            if _METADATA_ENTRY in archive.namelist():
-                set_metadata(model, **_checked(json.loads(archive.read(_METADATA_ENTRY)), model))
+        known = _check_file(path)
+        with _weights_within(Budget(path.stat().st_size)):
+            model = keras.saving.load_model(path, custom_objects=_FASTER, compile=False)
+        set_metadata(model, **_checked(known, model))
     except Exception as error:  # whatever a damaged or hostile file makes Keras, zipfile or h5py raise
-        reason = str(error).strip().split("\n")[0]
-        raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason}") from error
+        raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason_of(error)}") from error
     return model
 
 
-def _checked(known: dict, model) -> dict:
+def _check_file(path: Path) -> Any:
+    """Refuse a file that asks for more than its size explains, before Keras reads it; returns kzoo's metadata."""
+    with archive.opened(path) as entries:
+        names = entries.namelist()
+        for name in (_METADATA, _CONFIG, _WEIGHTS):
+            if name not in names:
+                raise ValueError(f"it has no {name}")
+        for name in names:
+            if name not in (_METADATA, _CONFIG, _WEIGHTS) and not name.startswith(_ASSETS):
+                raise ValueError(f"it has an entry that Keras does not write: {name!r:.100}")
+        found = {}
+        for name in (_METADATA, _CONFIG):
+            if entries.getinfo(name).file_size > LARGEST_CONFIG:
+                raise ValueError(f"its {name} has more than {LARGEST_CONFIG:,} bytes")
+            found[name] = json.loads(entries.read(name))
+            if not isinstance(found[name], dict):
+                raise ValueError(f"its {name} is no JSON object")
+        check_count(_count_layers(found[_CONFIG]), "layers", MOST_LAYERS)
+        with archive.content_of(entries, _WEIGHTS) as content, h5py.File(content, "r") as file:
+            hdf5.check_plain(file, entries.getinfo(_WEIGHTS).file_size)
+    return found[_METADATA].get(_OURS, {})
+
+
+def _count_layers(config: Any) -> int:
+    if isinstance(config, list):
+        return sum(map(_count_layers, config))
+    if not isinstance(config, dict):
+        return 0
+    own = config.get("layers")
+    return (len(own) if isinstance(own, list) else 0) + sum(map(_count_layers, config.values()))
+
+
+@contextmanager
+def _weights_within(budget: Budget) -> Iterator[None]:
+    """Refuse layers whose weights would take more bytes than `budget` has, before they are made.
+
+    Keras makes the weights that a model's config asks for, random ones, before it looks for them in the file.
+    """
+    add_weight = keras.layers.Layer.add_weight
+
+    def counted(self, shape=None, *args, **kwargs):
+        budget.spend(math.prod(shape or ()), "weights")
+        return add_weight(self, shape, *args, **kwargs)
+
+    keras.layers.Layer.add_weight = counted
+    try:
+        yield
+    finally:
+        keras.layers.Layer.add_weight = add_weight
+
+
+def _checked(known: Any, model) -> dict:
     """Return the metadata in a file, checked against its model."""
+    if not isinstance(known, dict):
+        raise ValueError(f"kzoo's part of its {_METADATA} is no JSON object")
     names, crop_fraction = known.get("class_names"), known.get("crop_fraction", 1.0)
     interpolation = known.get("interpolation")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"the class names in {_METADATA_ENTRY} are not a list of names")
+        raise ValueError(f"the class names in its {_METADATA} are not a list of names")
     outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
     if names is not None and outputs is not None and len(names) != outputs:
-        raise ValueError(f"{_METADATA_ENTRY} has {len(names)} class names for {outputs} outputs")
+        raise ValueError(f"its {_METADATA} has {len(names)} class names for {outputs} outputs")
     if not is_number(crop_fraction) or not is_within(crop_fraction, 0, 1, above=True):
-        raise ValueError(f"the crop_fraction in {_METADATA_ENTRY} is not between 0 and 1")
+        raise ValueError(f"the crop_fraction in its {_METADATA} is not between 0 and 1")
     if interpolation not in (None, *INTERPOLATIONS):
-        raise ValueError(f"the interpolation in {_METADATA_ENTRY} is neither bilinear nor bicubic")
+        raise ValueError(f"the interpolation in its {_METADATA} is neither bilinear nor bicubic")
     return {"class_names": names, "crop_fraction": crop_fraction, "interpolation": interpolation}

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A script for a process of its own: it makes logical devices when it is imported, before TensorFlow has started.
-collect_ignore = ["train/replicas.py", "upstream/keras_tuner_faults.py"]
+collect_ignore = ["fuzz/fuzz_worker.py", "train/replicas.py", "upstream/keras_tuner_faults.py"]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -24,6 +25,21 @@ def saved(tmp_path, model):
     path = tmp_path / "net.keras"
     save_model(model, path, ["ant", "bee", "wäsp"])
     return path
+
+
+def rewrite(path, target, changes, **options):
+    """Copy a `.keras` file; the JSON of some entries is changed, or an entry is left out or added."""
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w", **options) as archive:
+        content = {name: source.read(name) for name in source.namelist()}
+        for name, change in changes.items():
+            if callable(change):
+                content[name] = json.dumps(change(json.loads(content[name]))).encode()
+            elif change is None:
+                del content[name]
+            else:
+                content[name] = change
+        for name, value in content.items():
+            archive.writestr(name, value)
 
 
 def same_weights(one, other):
@@ -47,6 +63,132 @@ def test_a_model_without_class_names_has_none(tmp_path, model):
 def test_plain_keras_reads_our_file(saved, model):
     assert same_weights(keras.saving.load_model(saved), model)
     assert class_names_of(keras.saving.load_model(saved)) is None
+
+
+def test_a_file_has_keras_three_entries(saved):
+    """Of a file with a fourth, Keras unpacks all into the temporary folder before it loads it."""
+    with zipfile.ZipFile(saved) as archive:
+        assert archive.namelist() == ["metadata.json", "config.json", "model.weights.h5"]
+        assert all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+        assert {"keras_version", "date_saved"} < json.loads(archive.read("metadata.json")).keys()
+    assert [file.name for file in saved.parent.iterdir()] == [saved.name]
+
+
+def test_plain_keras_without_kzoo(tmp_path, fresh_python):
+    """The layers of ours that are only faster are Keras's there, and ours again here."""
+    keras.utils.set_random_seed(0)
+    model = kzoo.create_model("resnext50_32x4d", input_shape=(32, 32, 3), classes=3, include_preprocessing=False)
+    for weight in model.weights:
+        weight.assign(weight.numpy() * np.random.default_rng(0).uniform(0.9, 1.1, weight.shape))
+    ours = {type(layer) for layer in model.layers if type(layer).__module__.startswith("kzoo")}
+    assert ours == {kzoo.layers.BatchNormalization, kzoo.layers.Conv2D}
+    save_model(model, tmp_path / "net.keras", ["a", "b", "c"])
+
+    again = load_model(tmp_path / "net.keras")
+    assert [type(layer) for layer in again.layers] == [type(layer) for layer in model.layers]
+    assert json.dumps(again.get_config()) == json.dumps(model.get_config())  # tuples are lists there
+
+    images = np.random.default_rng(1).random((4, 32, 32, 3), "float32")
+    np.save(tmp_path / "images.npy", images)
+    code = """
+import sys
+import keras, numpy as np
+model = keras.saving.load_model(sys.argv[1] + "/net.keras")
+assert not any(name.split(".")[0] == "kzoo" for name in sys.modules)
+np.save(sys.argv[1] + "/outputs.npy", model.predict(np.load(sys.argv[1] + "/images.npy"), verbose=0))
+"""
+    fresh_python(code, tmp_path)
+    found = np.load(tmp_path / "outputs.npy")
+    np.testing.assert_array_equal(again.predict(images, verbose=0), model.predict(images, verbose=0))
+    # The same sums in another order, through 50 layers.
+    np.testing.assert_allclose(found, model.predict(images, verbose=0), rtol=0, atol=1e-5)
+
+
+def test_keras_own_layers_stay_so(tmp_path):
+    plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization()])
+    for save in (plain.save, lambda path: save_model(plain, path)):
+        save(tmp_path / "plain.keras")
+        assert [type(layer) for layer in load_model(tmp_path / "plain.keras").layers] == [
+            keras.layers.Conv2D,
+            keras.layers.BatchNormalization,
+        ]
+
+
+def dense_of(units, inputs):
+    """The config of a model of one layer, changed so that it asks for many weights."""
+
+    def change(config):
+        text = json.dumps(config).replace('"units": 2', f'"units": {units}').replace("[null, 4]", f"[null, {inputs}]")
+        return json.loads(text)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"config.json": dense_of(10**9, 4)}, "its weights together are larger than the file"),
+        ({"config.json": dense_of(50_000, 50_000)}, "its weights together are larger than the file"),
+        ({"config.json": lambda config: {**config, "layers": [{}] * 6000}}, "more than 5,000 layers"),
+        ({"config.json": lambda config: {**config, "note": "x" * 2**23}}, "has more than 8,388,608 bytes"),
+        ({"config.json": b"[" * 10**6}, "maximum recursion depth"),
+        ({"config.json": b"[]"}, "its config.json is no JSON object"),
+        ({"config.json": b'{"a": 1' + b"0" * 5000 + b"}"}, "Exceeds the limit"),
+        ({"config.json": None}, "it has no config.json"),
+        ({"metadata.json": None}, "it has no metadata.json"),
+        ({"model.weights.h5": None}, "it has no model.weights.h5"),
+        ({"model.weights.h5": b"x" * 100}, "file signature not found"),
+        ({"kzoo.json": b"{}"}, "an entry that Keras does not write: 'kzoo.json'"),
+        ({"../outside": b"x"}, "an entry that Keras does not write"),
+    ],
+)
+def test_what_asks_for_more_than_it_has(changes, reason, tmp_path):
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "plain.keras")
+    rewrite(tmp_path / "plain.keras", tmp_path / "bad.keras", changes)
+    with pytest.raises(RunError, match=reason) as caught:
+        load_model(tmp_path / "bad.keras")
+    assert "\n" not in str(caught.value)
+
+
+def add_zeros(file):
+    file.create_dataset("layers/bomb/vars/0", (2**40,), "f4", chunks=(2**20,), compression="gzip")
+
+
+def add_many(file):
+    for number in range(50_000):
+        file[f"layers/dense/{number}"] = file["layers/dense"]
+
+
+def add_strings(file):
+    file["layers/dense/vars/9"] = ["text"]
+
+
+@pytest.mark.parametrize(
+    ("add", "reason"),
+    [
+        (add_zeros, "is compressed"),
+        (add_many, "more than 40,000 entries"),
+        (add_strings, "is no array of numbers"),
+        (lambda file: file["layers"].__setitem__("up", h5py.ExternalLink("other.h5", "/")), "somewhere else"),
+        (lambda file: file["layers"].__setitem__("up", file["/"]), "has two names"),
+    ],
+)
+def test_weights_that_are_no_plain_arrays(add, reason, tmp_path):
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "plain.keras")
+    with zipfile.ZipFile(tmp_path / "plain.keras") as archive:
+        (tmp_path / "weights.h5").write_bytes(archive.read("model.weights.h5"))
+    with h5py.File(tmp_path / "weights.h5", "a") as file:
+        add(file)
+    changes = {"model.weights.h5": (tmp_path / "weights.h5").read_bytes()}
+    rewrite(tmp_path / "plain.keras", tmp_path / "bad.keras", changes)
+    with pytest.raises(RunError, match=reason):
+        load_model(tmp_path / "bad.keras")
+
+
+def test_a_zip_bomb(saved, tmp_path):
+    rewrite(saved, tmp_path / "bad.keras", {"metadata.json": b" " * 10**7}, compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(RunError, match=r"is compressed or encrypted"):
+        load_model(tmp_path / "bad.keras")
 
 
 def test_we_read_plain_keras_files(tmp_path):
@@ -147,8 +289,7 @@ def test_a_run_without_a_model_yet(tmp_path):
 )
 def test_metadata_that_cannot_be_right(content, tmp_path):
     path = tmp_path / "net.keras"
-    save_model(kzoo.create_model("mnist_net"), path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("kzoo.json", json.dumps(content))
+    save_model(kzoo.create_model("mnist_net"), tmp_path / "good.keras")
+    rewrite(tmp_path / "good.keras", path, {"metadata.json": lambda known: {**known, "kzoo": content}})
     with pytest.raises(RunError, match="Cannot load the model file"):
         load_model(path)

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from kzoo.errors import RunError
-from kzoo.files import locked, read_replaced, write_json
+from kzoo.files import locked, read_bytes, write_json
 
 FOLDER = "workers"
 SECONDS_BETWEEN_RENEWALS = 10.0
@@ -95,7 +95,7 @@ class Observer:
             RunError: On another machine, its lock was free here, and it has renewed its file since then.
         """
         try:
-            content = read_replaced(_heartbeat_of(self._folder, worker))
+            content = read_bytes(_heartbeat_of(self._folder, worker))
         except FileNotFoundError:  # it has left
             return False
         lock = _lock_of(self._folder, worker)

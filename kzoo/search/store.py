@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import arguments, files, plain
-from kzoo.errors import InvalidArgument, RunError
+from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import is_temporary, write_bytes, write_text
 from kzoo.search import space as spaces
 from kzoo.search.settings import Settings
@@ -188,7 +188,7 @@ def content(folder: Path) -> bytes:
     """
     path = folder.expanduser() / SEARCH
     try:
-        return files.read_replaced(path)
+        return files.read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidArgument(f"Not a search directory: it has no {SEARCH}. Received: {str(folder)!r}.") from None
     except OSError as error:
@@ -204,7 +204,8 @@ def parse(folder: Path, content: bytes) -> State:
     try:
         return plain.read(State, json.loads(content))
     except (ValueError, RecursionError) as error:
-        raise RunError(f"The search's {SEARCH} is damaged. Received: {str(folder / SEARCH)!r}: {error}") from error
+        where = str(folder / SEARCH)
+        raise RunError(f"The search's {SEARCH} is damaged. Received: {where!r}: {reason_of(error)}") from error
 
 
 def read(folder: str | Path) -> State:

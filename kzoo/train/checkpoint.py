@@ -10,8 +10,9 @@ import safetensors.numpy
 
 from kzoo import console, plain
 from kzoo.arguments import integer, refused
-from kzoo.errors import RunError
+from kzoo.errors import RunError, reason_of
 from kzoo.files import write_bytes
+from kzoo.weights import safetensors_file
 
 
 @dataclass
@@ -86,9 +87,10 @@ def restore(path: Path, variables: list) -> State:
 
 def _read(path: Path, *, with_values: bool) -> tuple[State, list[np.ndarray]]:
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with safetensors_file.opened(path) as file:
             names = sorted(file.keys()) if with_values else []
             state = plain.read(State, json.loads(file.metadata()["state"]), "state")
             return state, [file.get_tensor(name) for name in names]
     except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
-        raise RunError(f"The checkpoint is damaged. Received: {str(path)!r}: {error}. Start a new run.") from error
+        reason = reason_of(error)
+        raise RunError(f"The checkpoint is damaged. Received: {str(path)!r}: {reason}. Start a new run.") from error

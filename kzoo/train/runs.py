@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import plain
-from kzoo.errors import InvalidArgument, RunError
-from kzoo.files import is_temporary, locked, write_bytes, write_json, write_text
+from kzoo.errors import InvalidArgument, RunError, reason_of
+from kzoo.files import is_temporary, locked, read_bytes, write_bytes, write_json, write_text
 from kzoo.train.record import RunRecord, origin
 
 CONFIG = "config.json"  # what was asked and what it was resolved to: written first
@@ -166,7 +166,7 @@ def read_record(run_dir: str | Path) -> RunRecord:
     """The record of a run, from its config.json."""
     path = Path(run_dir).expanduser() / CONFIG
     try:
-        return plain.read(RunRecord, json.loads(path.read_text()))
+        return plain.read(RunRecord, json.loads(read_bytes(path)))
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidArgument(f"Not a run directory: it has no {CONFIG}. Received: {str(run_dir)!r}.") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -187,7 +187,7 @@ def update_record(run_dir: Path, **parts: Any) -> RunRecord:
 def read_json(path: Path) -> dict:
     """The JSON object in a file of a run."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_bytes(path))
         if not isinstance(content, dict):
             raise plain.EntryError("no JSON object")
         return content
@@ -241,7 +241,7 @@ def _check_metrics(kind: type, metrics: dict, where: str = "") -> None:
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}")
+    return RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {reason_of(error)}")
 
 
 def write_history(run_dir: Path, rows: list[dict]) -> None:

@@ -1,9 +1,13 @@
 """A PyTorch pickle as plain data. Nothing in it is imported, called or built: it only says where its tensors are.
 
 The standard library reads the pickle's operations one by one (`pickletools`); those that a dict of tensors needs are
-carried out here on plain containers, and any other is refused. A global is looked up in a table of names. Operations
-are counted, since each may take a hundred bytes of memory for one of the file, and dict keys may only be strings and
-whole numbers: hashing nested tuples can take forever, and of very large numbers many can have the same hash.
+carried out here on plain containers, and any other is refused. A global is looked up in a table of names.
+
+Time and memory stay in proportion to the operations, which are counted, since each may take a hundred bytes of memory
+for one of the file. An operation that only moves what others have put on the stack is paid for by them. One that reads
+a container, which the memo can give again for two bytes, reads no more than the few values that a call of PyTorch's
+has, or its length is counted. Dict keys may only be strings and whole numbers: hashing nested tuples can take forever,
+and of very large numbers many can have the same hash.
 """
 
 import math
@@ -13,7 +17,10 @@ from typing import Any
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the word "bfloat16"
 
+from kzoo.weights.limits import check_count
+
 MOST_OPERATIONS = 500_000  # ResNet-152 with its optimizer's state takes 0.1 million
+MOST_ARGUMENTS = 8  # of a function, or parts of a persistent id; PyTorch's have at most 7
 MOST_DIMENSIONS = 32
 LARGEST_KEY = 2**60
 
@@ -61,7 +68,7 @@ class TensorView:
     strides: tuple[int, ...]
 
 
-def load(file) -> tuple[Any, dict[str, Storage]]:
+def load(file, most_operations: int = MOST_OPERATIONS) -> tuple[Any, dict[str, Storage]]:
     """Read one pickle: None, bools, numbers, strings, lists, tuples, dicts, `Storage` and `TensorView`.
 
     Returns what it holds, and every storage it speaks of by key.
@@ -69,6 +76,7 @@ def load(file) -> tuple[Any, dict[str, Storage]]:
     Args:
         file: A binary file whose `read(n)` never takes more memory than the file has bytes: `io.BytesIO`, `mmap`. It
             stands behind the pickle afterwards.
+        most_operations: More are refused.
 
     Raises:
         ValueError: It asks for anything else, or is damaged. So may do KeyError, IndexError and TypeError.
@@ -82,10 +90,11 @@ def load(file) -> tuple[Any, dict[str, Storage]]:
     ValueError: its pickle names __builtin__.print, which no tensor needs; nothing in it was run
     """
     stack, marks, memo, storages = [], [], {}, {}
+    calls = pairs = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         operation = opcode.name
-        if count == MOST_OPERATIONS:
-            raise ValueError(f"its pickle has more than {MOST_OPERATIONS:,} operations")
+        if count == most_operations:
+            raise ValueError(f"its pickle has more than {most_operations:,} operations")
         if operation in LITERALS:
             stack.append(argument)
         elif operation in CONSTANTS:
@@ -109,6 +118,15 @@ def load(file) -> tuple[Any, dict[str, Storage]]:
             if storages.setdefault(storage.key, storage) != storage:
                 raise ValueError("its pickle describes a storage in two ways")
             stack.append(storage)
+        elif operation == "REDUCE":
+            function, arguments = _cut(stack, len(stack) - 2)
+            _check_call(function, arguments)
+            calls += function.name in TENSORS
+            check_count(calls)
+            pairs += sum(len(one) for one in arguments if type(one) is list)
+            if pairs > count:  # each was put into its list by an operation, and is read once
+                raise ValueError("its pickle makes more of its lists than it has put into them")
+            stack.append(FUNCTIONS[function.name](*arguments))
         elif operation not in ("PROTO", "STOP"):
             _combine(operation, stack, marks)
     return stack.pop(), storages
@@ -120,9 +138,6 @@ def _combine(operation: str, stack: list, marks: list) -> None:
         many, width = operation.endswith("S"), 1 if operation.startswith("A") else 2
         items = _cut(stack, marks.pop() if many else len(stack) - width)
         _extend(stack[-1], items, width)
-    elif operation == "REDUCE":
-        function, arguments = _cut(stack, len(stack) - 2)
-        stack.append(_reduce(function, arguments))
     elif operation == "BUILD":
         # Sets attributes. An OrderedDict's (`_metadata`: the versions of modules) say nothing here.
         mapping, _ = _cut(stack, len(stack) - 2)
@@ -167,14 +182,17 @@ def _global(name):
     return Global(name)
 
 
-def _reduce(function, arguments):
+def _check_call(function, arguments):
     if type(function) is not Global or function.name not in FUNCTIONS or type(arguments) is not tuple:
         raise ValueError("its pickle calls what is no function; nothing in it was run")
-    return FUNCTIONS[function.name](*arguments)
+    if len(arguments) > MOST_ARGUMENTS:
+        raise ValueError(f"its pickle calls a function with {len(arguments):,} arguments; nothing in it was run")
 
 
 def _storage(identity):
     """What a persistent id stands for: ("storage", class, key, device, number of elements[, view])."""
+    if type(identity) is not tuple or not 5 <= len(identity) <= MOST_ARGUMENTS:
+        raise ValueError("its pickle describes a storage in an unknown way")
     kind, storage_class, key, _, count, *view = identity
     known = kind == "storage" and type(storage_class) is Global and storage_class.name in DTYPES
     if not known or type(key) is not str or not _are_counts((count,)) or any(v is not None for v in view):
@@ -186,7 +204,8 @@ def _tensor(storage, offset, shape, strides, *_):
     """What torch._utils._rebuild_tensor(_v2) makes; gradients, hooks and metadata that follow say nothing here."""
     if type(storage) is not Storage or type(shape) is not tuple or type(strides) is not tuple:
         raise ValueError("its pickle describes a tensor in an unknown way")
-    if not _are_counts((offset, *shape, *strides)) or len(shape) != len(strides) or len(shape) > MOST_DIMENSIONS:
+    possible = len(shape) == len(strides) <= MOST_DIMENSIONS  # before they are read
+    if not possible or not _are_counts((offset, *shape, *strides)):
         raise ValueError("its pickle describes a tensor of an impossible shape")
     size = math.prod(shape)
     end = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1 if size else offset
@@ -206,16 +225,19 @@ def _parameter(tensor, *_):
     return tensor
 
 
-def _ordered_dict(pairs=()):
+def _ordered_dict(pairs=None):
     """An OrderedDict: empty, or, from Python 2, of a list of pairs."""
     mapping = {}
-    _set(mapping, pairs)
+    if pairs is not None:
+        if type(pairs) is not list:
+            raise ValueError(f"its pickle makes a dict of a {type(pairs).__name__}")
+        _set(mapping, pairs)
     return mapping
 
 
+TENSORS = {"torch._utils _rebuild_tensor": _tensor, "torch._utils _rebuild_tensor_v2": _tensor}
 FUNCTIONS = {
     "collections OrderedDict": _ordered_dict,
-    "torch._utils _rebuild_tensor": _tensor,
-    "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": _parameter,
+    **TENSORS,
 }

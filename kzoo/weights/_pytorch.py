@@ -9,16 +9,17 @@ import io
 import math
 import mmap
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kzoo.weights import _pickle
+from kzoo.weights import _pickle, archive
+from kzoo.weights.limits import check_count, check_regular
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 PROTOCOL_VERSION = 1001
+FEW = 100  # operations of the pickles before the one of the tensors
 # What may lie around the tensors' names: the entry of a training script's dict, and the wrappers of torch.compile and
 # of several GPUs (torch.nn.DataParallel).
 ENTRIES = ("state_dict", "model")
@@ -31,6 +32,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     Where every name begins with "module." or "_orig_mod.", that is left out. Arrays may share memory, and may be views
     of the file.
     """
+    check_regular(path)
     with open(path, "rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if content[:4] == b"PK\x03\x04":
@@ -38,6 +40,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     else:
         tree, storages = _read_stream(content)
     tensors = _state_dict(tree)
+    check_count(len(tensors))
     claimed = sum(math.prod(tensor.shape) for tensor in tensors.values())
     if claimed > len(content):  # each may be a view of all; in a real file an element has two bytes and one tensor
         raise ValueError(f"its tensors have {claimed:,} elements, a file of {len(content):,} bytes less")
@@ -72,38 +75,33 @@ def _array(tensor: _pickle.TensorView, storages: dict[str, Any]) -> np.ndarray:
 
 
 def _read_zip(path: Path) -> tuple[Any, dict[str, bytes]]:
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        root = next((e.filename.removesuffix("/data.pkl") for e in entries if e.filename.endswith("/data.pkl")), None)
-        if root is None or any(not _is_plain(entry, root) for entry in entries):
+    with archive.opened(path) as entries:
+        names = entries.namelist()
+        root = next((name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl")), None)
+        if root is None or any(not _is_inside(name, root) for name in names):
             raise ValueError("it is not the kind of zip archive that torch.save writes")
-        names = [entry.filename for entry in entries]
-        if len(set(names)) != len(names) or sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise ValueError("it is a zip archive whose entries overlap")
-        if f"{root}/byteorder" in names and archive.read(f"{root}/byteorder") != b"little":
+        if f"{root}/byteorder" in names and entries.read(f"{root}/byteorder") != b"little":
             raise ValueError("its numbers are not little-endian")
-        tree, _ = _pickle.load(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        tree, _ = _pickle.load(io.BytesIO(entries.read(f"{root}/data.pkl")))
         prefix = f"{root}/data/"
-        return tree, {name.removeprefix(prefix): archive.read(name) for name in names if name.startswith(prefix)}
+        return tree, {name.removeprefix(prefix): entries.read(name) for name in names if name.startswith(prefix)}
 
 
-def _is_plain(entry: zipfile.ZipInfo, root: str) -> bool:
-    """Whether an entry is neither compressed nor encrypted, and lies in the archive's one folder."""
-    stored = entry.compress_type == zipfile.ZIP_STORED and entry.compress_size == entry.file_size
-    inside = entry.filename.startswith(f"{root}/") and "/" not in root and ".." not in entry.filename.split("/")
-    return stored and inside and entry.flag_bits & 0x1 == 0
+def _is_inside(name: str, root: str) -> bool:
+    """Whether an entry lies in the archive's one folder."""
+    return name.startswith(f"{root}/") and "/" not in root and ".." not in name.split("/")
 
 
 def _read_stream(content: mmap.mmap) -> tuple[Any, dict[str, Any]]:
     try:
-        magic_number, _ = _pickle.load(content)
+        magic_number, _ = _pickle.load(content, FEW)
     except (ValueError, LookupError):
         magic_number = None
     if magic_number != MAGIC_NUMBER:
         raise ValueError("it begins like neither of PyTorch's two formats")
-    if _pickle.load(content)[0] != PROTOCOL_VERSION:
+    if _pickle.load(content, FEW)[0] != PROTOCOL_VERSION:
         raise ValueError("it has an unknown version of PyTorch's older format")
-    machine, _ = _pickle.load(content)
+    machine, _ = _pickle.load(content, FEW)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise ValueError("its numbers are not little-endian")
     tree, found = _pickle.load(content)

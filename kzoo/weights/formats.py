@@ -3,20 +3,19 @@
 Nothing in a file is run, nothing outside of it is read, and no more memory is taken than the file's size explains.
 """
 
+import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
 import ml_dtypes
 import numpy as np
-import safetensors
 
-from kzoo.errors import WeightsError, unknown
-from kzoo.weights import _hdf5, _pytorch
+from kzoo.errors import WeightsError, reason_of, unknown
+from kzoo.weights import _pytorch, hdf5, safetensors_file
+from kzoo.weights.limits import check_count, check_regular
 
 RAW_SUFFIX = ".bin"
-HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def read(path: str | Path, format: str) -> dict[str, np.ndarray]:  # noqa: A002 - the word for it
@@ -65,11 +64,9 @@ def _errors_of(path: Path, how: str, hint: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        reason = "".join(c if c.isprintable() else "?" for c in reason[:300])
         raise WeightsError(
-            f"Cannot read the weights {how}: {reason}. Received: {str(path)!r}. Fetch them anew, from a source you "
-            f"trust.{hint}"
+            f"Cannot read the weights {how}: {reason_of(error)}. Received: {str(path)!r}. Fetch them anew, from a "
+            f"source you trust.{hint}"
         ) from error
 
 
@@ -86,11 +83,12 @@ def format_of(path: str | Path) -> str:
     if path.is_dir():
         return "raw"
     with _errors_of(path, "at all"):
+        check_regular(path)
         with open(path, "rb") as file:
             start = file.read(16)
-        if start.startswith(HDF5):
-            with h5py.File(path, "r") as file:
-                return "keras_weights_h5" if _hdf5.has(file, "layers") else "keras_h5"
+            if start.startswith(hdf5.SIGNATURE):
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    return "keras_h5" if content.find(b"layer_names") >= 0 else "keras_weights_h5"
     if start[8:9] == b"{":  # after the length of the header, which is JSON
         return "safetensors"
     # A zip archive, or the pickle that an older stream begins with, of protocol 2 or later.
@@ -117,8 +115,7 @@ def _check_numbers(tensors: dict[str, np.ndarray]) -> None:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    # The library checks before anything is read that the tensors fill the file, without gaps and each once.
-    with safetensors.safe_open(path, framework="numpy") as file:
+    with safetensors_file.opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
 
 
@@ -126,7 +123,8 @@ def _read_raw(path: Path) -> dict[str, np.ndarray]:
     if not path.is_dir():
         raise ValueError("it is no folder")
     tensors = {}
-    for file in sorted(path.rglob(f"*{RAW_SUFFIX}")):
+    for count, file in enumerate(sorted(path.rglob(f"*{RAW_SUFFIX}")), 1):
+        check_count(count)
         name = file.relative_to(path).with_suffix("").as_posix()
         size = file.stat().st_size
         if not file.is_file() or size == 0 or size % 4:
@@ -138,7 +136,7 @@ def _read_raw(path: Path) -> dict[str, np.ndarray]:
 READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
     "safetensors": _read_safetensors,
     "pytorch": _pytorch.read,
-    "keras_h5": _hdf5.read_legacy,
-    "keras_weights_h5": _hdf5.read_keras3,
+    "keras_h5": hdf5.read_legacy,
+    "keras_weights_h5": hdf5.read_keras3,
     "raw": _read_raw,
 }

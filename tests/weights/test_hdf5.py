@@ -184,7 +184,7 @@ HOSTILE = {
     "missing layer": (replace("a", lambda f: None), "it lacks 'a'"),
     "a layer that is data": (replace("a", lambda f: f.create_dataset("a", data=KERNEL)), "it lacks weight_names"),
     "no names of layers": (early, "it has no layer_names"),
-    "names of layers that are numbers": (layer_names([1, 2]), "are no list of different names"),
+    "names of layers that are numbers": (layer_names([1, 2]), "are no list of names"),
     "names of layers in a table": (layer_names([["a", "pool"]]), "are no list of names"),
     "one name": (layer_names("a"), "are no list of names"),
     "a name that is not text": (layer_names([b"\xff"]), "codec"),
