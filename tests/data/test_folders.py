@@ -132,7 +132,7 @@ def test_every_supported_suffix_is_read_and_others_are_reported(tmp_path, caplog
         (tmp_path / "a" / ignored).write_bytes(b"x")
     (tmp_path / ".git").mkdir()
     assert len(load(tmp_path, "all")) == 12
-    assert "ignored 2 image files" in caplog.text
+    assert f"left out of {str(tmp_path)!r}: 2 hidden or of the system, 1 .heic, 1 .tif, 1 .txt; first" in caplog.text
 
 
 def test_sizes_that_differ_need_an_image_size(tmp_path):

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from kzoo.data import Dataset
+from kzoo.data.checks import check, warn_of_imbalance
 from kzoo.errors import DataError
-from kzoo.transfer.checks import check_overlap, warn_of_imbalance
-from kzoo.transfer.features import digests
 
 
 def dataset(images, labels=None, name="arrays"):
@@ -18,10 +17,6 @@ def images(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3), "uint8")
 
 
-def check(train, validation):
-    check_overlap(train, digests(train), validation, digests(validation))
-
-
 def test_overlap_is_by_content_and_names_the_first():
     train, validation = dataset(images(50), name="train"), dataset(images(40, 1), name="val")
     check(train, validation)
@@ -29,7 +24,8 @@ def test_overlap_is_by_content_and_names_the_first():
     with pytest.raises(DataError) as caught:
         check(train, dataset(mixed, name="val"))
     assert str(caught.value).startswith(
-        "Validation images are training images too, by content. Received: 3 of 43, first val #40 = train #9. Delete "
+        "Validation images are training images too, by content. Received: 3 of 43, first val #40 = train #9, val #41 = "
+        "train #3, val #42 = train #9. Delete one of each pair."
     )
     nearly = images(50)[[9]]
     nearly[0, 0, 0, 0] ^= 1
