@@ -388,8 +388,8 @@ def _without_classes(top: Folder) -> DataError:
     example = os.path.join(top.classes[0].path, "CLASS")  # noqa: PTH118
     return DataError(
         f"The folders of splits hold images without classes. Received: {names} in {top.path!r}. Move the images of "
-        f"each class into a folder of its name, {example!r}, or list them in a CSV file with the columns path,label,split."
-        + _other_sources(top)
+        f"each class into a folder of its name, {example!r}, or list them in a CSV file with the columns "
+        "path,label,split." + _other_sources(top)
     )
 
 

@@ -45,7 +45,7 @@ def check(run_dir: Path, images: Dataset) -> None:
                 raise ValueError("an entry is no image's")
             mark["pixels"], mark["has_look"] = np.void(found[0]), bool(found[1])
             if found[1]:
-                mark["look"] = np.frombuffer(found[1], MARK["look"].base)
+                mark["look"] = np.frombuffer(found[1], np.uint8)
     except (TypeError, ValueError) as error:
         raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}") from error
     name = "Test" if images.split == "test" else "Evaluation"

@@ -1,5 +1,7 @@
 """What can be wrong with the data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,3 +55,19 @@ def test_imbalance(counts, class_weight, line, capsys):
     printed = capsys.readouterr().err
     assert (line in printed) if line else not printed
     assert ("--class-weight" in printed) == (line is not None and counts[1] > 0)
+
+
+def test_a_photo_saved_again_is_a_warning(capsys):
+    rough = np.random.default_rng(0).integers(0, 256, (10, 7, 7, 3), "uint8")
+    photos = rough.repeat(12, axis=1).repeat(12, axis=2)
+    again = np.clip(photos[[8, 3]].astype(int) + np.random.default_rng(1).integers(-6, 7, (2, 84, 84, 3)), 0, 255)
+    check(dataset(photos[:8], name="train"), dataset(again.astype("uint8"), name="val"))
+    assert "1 of 2 validation images look like training images saved again, first val #1 = train #3; look at" in (
+        capsys.readouterr().err
+    )
+
+
+def test_copies_in_a_public_dataset_are_a_warning(capsys):
+    public = replace(dataset(images(5), name="mnist"), load_arguments={"name": "mnist"})
+    check(public, public)
+    assert "5 of 5 validation images are training images too, first mnist #0 = mnist #0" in capsys.readouterr().err
