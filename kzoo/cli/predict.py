@@ -62,7 +62,7 @@ def command(
                     print_json(predictions[-1])
             advance(len(chunk))
     if skipped:
-        console.warn(f"left out {len(skipped)} bad images, first: {skipped[0]}")
+        console.warn(f"left out {len(skipped)} bad image{'s' * (len(skipped) > 1)}, first: {skipped[0]}")
     if json:
         print_json({"predictions": predictions})
     elif sys.stdout.isatty():

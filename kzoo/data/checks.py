@@ -23,11 +23,11 @@ def check(train: Dataset, validation: Dataset | None, class_weight: str = "none"
         DataError: Images of the one are in the other.
     """
     if validation is not None:
-        check_copies("Validation", validation, train.marks, train.where)
+        check_copies("Validation", validation, train.marks, train.where, copies.DELETE)
     warn_of_imbalance(train, class_weight)
 
 
-def check_copies(name: str, scored: Dataset, trained_on: np.ndarray, where: Callable[[int], str]) -> None:
+def check_copies(name: str, scored: Dataset, trained_on: np.ndarray, where: Callable[[int], str], advice: str) -> None:
     """Raise DataError if images to score a model on are training images; warn of those that look so.
 
     Args:
@@ -35,13 +35,14 @@ def check_copies(name: str, scored: Dataset, trained_on: np.ndarray, where: Call
         scored: These images.
         trained_on: The marks of the training images.
         where: Where one of these comes from.
+        advice: What to do about copies.
     """
     equal = copies.equal(scored.marks, trained_on)
     pairs = [(scored.where(row), where(other)) for row, other in equal]
     count = f"{len(equal):,} of {len(scored):,}"
     is_published = scored.load_arguments is not None and scored.public_name
     if pairs and not is_published:
-        raise copies.copies_error(f"{name} images are training images too", count, pairs)
+        raise copies.copies_error(f"{name} images are training images too", count, pairs, advice)
     if pairs:
         console.warn(f"{count} {name.lower()} images are training images too, first {copies.examples(pairs)}")
     known = {row for row, _ in equal}

@@ -1,10 +1,10 @@
 """Copies of images: the same pixels, or the same photo saved again in another quality, size or format.
 
 An image's mark is a hash of its pixels and, for images that are large enough, a look: 16 x 16 grey levels. Two images
-are alike if their looks differ by little of what either varies within itself. On 1,548 photos, drawings and characters and
-147 smooth pictures, that was 0.24 at the least between different ones; saved again as JPEG of quality 30, as WebP, at
-half or twice the size, it was 0.07 at the most. Perceptual hashes (`imagehash.phash`) were tried: one of 64 bits takes
-different drawings for one, one of 256 misses smooth pictures, whose high frequencies are noise.
+are alike if their looks differ by little of what either varies within itself. On 1,548 photos, drawings and characters
+and 147 smooth pictures, that was 0.24 at the least between different ones; saved again as JPEG of quality 30, as WebP,
+at half or twice the size, it was 0.07 at the most. Perceptual hashes (`imagehash.phash`) were tried: one of 64 bits
+takes different drawings for one, one of 256 misses smooth pictures, whose high frequencies are noise.
 
 Below 64 pixels, and where an image is nearly one colour, different images do look alike: such ones have no look.
 """
@@ -29,6 +29,8 @@ MARK = np.dtype([("pixels", "V16"), ("look", "u1", (_SIDE * _SIDE,)), ("has_look
 
 # How many images are compared with all others at a time.
 _ROWS = 512
+
+DELETE = "Delete one of each pair."
 
 # How many pairs a message shows.
 _EXAMPLES = 3
@@ -79,9 +81,9 @@ def alike(marks: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
     return found
 
 
-def copies_error(start: str, count: str, pairs: Sequence[tuple[str, str]]) -> DataError:
+def copies_error(start: str, count: str, pairs: Sequence[tuple[str, str]], advice: str = DELETE) -> DataError:
     """The error of equal images where there may be none: what is learned by heart would pass for what is understood."""
-    return DataError(f"{start}, by content. Received: {count}, first {examples(pairs)}. Delete one of each pair.")
+    return DataError(f"{start}, by content. Received: {count}, first {examples(pairs)}. {advice}")
 
 
 def examples(pairs: Iterable[tuple[str, str]]) -> str:

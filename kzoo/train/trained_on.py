@@ -49,4 +49,5 @@ def check(run_dir: Path, images: Dataset) -> None:
     except (TypeError, ValueError) as error:
         raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}") from error
     name = "Test" if images.split == "test" else "Evaluation"
-    check_copies(name, images, marks, lambda row: rows[row][0])
+    advice = "Score the model on other images, or delete the copies from these."
+    check_copies(name, images, marks, lambda row: rows[row][0], advice)

@@ -68,7 +68,7 @@ def test_what_is_no_class_index(labels, message):
 
 def test_names_of_the_error_advised_for_strings_work():
     class_names, labels = np.unique(["dog", "cat", "dog"], return_inverse=True)
-    data = Dataset.from_arrays(np.zeros((3, 4, 4)), labels, class_names)
+    data = Dataset.from_arrays(np.zeros((3, 4, 4)), labels, list(class_names))
     assert [data.class_names[label] for label in data.labels] == ["dog", "cat", "dog"]
 
 
