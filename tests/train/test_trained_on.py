@@ -36,5 +36,5 @@ def test_a_copy_of_a_training_image_is_not_scored(tmp_path):
 )
 def test_a_damaged_file(tmp_path, content):
     (tmp_path / runs.TRAINED_ON).write_text(json.dumps(content))
-    with pytest.raises(RunError, match="training_images.json is damaged"):
+    with pytest.raises(RunError, match=r"training_images\.json is damaged"):
         trained_on.check(tmp_path, dataset(IMAGES, "new"))
