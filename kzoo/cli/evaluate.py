@@ -11,7 +11,7 @@ from kzoo.cli._options import DataOptions, given
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.data.loading import absolute, fingerprint, public_name
 from kzoo.errors import InvalidArgument, RunError
-from kzoo.train import runs
+from kzoo.train import runs, trained_on
 from kzoo.train.record import DataSource, RunRecord
 
 # More classes than this are listed in the JSON output only.
@@ -53,12 +53,16 @@ def command(
         moved = {} if dataset is None else absolute(dataset, data.data_dir)
         arguments: dict = {**asdict(source), "download": False, **moved, **given(data)}
         images = datasets.load(**arguments, split=split)  # fails, if it does, before TensorFlow is started
+        if split not in ("train", "all"):  # of its own data they hold what it was trained on
+            trained_on.check(path, images)
         model = load(run, None, which, precision)
     else:
         assert dataset is not None  # noqa: S101 - for the type checker
         split = split or ("test" if public_name(dataset) else "all")
         model = load(run, resolved, which, precision)
         images = _load_for(model, dataset, split, data)
+        if record is not None:
+            trained_on.check(path, images)
 
     from kzoo.train.evaluation import evaluate as score
 

@@ -62,7 +62,7 @@ def command(
                     print_json(predictions[-1])
             advance(len(chunk))
     if skipped:
-        console.warn(f"left out {len(skipped)} bad images, first: {skipped[0]}")
+        console.warn(f"left out {len(skipped)} bad image{'s' * (len(skipped) > 1)}, first: {skipped[0]}")
     if json:
         print_json({"predictions": predictions})
     elif sys.stdout.isatty():
@@ -76,10 +76,13 @@ def command(
 def find_images(arguments: tuple[str, ...]) -> list[str]:
     """Files from files, folders and patterns, in the order of the arguments; within a folder by name.
 
+    What is an image in a folder is decided as for training, and what is left out is said.
+
     Raises:
         InvalidArgument: An argument that matches nothing.
+        DataError: A folder without images.
     """
-    from kzoo.data.images import SUFFIXES
+    from kzoo.data.layouts import images_of_folder
 
     if not arguments:
         raise InvalidArgument("Name images to classify: files, folders or quoted patterns.")
@@ -87,11 +90,7 @@ def find_images(arguments: tuple[str, ...]) -> list[str]:
     for argument in arguments:
         path = Path(argument).expanduser()
         if path.is_dir():
-            found = [str(p) for p in sorted(path.iterdir()) if p.is_file() and p.suffix.lower() in SUFFIXES]
-            if not found:
-                raise InvalidArgument(
-                    f"No images in the folder. Received: {argument!r}. kzoo reads {', '.join(sorted(SUFFIXES))}."
-                )
+            found = images_of_folder(path)
         elif path.exists():
             found = [str(path)]
         else:

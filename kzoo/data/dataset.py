@@ -6,11 +6,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from kzoo import arguments, console
+from kzoo.data.copies import MARK, mark_of
+from kzoo.data.images import in_parallel
+from kzoo.data.labels import class_indices, count_from_one
 from kzoo.data.order import permutation, sample_seeds
 from kzoo.data.pipeline import pipeline
 from kzoo.data.readers import ArrayReader, Reader, read_only
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
 # How many classes an error lists.
 _NAMES_IN_ERRORS = 12
 
-# A label beyond this is no class index but, say, an identifier.
-_MOST_CLASSES = 1_000_000
+# How many images are fetched at a time, to be marked.
+_CHUNK = 256
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,6 +46,7 @@ class Dataset:
         has_class_names: Whether the classes have names of their own; arrays without get "0", "1", ...
         load_arguments: What `kzoo.data.load` made this of, the split aside, for loading it again; None for arrays.
         public_name: The name, where it says what the images are; "" for a folder or a CSV file, whose name is a path.
+        known_marks: The `marks`, where they were found while the images were decoded.
 
     >>> data = Dataset.from_arrays(np.zeros((3, 8, 8), np.uint8), np.array([0, 1, 1]), ["cat", "dog"])
     >>> len(data), data.image_shape, data.class_names
@@ -59,6 +63,7 @@ class Dataset:
     has_class_names: bool = True
     load_arguments: Mapping[str, Any] | None = None
     public_name: str = ""
+    known_marks: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", read_only(self.labels))
@@ -72,7 +77,7 @@ class Dataset:
         Args:
             images: `[N, H, W]` or `[N, H, W, C]`, values 0 to 255. Integers become uint8; floats become float32 and
                 stay floats. Arrays of those types are used as they are, without a copy.
-            labels: integers `[N]`, 0 to classes - 1.
+            labels: integers `[N]` or `[N, 1]`, 0 to classes - 1, also as booleans or floats that are whole numbers.
             class_names: By default "0", "1", ... up to the largest label.
             name: For messages; where it is that of a public dataset, its augmentation is recommended for this one.
 
@@ -83,13 +88,12 @@ class Dataset:
         'float32'
         """
         try:
-            images, labels = np.asarray(images), np.asarray(labels)
+            images = np.asarray(images)
         except ValueError:
             raise DataError(
-                "images and labels must be arrays. Received: a list whose items differ in shape. "
-                "Resize the images first."
+                "images must be an array. Received: a list whose items differ in shape. Resize the images first."
             ) from None
-        images, labels = _checked_images(images), _checked_labels(labels)
+        images, labels = _checked_images(images), class_indices(labels)
         if len(images) != len(labels):
             raise DataError(
                 f"images and labels differ in length. Received: {len(images)} images, {len(labels)} labels."
@@ -99,9 +103,17 @@ class Dataset:
             twice = next(name for name in names if names.count(name) > 1)
             raise DataError(f"class_names holds a name twice. Received: {twice!r}. Give each class its own name.")
         if labels.max() >= len(names):
+            advice = (
+                "subtract 1 from them" if count_from_one(labels) else f"give {labels.max() + 1} names, or correct them"
+            )
             raise DataError(
                 f"A label is beyond the {len(names)} class names. Received: {labels.max()}. "
-                f"Labels count from 0: give {labels.max() + 1} names, or correct the labels."
+                f"Labels count from 0: {advice}."
+            )
+        if class_names is None and count_from_one(labels):
+            console.warn(
+                f"no image has the label 0, with which labels begin, and each from 1 to {labels.max()} is there: if "
+                "they count from 1, subtract 1"
             )
         digest = hashlib.blake2b(repr((images.shape, images.dtype.str, names)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(images).data)
@@ -152,6 +164,19 @@ class Dataset:
                 "Use batches(), which decodes them on the way, or a smaller image_size."
             )
         return self.reader.fetch(np.arange(len(self)))
+
+    @property
+    def marks(self) -> np.ndarray:
+        """What each image is known by among others: `kzoo.data.copies.MARK` `[N]`."""
+        if self.known_marks is None:
+            found = np.zeros(len(self), MARK)
+            with console.progress("reading images", len(self)) as advance:
+                for start in range(0, len(self), _CHUNK):
+                    rows = np.arange(start, min(start + _CHUNK, len(self)))
+                    found[rows] = list(in_parallel(mark_of, list(self.reader.fetch(rows))))
+                    advance(len(rows))
+            object.__setattr__(self, "known_marks", found)
+        return cast(np.ndarray, self.known_marks)
 
     def where(self, index: int) -> str:
         """Where image `index` comes from: a path, or for example "mnist train #12"."""
@@ -283,20 +308,3 @@ def _checked_images(images: np.ndarray) -> np.ndarray:
     if 0 < high <= 1:
         console.warn(f"images hold values {low:g} to {high:g}, but kzoo expects 0 to 255: were they divided by 255?")
     return images.astype(np.float32, copy=False)
-
-
-def _checked_labels(labels: np.ndarray) -> np.ndarray:
-    """Labels as int32 `[N]`."""
-    if labels.ndim == 2:
-        raise DataError(
-            f"labels must be integers [N]. Received: shape {labels.shape}. From one-hot labels take "
-            "labels.argmax(axis=1)."
-        )
-    if labels.ndim != 1 or len(labels) == 0 or labels.dtype.kind not in "iu":
-        raise DataError(
-            f"labels must be integers [N], and not empty. Received: shape {labels.shape}, dtype {labels.dtype}."
-        )
-    if labels.min() < 0 or labels.max() >= _MOST_CLASSES:
-        wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise DataError(f"labels must be class indices that count from 0. Received: {wrong}.")
-    return np.ascontiguousarray(labels, dtype=np.int32)

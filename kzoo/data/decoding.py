@@ -7,6 +7,7 @@ import numpy as np
 
 from kzoo import console
 from kzoo.data import images
+from kzoo.data.copies import MARK, mark_of
 from kzoo.data.dataset import Dataset
 from kzoo.data.images import BadImage, Header, Scaling
 from kzoo.data.readers import ArrayReader
@@ -29,12 +30,12 @@ def decode_split(
     with images.no_warnings():
         reader = DecodingReader(source, members, _image_shape(source, members, size, channels), scaling)
         keep = len(members) * np.prod(reader.image_shape) <= available_memory() // 4
-        pixels, bad = _decode_all(reader, f"{source.name} {split}", keep=bool(keep), skip_bad=skip_bad)
+        pixels, marks, bad = _decode_all(reader, f"{source.name} {split}", keep=bool(keep), skip_bad=skip_bad)
     if bad:
         skipped |= {int(members[row]): reason for row, reason in bad.items()}
         good = np.delete(np.arange(len(members)), list(bad))
         reader = replace(reader, members=members[good])
-        pixels = None if pixels is None else pixels[good]
+        pixels, marks = None if pixels is None else pixels[good], marks[good]
     if skipped:
         _check_after_skipping(source, split, reader.members, skipped)
     if pixels is None:
@@ -48,6 +49,7 @@ def decode_split(
         reader=reader if pixels is None else ArrayReader(pixels, reader.where),
         skipped=tuple((source.where(index), reason) for index, reason in sorted(skipped.items())),
         public_name=source.name if source.is_public else "",
+        known_marks=marks,
     )
 
 
@@ -177,16 +179,18 @@ def _header(source: Source, index: int) -> Header | None:
 
 def _decode_all(
     reader: DecodingReader, name: str, *, keep: bool, skip_bad: bool
-) -> tuple[np.ndarray | None, dict[int, str]]:
-    """Decode every image once, keeping the pixels if asked to, and find the bad ones: reasons by row."""
+) -> tuple[np.ndarray | None, np.ndarray, dict[int, str]]:
+    """Decode every image once and mark it, keeping the pixels if asked to; find the bad ones: reasons by row."""
     count = len(reader.members)
     pixels = np.empty((count, *reader.image_shape), np.uint8) if keep else None
+    marks = np.zeros(count, MARK)
 
     def problem(row: int) -> str | None:
         try:
             image = reader.decode(row)
         except BadImage as error:
             return str(error)
+        marks[row] = mark_of(image)
         if pixels is not None:
             pixels[row] = image
         return None
@@ -199,7 +203,7 @@ def _decode_all(
                 if not skip_bad:
                     raise _bad_image(reader.where(row), reason)
                 bad[row] = reason
-    return pixels, bad
+    return pixels, marks, bad
 
 
 def _check_after_skipping(source: Source, split: str, members: np.ndarray, skipped: dict[int, str]) -> None:

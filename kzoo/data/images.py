@@ -23,9 +23,11 @@ from kzoo import console
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-# File names that are read as images, in any letter case, and the formats their content may have. Everything else that
+# File names that say that there is an image, in any letter case, and the formats that are read. Everything else that
 # Pillow can open stays closed: fewer decoders, fewer ways for a file to attack. ("JPEG" opens an iPhone's MPO as well.)
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"}
+)
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 # Pillow's default Image.MAX_IMAGE_PIXELS: a quarter of a gigabyte of RGB. Pillow itself only warns up to twice this.
@@ -63,6 +65,19 @@ def header(content: bytes) -> Header:
             width, height = height, width
         # "1", "L", "LA", and the 16-bit modes "I", "I;16", "I;16B"
         return Header(height, width, image.mode == "1" or image.mode[0] in "LI")
+
+
+def looks_like_one(start: bytes) -> bool:
+    """Whether a file that starts so, 32 bytes or more of it, is an image that is read, whatever its name.
+
+    >>> looks_like_one(b"GIF89a..."), looks_like_one(b"BM is a text")
+    (True, False)
+    """
+    if start.startswith(b"BM"):  # and the size of the header that follows, as two letters alone say little
+        return int.from_bytes(start[14:18], "little") in (12, 40, 52, 56, 64, 108, 124)
+    if start.startswith(b"RIFF"):
+        return start[8:12] == b"WEBP"
+    return start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
 
 
 def looks_complete(content: bytes) -> bool:

@@ -11,7 +11,7 @@ from kzoo.data.digits import Digits
 from kzoo.data.folders import ImageFiles
 from kzoo.data.images import INTERPOLATIONS, Scaling
 from kzoo.data.source import Source
-from kzoo.data.splits import canonical_split
+from kzoo.data.splits import canonical_split, refuse_slice
 from kzoo.data.tfds_records import TfdsRecords
 from kzoo.errors import InvalidArgument, unknown
 
@@ -109,13 +109,15 @@ def kind(name: str | os.PathLike[str]) -> str:
     """What a dataset's name means, a key of `SOURCES`: "digits", "path" (a folder or a CSV file) or "tfds".
 
     Raises:
-        InvalidArgument: It is no name.
+        InvalidArgument: It is no name, or a slice of one.
 
     >>> kind("digits"), kind("mnist"), kind(".")
     ('digits', 'tfds', 'path')
     """
     if not isinstance(name, str | os.PathLike) or not os.fspath(name):
         raise InvalidArgument(f"A dataset is named by a string or a path. Received: {name!r}.")
+    if not isinstance(name, os.PathLike) and not os.path.exists(name):  # noqa: PTH110 - False for what is no path
+        refuse_slice(name)
     return next(key for key, source in SOURCES.items() if source.matches(name))
 
 

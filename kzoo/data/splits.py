@@ -1,5 +1,6 @@
 """Which images are for training, validation and testing: fixed by the data alone."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +10,7 @@ from kzoo.errors import InvalidArgument, unknown
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
 
-# The names people give to the folders (and CSV values) of a split, in lower case.
-SPLIT_OF_NAME = {
+_NAMES = {
     "train": TRAIN,
     "training": TRAIN,
     "val": VALIDATION,
@@ -19,6 +19,31 @@ SPLIT_OF_NAME = {
     "test": TEST,
     "testing": TEST,
 }
+_ENDING = re.compile(r"[ _-]?(set|data|dataset|images|split)$")
+
+# TFDS's "train[:10%]", "test[100:]"; not a folder that is called "photos[1]".
+_SLICE = re.compile(r"\[[^\[\]]*[:%][^\[\]]*\]$")
+
+
+def split_of(name: str) -> int | None:
+    """The split that a folder or a value in a CSV file names: TRAIN, VALIDATION or TEST; None for any other name.
+
+    >>> split_of("Val"), split_of("training_set"), split_of("trains")
+    (1, 0, None)
+    """
+    return _NAMES.get(_ENDING.sub("", name.strip().casefold()))
+
+
+def refuse_slice(name: str) -> None:
+    """Raise InvalidArgument for a slice of TFDS: kzoo cuts splits by content, which a slice by position would undo.
+
+    >>> refuse_slice("mnist")
+    """
+    if found := _SLICE.search(name):
+        raise InvalidArgument(
+            f"Slices as in TFDS are not supported. Received: {name!r}. Pass {name[: found.start()]!r}; for fewer "
+            "images pass a CSV file that lists them, or arrays (kzoo.data.Dataset.from_arrays)."
+        )
 
 
 # Both at once, for the last training of a configuration that was chosen on the validation split.
@@ -33,6 +58,8 @@ def canonical_split(split: object) -> str:
     """
     if split == "val":
         return "validation"
+    if isinstance(split, str):
+        refuse_slice(split)
     if split not in (*SPLITS, TRAIN_AND_VALIDATION, "all"):
         raise unknown("split", split, (*SPLITS, TRAIN_AND_VALIDATION, "all"))
     return str(split)

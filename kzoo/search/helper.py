@@ -67,6 +67,7 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
     Raises:
         KzooError: Whatever would make every trial fail: data that cannot be read, a model that does not take it.
     """
+    from kzoo.data.checks import check
     from kzoo.data.loading import load_splits
     from kzoo.models import create_model
     from kzoo.models.registry import defaults
@@ -78,6 +79,8 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
         size = tuple(load["image_size"] or defaults(name)[0][:2])
         if size not in shapes:
             train, validation = load_splits(["train", "validation"], **{**load, "image_size": list(size)})
+            if not shapes:
+                check(train, validation)
             shapes[size] = train.image_shape
         image_shapes[name] = shapes[size]
         model = create_model(name, input_shape=image_shapes[name], classes=len(train.class_names))
@@ -98,17 +101,16 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
 def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: str | None) -> Task:
     """Likewise, with a model whose pretrained weights are fine-tuned."""
     from kzoo.backend import keras
+    from kzoo.data.checks import check
     from kzoo.data.loading import load_splits
     from kzoo.transfer import add_head
-    from kzoo.transfer.checks import check_overlap
-    from kzoo.transfer.features import digests
     from kzoo.transfer.finetuning import pretrained
     from kzoo.transfer.freezing import leaves
     from kzoo.transfer.layerwise import lowest_of_last_size, stage_outputs
     from kzoo.weights.resolve import resolve
 
     train, validation = load_splits(["train", "validation"], **load)
-    check_overlap(train, digests(train), validation, digests(validation))
+    check(train, validation)
     chosen = resolve(name, weights, like)
     model = add_head(pretrained(chosen)(train.image_shape), len(train.class_names))
     return Task(

@@ -14,10 +14,11 @@ from typing import Any
 from kzoo import augment, console, plain
 from kzoo.backend import keras, tf
 from kzoo.classifier import without_auxiliary_heads
+from kzoo.data import checks
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.hardware import probe, usable_only
 from kzoo.saving import load_model
-from kzoo.train import runs
+from kzoo.train import runs, trained_on
 from kzoo.train.config import TrainConfig, with_data_defaults
 from kzoo.train.inputs import Stream, as_data, check_fit, class_names_of_data, data_errors, with_labels_of
 from kzoo.train.lifecycle import Result, begin, result_of
@@ -47,7 +48,7 @@ def fit(
             With auxiliary heads the output is a dict, of which `predictions` is the classifier; what is saved and
             returned is that one alone.
         train_data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs.
-            Images (N, height, width, channels), values 0 to 255; labels (N,) int.
+            Images (N, height, width, channels), values 0 to 255; labels (N,) or (N, 1), whole numbers.
         validation_data: The same, or None.
         config: How to train.
         run_dir: An empty or new folder for config, history, checkpoints, models and metrics; None keeps no files.
@@ -108,6 +109,7 @@ def prepare(
 ) -> Trainer:
     """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
     setup = set_up(run_dir, train_data, validation_data)
+    setup.check_images()
     with setup.scope():
         model = _build(setup, build)
     how = setup.record.how_to_resume(run_dir)
@@ -134,6 +136,15 @@ class Setup:
         """Where the model in training is to be made: on the strategy's devices, in the precision of the run."""
         with self.strategy.scope(), dtype_policy(self.config.precision):
             yield
+
+    def check_images(self) -> None:
+        """Look for copies between the splits and for rare classes, and keep which images the run is trained on."""
+        if isinstance(self.train_data, Stream):
+            return
+        validation = None if isinstance(self.validation_data, Stream) else self.validation_data
+        checks.check(self.train_data, validation, self.config.class_weight)
+        if self.record.keep:
+            trained_on.keep(self.run_dir, self.train_data)
 
     def check_model(self, classifier) -> None:
         """Raise InvalidArgument unless the classifier takes the images and has an output for each class."""

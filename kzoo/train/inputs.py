@@ -11,6 +11,7 @@ from kzoo.augment import Policy
 from kzoo.backend import tf
 from kzoo.classifier import output_layer
 from kzoo.data import Dataset, match_labels
+from kzoo.data.labels import class_indices
 from kzoo.data.pipeline import augmented, without_autotuner
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.train.config import default_batch_size
@@ -30,11 +31,11 @@ class Stream:
         images, _ = dataset.element_spec
         if images.shape.rank == 3:
             dataset = dataset.batch(batch_size or default_batch_size(0, images.shape))
-        self.dataset = dataset.map(lambda x, y: (x, tf.cast(y, tf.int32)), num_parallel_calls=tf.data.AUTOTUNE)
+        self.steps = _count_batches(dataset)
+        self.batch_size = len(_first_labels(dataset))
+        self.dataset = dataset.map(lambda x, y: (x, _class_indices(y)), num_parallel_calls=tf.data.AUTOTUNE)
         self.image_shape = tuple(self.dataset.element_spec[0].shape[1:])
         self.name, self.public_name = "tf.data", ""
-        self.steps = _count_batches(self.dataset)
-        self.batch_size = len(next(iter(self.dataset))[1])
 
     def __len__(self) -> int:
         """The number of images, up to the size of the last batch."""
@@ -68,7 +69,7 @@ def as_data(data: Any, batch_size: int | None) -> Dataset | Stream:
 
     Args:
         data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs. Images
-            (N, height, width, channels), values 0 to 255; labels (N,) int.
+            (N, height, width, channels), values 0 to 255; labels (N,) or (N, 1), whole numbers.
         batch_size: For a `tf.data.Dataset` that is not batched.
 
     Raises:
@@ -163,11 +164,31 @@ def _check_elements(dataset) -> None:
     if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(s, tf.TensorSpec) for s in spec)):
         raise DataError(f"The tf.data.Dataset must give pairs (images, labels). Received: elements {spec}.")
     images, labels = spec
-    if images.shape.rank not in (3, 4) or labels.shape.rank != images.shape.rank - 3 or not labels.dtype.is_integer:
+    ranks = (images.shape.rank, labels.shape.rank)
+    if ranks not in ((3, 0), (3, 1), (4, 1), (4, 2)):
         raise DataError(
             "The tf.data.Dataset must give images (height, width, channels) with an integer label each, or batches of "
             f"them. Received: images {images.shape} {images.dtype.name}, labels {labels.shape} {labels.dtype.name}."
         )
+
+
+def _first_labels(dataset) -> np.ndarray:
+    """The labels of the first batch; raises DataError unless they can be brought to class indices."""
+    labels = next(iter(dataset))[1].numpy()
+    if labels.dtype.kind in "SO":
+        raise DataError(
+            f"The tf.data.Dataset must give class indices. Received: the label {labels.flat[0]!r}. Map the names to "
+            "their indices, as with keras.layers.StringLookup."
+        )
+    return class_indices(labels, "dataset.map(lambda x, y: (x, tf.argmax(y, axis=-1)))")
+
+
+def _class_indices(labels):
+    """A batch's labels (batch,) or (batch, 1) as int32 (batch,). What is not a whole number becomes -1, no label."""
+    labels = tf.reshape(labels, [-1])
+    if labels.dtype.is_floating:
+        labels = tf.where(tf.round(labels) == labels, labels, -1)
+    return tf.cast(labels, tf.int32)
 
 
 def _count_batches(dataset) -> int:

@@ -30,7 +30,6 @@ from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import in_float32, in_precision, twin
 from kzoo.train.record import FineTuningState, RunRecord, ZooModel
 from kzoo.train.trainer import Trainer
-from kzoo.transfer.checks import check_overlap, warn_of_imbalance
 from kzoo.transfer.cutting import find_cut, split
 from kzoo.transfer.defaults import head_config, with_fine_tuning_defaults
 from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
@@ -69,7 +68,7 @@ def fine_tune(
             classifier, whose last layer is replaced, or one that ends in features.
         train_data: What `kzoo.train.fit` takes: a Dataset of kzoo, a pair of NumPy arrays, or a `tf.data.Dataset`,
             which is read into memory. Images (N, height, width, channels), values 0 to 255, best loaded with what
-            `images_for` says; labels (N,) int.
+            `images_for` says; labels (N,) or (N, 1), whole numbers.
         validation_data: The same, of other images. By it the better of the two phases' models is kept; without it, the
             last one.
         weights: For a name, its pretrained weights, as for `create_model`.
@@ -159,13 +158,13 @@ class _FineTuning:
         self.setup = setup
         self.how_to_resume = setup.record.how_to_resume(self.dir)
         self.train, self.validation = setup.train_data, setup.validation_data
+        setup.check_images()
         views = 1 if self.config.augment == ("none",) else transfer.views
         self.images = [_Images(self.train, digests(self.train), self.config.augment, views)]
         if self.validation is None:
             console.warn("without validation data nobody knows whether fine-tuning helps: the last model is kept")
         else:
             self.images.append(_Images(self.validation, digests(self.validation), ("none",), 1))
-            check_overlap(self.train, self.images[0].digests, self.validation, self.images[1].digests)
         self.folder = cache_folder()
 
     def unfreeze(self, model):
@@ -205,7 +204,6 @@ def _train_head(tuning: _FineTuning, make) -> None:
             f"This run was stopped in its first phase. Received: {str(tuning.dir)!r}. Pass the same model and weights "
             "again."
         )
-    warn_of_imbalance(tuning.train, tuning.config.class_weight)
     whole = add_head(make(tuning.train.image_shape), len(tuning.train.class_names))
     set_metadata(whole)
     tuning.setup.check_model(whole)

@@ -142,7 +142,7 @@ IMAGES = np.zeros((3, 4, 4), np.uint8)
         ([np.zeros((2, 2)), np.zeros((3, 3))], [0, 1], None, "a list whose items differ in shape"),
         (IMAGES, [0, 1, -1], None, "count from 0. Received: -1"),
         (IMAGES, [0, 1, 10**9], None, "count from 0. Received: 1000000000"),
-        (IMAGES, [0.0, 1.0, 1.0], None, "dtype float64"),
+        (IMAGES, [0.0, 1.0, 1.5], None, "whole numbers. Received: 1.5 for image 2"),
         (IMAGES, np.eye(3, dtype=int), None, r"one-hot labels take labels.argmax\(axis=1\)"),
         (IMAGES, [0, 1, 2], ["a", "b"], "beyond the 2 class names. Received: 2"),
         (IMAGES, [0, 1, 1], ["a", "a"], "twice. Received: 'a'"),

@@ -132,7 +132,7 @@ def test_every_supported_suffix_is_read_and_others_are_reported(tmp_path, caplog
         (tmp_path / "a" / ignored).write_bytes(b"x")
     (tmp_path / ".git").mkdir()
     assert len(load(tmp_path, "all")) == 12
-    assert "ignored 2 image files" in caplog.text
+    assert f"left out of {str(tmp_path)!r}: 2 hidden or of the system, 1 .heic, 1 .tif, 1 .txt; first" in caplog.text
 
 
 def test_sizes_that_differ_need_an_image_size(tmp_path):
@@ -365,3 +365,250 @@ def test_csv_with_a_byte_order_mark_and_crlf(tmp_path):
 def test_wrong_argument_for_bad_images(tmp_path):
     with pytest.raises(InvalidArgument, match=r"Did you mean 'skip'\?"):
         load(flat(tmp_path, 3), on_bad_image="skp")
+
+
+def save_again(source: Path, target: Path, scale: float = 1, **options) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(source) as image:
+        image.resize((round(image.width * scale), round(image.height * scale))).save(target, **options)
+    return target
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".mpo", "", ".txt", ".JPG"])
+def test_images_are_known_by_their_content(tmp_path, suffix):
+    for number in range(6):
+        image = write(tmp_path / "made" / f"{number}.jpg", number)
+        target = tmp_path / "data" / ("a", "b")[number % 2] / f"{number}{suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(image, target)
+    data = load(tmp_path / "data", "all")
+    assert len(data) == 6
+    np.testing.assert_array_equal(data.images[0], np.asarray(Image.open(data.where(0))))
+
+
+def test_what_is_left_out_is_said_by_kind_and_count(tmp_path, caplog):
+    root = flat(tmp_path, 4)
+    for name in ("Thumbs.db", ".DS_Store", "._000.png"):
+        (root / "cat" / name).write_bytes(b"x")
+    (root / "__MACOSX" / "cat").mkdir(parents=True)
+    load(root)
+    assert caplog.records[0].levelname == "INFO"  # nothing of the user's
+    assert f"left out of {str(root)!r}: 4 hidden or of the system; first" in caplog.text
+    caplog.clear()
+    for name in ("BMW.md", "note.txt", "more.txt", "none"):
+        (root / "dog" / name).write_text("BMW is a text")
+    os.mkfifo(root / "dog" / "pipe")
+    write(root / "dog" / "puppies" / "1.png", 99)
+    write(root / "stray.png", 98)
+    assert len(load(root, "all")) == 8
+    assert caplog.records[0].levelname == "WARNING"
+    assert (
+        "4 hidden or of the system, 2 .txt, 2 without a suffix, 1 .md, 1 folder within a class, "
+        f"1 image outside the class folders; first {str(root / 'dog' / 'puppies')!r}"
+    ) in caplog.text
+
+
+def test_a_text_with_the_suffix_of_an_image_is_a_bad_image(tmp_path):
+    root = flat(tmp_path, 4)
+    (root / "cat" / "note.jpe").write_text("hello")
+    assert "note.jpe': it is no JPEG" in error_of(root)
+
+
+@pytest.mark.parametrize("at", ["photos", "archive/photos/photos"])
+def test_a_folder_above_the_right_one(tmp_path, at):
+    flat(tmp_path / at, 3)
+    (tmp_path / "__MACOSX" / at / "cat").mkdir(parents=True)
+    assert f"class folders lie deeper. Pass {str(tmp_path / at)!r}." in error_of(tmp_path)
+    load(tmp_path / at)
+
+
+def test_a_folder_below_the_right_one(tmp_path):
+    flat(tmp_path, 3)
+    assert f"pass the folder of all classes, {str(tmp_path)!r}" in error_of(tmp_path / "cat")
+
+
+@pytest.mark.parametrize(
+    ("train", "val"), [("training_set", "val_set"), ("TRAIN", "Validation-Data"), ("train images", "valid")]
+)
+def test_names_of_splits(tmp_path, train, val):
+    root = split_folders(tmp_path, (train, val, "testing"), 3)
+    assert [len(load(root, split)) for split in ("train", "validation", "test")] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("below", [(), ("images",)])
+def test_splits_of_unknown_names(tmp_path, below):
+    for index, name in enumerate(("seg_train", "seg_test")):
+        split_folders(tmp_path.joinpath(name, *below[:1]), ("x",), 3)
+        folder = tmp_path.joinpath(name, *below[:1])
+        for label in (folder / "x").iterdir():
+            label.rename(folder / f"{label.name}")
+        (folder / "x").rmdir()
+        write(folder / "cat" / "own.png", index)
+    text = error_of(tmp_path)
+    for name in ("seg_train", "seg_test"):
+        assert repr("/".join((name, *below))) in text
+    assert "name them train, val and test" in text
+    assert "emove the folder" not in text
+
+
+def test_a_folder_of_classes_beside_the_splits_is_named(tmp_path, caplog):
+    root = split_folders(tmp_path, ("train", "dev"), 3)
+    load(root)
+    assert f"ignored {str(root / 'dev')!r}: it has class folders, but its name is of no split; rename it" in caplog.text
+
+
+def test_classes_with_splits_in_them(tmp_path):
+    for label in ("cat", "dog"):
+        flat(tmp_path / label, 3, ("train", "val"))
+    assert "each class has its splits: cat/train. kzoo reads train/cat" in error_of(tmp_path)
+
+
+def test_class_folders_one_level_below_their_split(tmp_path):
+    for name in ("train", "val"):
+        flat(tmp_path / name / "images", 3)
+    inner = tmp_path / "train" / "images"
+    assert f"Move what is in {str(inner)!r} up into {str(tmp_path / 'train')!r}" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize("above", [".", "images"])
+def test_splits_that_hold_images_without_classes(tmp_path, above):
+    flat(tmp_path / above, 4, ("train", "val"))
+    assert "hold images without classes" in error_of(tmp_path)
+
+
+def test_classes_beside_a_split(tmp_path):
+    flat(tmp_path, 3)
+    split_folders(tmp_path, ("test",), 3)
+    assert f"Move the class folders into {str(tmp_path / 'train')!r}" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["test/unknown", "test", "val/all"])
+def test_images_without_a_label_are_left_out(tmp_path, caplog, name):
+    root = split_folders(tmp_path, ("train",), 10)
+    for number in range(3):
+        write(root / name / f"{number}.png", 90_000 + number)
+    assert len(load(root, "all")) == 20
+    assert f"left out 3 images of {str(root / name)!r}" in caplog.text
+    assert "kzoo predict RUN" in caplog.text
+    assert "There is no test split" in error_of(root, "test")
+
+
+def test_class_folders_without_images(tmp_path):
+    root = flat(tmp_path, 3)
+    for number in range(3):
+        write(root / "bird" / "owls" / f"{number}.png", 500 + number)
+    text = error_of(root)
+    assert f"Received: {str(root / 'bird')!r}, whose images lie deeper, as in 'owls'. Move them up" in text
+    shutil.rmtree(root / "bird" / "owls")
+    (root / "bird" / "scan.tif").write_bytes(b"II*\0")
+    assert "which holds 1 .tif. Read are JPEG, PNG" in error_of(root)
+    assert "emove the folder" not in error_of(root)
+
+
+def test_other_things_that_hold_no_images(tmp_path):
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    assert f"Unpack {str(tmp_path / 'photos.zip')!r}" in error_of(tmp_path)
+    assert "Unpack it" in error_of(tmp_path / "photos.zip")
+    (tmp_path / "tables" / "more").mkdir(parents=True)
+    (tmp_path / "tables" / "more" / "labels.csv").write_text("path,label\n")
+    assert f"If {str(tmp_path / 'tables/more/labels.csv')!r} lists" in error_of(tmp_path / "tables")
+    (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
+    (tmp_path / "mnist" / "3.0.1" / "dataset_info.json").write_text("{}")
+    assert "prepared by TFDS: pass the dataset's name" in error_of(tmp_path / "mnist")
+
+
+def test_links_and_deep_folders(tmp_path, monkeypatch):
+    root = flat(tmp_path / "data", 4)
+    (root / "around").symlink_to(root)
+    (root / "itself").symlink_to(root / "itself")
+    (root / "cat" / "up").symlink_to(root)
+    assert len(load(root, "all")) == 8
+    monkeypatch.chdir(tmp_path)
+    Path("deep").mkdir()
+    monkeypatch.chdir("deep")
+    for _ in range(30):  # a path far longer than the system takes
+        Path("d" * 200).mkdir()
+        os.chdir("d" * 200)
+    os.chdir(tmp_path)
+    assert "with no image in them" in error_of(tmp_path / "deep")
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_the_two_forms_of_an_accented_letter_are_one_class(tmp_path, split):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for index, name in enumerate((composed, decomposed)):
+        root = tmp_path / ("train", "val")[index] if split else tmp_path
+        for number in range(3):
+            write(root / name / f"{index}{number}.png", 10 * index + number)
+            write(root / "tea" / f"{index}{number}.png", 100 + 10 * index + number)
+    data = load(tmp_path, "all")
+    assert (data.class_names, len(data)) == ((composed, "tea"), 12)
+    listing = tmp_path / "t.csv"
+    paths = sorted(tmp_path.rglob("*.png"))
+    listing.write_text("path,label\n" + "".join(f"{path},{path.parent.name}\n" for path in paths))
+    assert load(listing, "all").class_names == (composed, "tea")
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda path: path.replace("/", "\\"), "backslashes, as on Windows: write /, with which it is there"),
+        (lambda path: "C:\\data\\" + path, "backslashes"),
+        (lambda path: path.removesuffix(".png"), "'cat0.png' is: write the path with its suffix"),
+        (lambda path: path.replace(".png", ".PNG"), "'cat0.png' is: write the path with other letters"),
+        (lambda path: path.removeprefix("pictures/"), "it is in 'pictures': write pictures/ before the paths"),
+        (lambda path: "https://x.org/" + path, "it is an address: download the images"),
+    ],
+)
+def test_paths_of_a_csv_file_that_lead_nowhere(tmp_path, change, cause):
+    path = table(tmp_path)
+    header, *rows = path.read_text().splitlines()
+    pairs = [row.split(",") for row in rows]
+    path.write_text("\n".join([header, *(f"{change(image)},{label}" for image, label in pairs)]))
+    text = error_of(path)
+    assert "there is no such file" in text
+    assert cause in text
+    assert "(and 19 more)" in text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_csv_file_in_utf_16(tmp_path, encoding):
+    path = table(tmp_path)
+    path.write_bytes(path.read_text().encode(encoding))
+    assert "is in UTF-16" in error_of(path)
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_csv_file_with_other_separators(tmp_path, separator, name):
+    path = table(tmp_path)
+    path.write_text("\ufeff" + path.read_text().replace(",", separator))
+    assert f"separated by {name}" in error_of(path)
+
+
+def test_a_pipe_is_no_csv_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "no regular file" in error_of(tmp_path / "pipe.csv")
+
+
+def test_a_file_in_two_splits(tmp_path):
+    root = split_folders(tmp_path, per_class=3)
+    one, other = root / "train" / "cat" / "1.png", root / "test" / "dog" / "copy.png"
+    shutil.copyfile(one, other)
+    for split in ("train", "validation", "test"):
+        text = error_of(root, split)
+        assert f"are in another too, by content. Received: 1, first {other} = {one}. Delete one" in text
+    assert len(load(root, "all")) == 19
+    shutil.move(other, root / "train" / "cat" / "2.png")  # a copy within a split
+    load(root)
+    for split in ("train", "val"):  # two bad images, of which the same is known: nothing
+        (root / split / "cat" / "bad.png").write_bytes(b"")
+    assert len(load(root, "train", on_bad_image="skip")) == 6
+
+
+def test_the_slices_of_tfds(tmp_path):
+    for name in ("mnist[:10%]", "digits[100:200]", "mnist[80%:]"):
+        with pytest.raises(InvalidArgument, match="Slices as in TFDS are not supported"):
+            load(name)
+    with pytest.raises(InvalidArgument, match=r"Received: 'train\[:10%\]'. Pass 'train'"):
+        load("digits", "train[:10%]")
+    assert len(load(str(flat(tmp_path / "photos[1:2]", 3)), "all")) == 6

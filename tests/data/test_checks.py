@@ -1,12 +1,13 @@
 """What can be wrong with the data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kzoo.data import Dataset
+from kzoo.data.checks import check, warn_of_imbalance
 from kzoo.errors import DataError
-from kzoo.transfer.checks import check_overlap, warn_of_imbalance
-from kzoo.transfer.features import digests
 
 
 def dataset(images, labels=None, name="arrays"):
@@ -18,10 +19,6 @@ def images(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3), "uint8")
 
 
-def check(train, validation):
-    check_overlap(train, digests(train), validation, digests(validation))
-
-
 def test_overlap_is_by_content_and_names_the_first():
     train, validation = dataset(images(50), name="train"), dataset(images(40, 1), name="val")
     check(train, validation)
@@ -29,7 +26,8 @@ def test_overlap_is_by_content_and_names_the_first():
     with pytest.raises(DataError) as caught:
         check(train, dataset(mixed, name="val"))
     assert str(caught.value).startswith(
-        "Validation images are training images too, by content. Received: 3 of 43, first val #40 = train #9. Delete "
+        "Validation images are training images too, by content. Received: 3 of 43, first val #40 = train #9, val #41 = "
+        "train #3, val #42 = train #9. Delete one of each pair."
     )
     nearly = images(50)[[9]]
     nearly[0, 0, 0, 0] ^= 1
@@ -57,3 +55,19 @@ def test_imbalance(counts, class_weight, line, capsys):
     printed = capsys.readouterr().err
     assert (line in printed) if line else not printed
     assert ("--class-weight" in printed) == (line is not None and counts[1] > 0)
+
+
+def test_a_photo_saved_again_is_a_warning(capsys):
+    rough = np.random.default_rng(0).integers(0, 256, (10, 7, 7, 3), "uint8")
+    photos = rough.repeat(12, axis=1).repeat(12, axis=2)
+    again = np.clip(photos[[8, 3]].astype(int) + np.random.default_rng(1).integers(-6, 7, (2, 84, 84, 3)), 0, 255)
+    check(dataset(photos[:8], name="train"), dataset(again.astype("uint8"), name="val"))
+    assert "1 of 2 validation images look like training images saved again, first val #1 = train #3; look at" in (
+        capsys.readouterr().err
+    )
+
+
+def test_copies_in_a_public_dataset_are_a_warning(capsys):
+    public = replace(dataset(images(5), name="mnist"), load_arguments={"name": "mnist"})
+    check(public, public)
+    assert "5 of 5 validation images are training images too, first mnist #0 = mnist #0" in capsys.readouterr().err
