@@ -10,6 +10,7 @@ import numpy as np
 from kzoo.arguments import integer
 from kzoo.backend import keras
 from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, scaling_of, without_auxiliary_heads
+from kzoo.data import encoded
 from kzoo.data import images as decoding
 from kzoo.errors import DataError, InvalidArgument
 
@@ -100,10 +101,10 @@ def _prepare_one(item: Any, size: tuple[int, int], channels: int, scaling: decod
             )
         return decoding.decode(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), size, channels, scaling)
     path = Path(item).expanduser()
+    if not os.path.lexists(path):
+        raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.")
     try:
         with decoding.no_warnings():
-            return decoding.decode(path.read_bytes(), size, channels, scaling)
-    except FileNotFoundError:
-        raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.") from None
-    except (OSError, decoding.BadImage) as error:
+            return decoding.decode(encoded.read_file(path), size, channels, scaling)
+    except decoding.BadImage as error:
         raise DataError(f"Bad image. Received: {str(path)!r}: {error}. Repair or leave it out.") from None

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import os
 import re
-import stat
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ import numpy as np
 
 from kzoo import console
 from kzoo.data import images
-from kzoo.data.images import BadImage, Header
+from kzoo.data.encoded import BadImage, read_file
+from kzoo.data.images import Header
 from kzoo.data.source import Source
 from kzoo.data.splits import SPLIT_OF_NAME, SPLITS, TRAIN, VALIDATION, stratify
 from kzoo.errors import DataError
@@ -96,7 +96,7 @@ class ImageFiles(Source):
 
     def read(self, index: int) -> bytes:
         """The bytes of a file."""
-        return _read_file(self.paths[index])
+        return read_file(self.paths[index])
 
     def where(self, index: int) -> str:
         """The file's path."""
@@ -284,7 +284,7 @@ def _check_class_names(name: str, class_names: list[str]) -> None:
 def _scan(path: str) -> tuple[bytes, Header | None, str | None]:
     """The hash of a file's content, its header, and why it is bad if it is."""
     try:
-        content = _read_file(path)
+        content = read_file(path)
     except BadImage as error:
         # Its content is unknown, so that its name has to stand for it.
         return _digest(b"unreadable " + os.fsencode(os.path.basename(path))), None, str(error)  # noqa: PTH119
@@ -292,7 +292,7 @@ def _scan(path: str) -> tuple[bytes, Header | None, str | None]:
     try:
         header = images.header(content)
         if not images.looks_complete(content):
-            images.decode(content, None, 3)
+            images.decode(content, (8, 8), 3)  # a small size: of a large JPEG an eighth is decoded
     except BadImage as error:
         return digest, None, str(error)
     return digest, header, None
@@ -300,23 +300,6 @@ def _scan(path: str) -> tuple[bytes, Header | None, str | None]:
 
 def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - before open(), which waits for ever at a named pipe
-        if stat.S_ISDIR(mode):
-            raise BadImage("it is a folder")
-        if not stat.S_ISREG(mode):
-            raise BadImage("it is no regular file")
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise BadImage("there is no such file") from None
-    except PermissionError:
-        raise BadImage("no permission to read it") from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in a path of a CSV file
-        raise BadImage(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _splits(labels: np.ndarray, declared: np.ndarray, digests: Sequence[bytes]) -> np.ndarray:
