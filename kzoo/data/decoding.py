@@ -3,12 +3,14 @@
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+import google_crc32c
 import numpy as np
 
 from kzoo import console
 from kzoo.data import images
 from kzoo.data.dataset import Dataset
-from kzoo.data.images import BadImage, Header, Scaling
+from kzoo.data.encoded import BadImage
+from kzoo.data.images import Header, Scaling
 from kzoo.data.readers import ArrayReader
 from kzoo.data.source import Source
 from kzoo.data.splits import SPLITS, parts_of
@@ -70,17 +72,30 @@ class DecodingReader:
         return self.source.where(int(self.members[row]))
 
     def decode(self, row: int) -> np.ndarray:
-        """One image. Raises BadImage."""
-        content = self.source.read(int(self.members[row]))
+        """One image.
+
+        Raises:
+            BadImage: It cannot be decoded.
+            DataError: It is another one than when it was first read.
+        """
+        index = int(self.members[row])
+        content = self.source.read(index)
+        checksums = self.source.checksums
+        if checksums is not None and isinstance(content, bytes) and google_crc32c.value(content) != checksums[index]:
+            raise self._changed(row, "its content is another")
         return images.decode(content, self.image_shape[:2], self.image_shape[2], self.scaling)
 
     def _fetch_one(self, row: int) -> np.ndarray:
         try:
             return self.decode(row)
         except BadImage as error:  # it was good when the dataset was loaded
-            raise DataError(
-                f"An image has changed since it was checked. Received: {self.where(row)!r}: {error}."
-            ) from None
+            raise self._changed(row, str(error)) from None
+
+    def _changed(self, row: int, how: str) -> DataError:
+        return DataError(
+            f"An image has changed since it was checked. Received: {self.where(row)!r}: {how}. Restore it, or start "
+            "anew with the data as it is now."
+        )
 
 
 def _members(source: Source, split: str) -> np.ndarray:

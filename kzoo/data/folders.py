@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import google_crc32c
 import numpy as np
 
 from kzoo import console
@@ -80,7 +81,8 @@ class ImageFiles(Source):
         declared = np.fromiter((item.declared for item in items), np.int8, len(items))
         paths = [item.path for item in items]
         with images.no_warnings():
-            digests, headers, problems = zip(*images.in_parallel(_scan, paths, f"reading {name}"), strict=True)
+            scanned = images.in_parallel(_scan, paths, f"reading {name}")
+            digests, checksums, headers, problems = zip(*scanned, strict=True)
         return cls(
             name=name,
             class_names=tuple(class_names),
@@ -88,6 +90,7 @@ class ImageFiles(Source):
             splits=_splits(labels, declared, digests),
             fingerprint=_fingerprint(items, digests),
             headers=headers,
+            checksums=np.array(checksums, np.uint32),
             problems={index: problem for index, problem in enumerate(problems) if problem is not None},
             declared=declared,
             missing_split_hint=missing_split_hint,
@@ -281,21 +284,21 @@ def _check_class_names(name: str, class_names: list[str]) -> None:
             )
 
 
-def _scan(path: str) -> tuple[bytes, Header | None, str | None]:
-    """The hash of a file's content, its header, and why it is bad if it is."""
+def _scan(path: str) -> tuple[bytes, int, Header | None, str | None]:
+    """The hash of a file's content, its checksum, its header, and why it is bad if it is."""
     try:
         content = read_file(path)
     except BadImage as error:
         # Its content is unknown, so that its name has to stand for it.
-        return _digest(b"unreadable " + os.fsencode(os.path.basename(path))), None, str(error)  # noqa: PTH119
-    digest = _digest(content)
+        return _digest(b"unreadable " + os.fsencode(os.path.basename(path))), 0, None, str(error)  # noqa: PTH119
+    digest, checksum = _digest(content), google_crc32c.value(content)
     try:
         header = images.header(content)
         if not images.looks_complete(content):
             images.decode(content, (8, 8), 3)  # a small size: of a large JPEG an eighth is decoded
     except BadImage as error:
-        return digest, None, str(error)
-    return digest, header, None
+        return digest, checksum, None, str(error)
+    return digest, checksum, header, None
 
 
 def _digest(content: bytes) -> bytes:
