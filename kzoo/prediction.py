@@ -77,6 +77,7 @@ def _prepare(items: Any, input_shape: Sequence[int], scaling: decoding.Scaling) 
     """Bring arrays and files to one array (N, height, width, channels)."""
     height, width, channels = input_shape
     if isinstance(items, np.ndarray):
+        items = _in_8_bits(items, scaling)
         if items.ndim != 4 or any(
             want not in (None, got) for want, got in zip(input_shape, items.shape[1:], strict=True)
         ):
@@ -90,9 +91,16 @@ def _prepare(items: Any, input_shape: Sequence[int], scaling: decoding.Scaling) 
     return np.stack([_prepare_one(item, (height, width), channels, scaling) for item in items])
 
 
+def _in_8_bits(pixels: np.ndarray, scaling: decoding.Scaling) -> np.ndarray:
+    """uint16 pixels by the range that the model was trained on, if it was on 16-bit images; others as they are."""
+    if pixels.dtype == np.uint16 and scaling.range_16_bit is not None:
+        return decoding.to_8_bit(pixels, scaling.range_16_bit)
+    return pixels
+
+
 def _prepare_one(item: Any, size: tuple[int, int], channels: int, scaling: decoding.Scaling) -> np.ndarray:
     if not isinstance(item, str | os.PathLike):
-        pixels = np.asarray(item)
+        pixels = _in_8_bits(np.asarray(item), scaling)
         if pixels.shape == (*size, channels) and (scaling.crop_fraction == 1 or channels not in (1, 3)):
             return pixels
         if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):

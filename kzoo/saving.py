@@ -11,6 +11,7 @@ from kzoo.arguments import is_number, is_within
 from kzoo.backend import keras
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data.images import INTERPOLATIONS
+from kzoo.data.loading import checked_range
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import atomic_path
 
@@ -83,7 +84,7 @@ def load_model(path: str | Path, which: str = "best"):
 def _checked(known: dict, model) -> dict:
     """Return the metadata in a file, checked against its model."""
     names, crop_fraction = known.get("class_names"), known.get("crop_fraction", 1.0)
-    interpolation = known.get("interpolation")
+    interpolation, range_16_bit = known.get("interpolation"), known.get("range_16_bit")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"the class names in {_METADATA_ENTRY} are not a list of names")
     outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
@@ -93,4 +94,9 @@ def _checked(known: dict, model) -> dict:
         raise ValueError(f"the crop_fraction in {_METADATA_ENTRY} is not between 0 and 1")
     if interpolation not in (None, *INTERPOLATIONS):
         raise ValueError(f"the interpolation in {_METADATA_ENTRY} is neither bilinear nor bicubic")
-    return {"class_names": names, "crop_fraction": crop_fraction, "interpolation": interpolation}
+    return {
+        "class_names": names,
+        "crop_fraction": crop_fraction,
+        "interpolation": interpolation,
+        "range_16_bit": checked_range(range_16_bit),
+    }

@@ -15,7 +15,7 @@ import numpy as np
 
 from kzoo import console
 from kzoo.data import images
-from kzoo.data.encoded import BadImage, read_file
+from kzoo.data.encoded import BadImage, is_16_bit, read_file
 from kzoo.data.images import Header
 from kzoo.data.source import Source
 from kzoo.data.splits import SPLIT_OF_NAME, SPLITS, TRAIN, VALIDATION, stratify
@@ -82,7 +82,7 @@ class ImageFiles(Source):
         paths = [item.path for item in items]
         with images.no_warnings():
             scanned = images.in_parallel(_scan, paths, f"reading {name}")
-            digests, checksums, headers, problems = zip(*scanned, strict=True)
+            digests, checksums, headers, problems, has_16_bits = zip(*scanned, strict=True)
         return cls(
             name=name,
             class_names=tuple(class_names),
@@ -91,6 +91,7 @@ class ImageFiles(Source):
             fingerprint=_fingerprint(items, digests),
             headers=headers,
             checksums=np.array(checksums, np.uint32),
+            has_16_bits=np.array(has_16_bits),
             problems={index: problem for index, problem in enumerate(problems) if problem is not None},
             declared=declared,
             missing_split_hint=missing_split_hint,
@@ -284,21 +285,32 @@ def _check_class_names(name: str, class_names: list[str]) -> None:
             )
 
 
-def _scan(path: str) -> tuple[bytes, int, Header | None, str | None]:
-    """The hash of a file's content, its checksum, its header, and why it is bad if it is."""
+class _Scanned(NamedTuple):
+    """What is known of a file after its first reading."""
+
+    digest: bytes
+    checksum: int = 0
+    header: Header | None = None
+    problem: str | None = None
+    has_16_bits: bool = False
+
+
+def _scan(path: str) -> _Scanned:
+    """Read a file, and look whether it is an image."""
     try:
         content = read_file(path)
     except BadImage as error:
         # Its content is unknown, so that its name has to stand for it.
-        return _digest(b"unreadable " + os.fsencode(os.path.basename(path))), 0, None, str(error)  # noqa: PTH119
-    digest, checksum = _digest(content), google_crc32c.value(content)
+        name = os.fsencode(os.path.basename(path))  # noqa: PTH119
+        return _Scanned(_digest(b"unreadable " + name), problem=str(error))
+    scanned = _Scanned(_digest(content), google_crc32c.value(content), has_16_bits=is_16_bit(content))
     try:
         header = images.header(content)
         if not images.looks_complete(content):
             images.decode(content, (8, 8), 3)  # a small size: of a large JPEG an eighth is decoded
     except BadImage as error:
-        return digest, checksum, None, str(error)
-    return digest, checksum, header, None
+        return scanned._replace(problem=str(error))
+    return scanned._replace(header=header)
 
 
 def _digest(content: bytes) -> bytes:

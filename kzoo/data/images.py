@@ -8,6 +8,7 @@ is composited over white, since that is what a person who labelled the image saw
 
 import math
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -47,6 +48,9 @@ _MEMORY_PER_BYTE = 128
 # Images that take more than this are decoded one at a time, whatever the number of threads.
 _LARGE = 128_000_000
 _one_large = threading.Lock()
+
+# TensorFlow is imported by one thread, since that redirects standard error for a while.
+_importing = threading.Lock()
 
 # Pillow's bytes for a pixel.
 _BYTES_OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
@@ -154,7 +158,7 @@ def decode(
 
 
 def histogram(content: bytes) -> np.ndarray:
-    """How often each value occurs in a 16-bit image, transparency aside: int64 `[65536]`.
+    """How often each value occurs in a 16-bit image, in all channels, where it is not transparent: int64 `[65536]`.
 
     Raises:
         BadImage: The content cannot be decoded.
@@ -162,10 +166,9 @@ def histogram(content: bytes) -> np.ndarray:
     with _opened(content) as (image, source, orientation):
         memory = _check_memory(image, source, content, orientation, None, FULL_RANGE)
         with _one_large if memory > _LARGE else nullcontext():
-            values = _values_16_bit(image, source)
-            if values.shape[-1] in (2, 4):
-                values = values[..., :-1]
-            return np.bincount(values.ravel(), minlength=VALUES_16_BIT)
+            values, alpha = _values_16_bit(image, source)
+            seen = values if alpha is None else values[alpha > 0]
+            return np.bincount(seen.ravel(), minlength=VALUES_16_BIT)
 
 
 def to_8_bit(values: np.ndarray, range_16_bit: tuple[int, int]) -> np.ndarray:
@@ -338,12 +341,11 @@ def _flat(image: "PillowImage", source: Encoded, scaling: Scaling) -> "PillowIma
 
     range_16_bit = scaling.range_16_bit
     if range_16_bit is not None and _needs_tensorflow(source, scaling):
-        values = _values_16_bit(image, source)
+        values, alpha = _values_16_bit(image, source)
         pixels = to_8_bit(values, range_16_bit)
-        if values.shape[-1] in (2, 4):
-            pixels[..., -1] = values[..., -1] >> 8
-            return _flattened(Image.fromarray(pixels), None)
-        return Image.fromarray(pixels)
+        if alpha is None:
+            return Image.fromarray(pixels)
+        return _flattened(Image.fromarray(np.concatenate([pixels, alpha[..., np.newaxis]], -1)), None)
     image.load()
     if _is_flat(image):
         return image
@@ -378,14 +380,20 @@ def _needs_tensorflow(source: Encoded, scaling: Scaling) -> bool:
     return scaling.range_16_bit is not None and encoded.is_16_bit(source.content) and not grey
 
 
-def _values_16_bit(image: "PillowImage", source: Encoded) -> np.ndarray:
-    """The pixels of a 16-bit PNG, uint16 `[H, W, channels]`, with alpha if it has transparency."""
+def _values_16_bit(image: "PillowImage", source: Encoded) -> tuple[np.ndarray, np.ndarray | None]:
+    """The pixels of a 16-bit PNG, uint16 `[H, W, channels]`, and their alpha, uint8 `[H, W]`, if they have any."""
     if encoded.is_16_bit_grey(source.content):
         image.load()
-        return _grey_16_bit(image)[..., np.newaxis]
-    tf = tensorflow()
+        return _grey_16_bit(image)[..., np.newaxis], None
+    with _importing:
+        tf = sys.modules.get("tensorflow") or tensorflow()
     with tf.device("CPU:0"):
-        return tf.io.decode_png(source.content, channels=0, dtype=tf.uint16).numpy()
+        values = tf.io.decode_png(source.content, channels=0, dtype=tf.uint16).numpy()
+    if values.shape[-1] in (2, 4):
+        return values[..., :-1], (values[..., -1] >> 8).astype(np.uint8)
+    if (transparent := image.info.get("transparency")) is not None:  # a colour; TensorFlow leaves it
+        return values, np.where((values == transparent).all(-1), 0, 255).astype(np.uint8)
+    return values, None
 
 
 def _grey_16_bit(image: "PillowImage") -> np.ndarray:

@@ -125,9 +125,12 @@ class TfdsRecords(Source):
     @classmethod
     def _of_folder(cls, name: str, splits: Sequence[str], folder: Path) -> "TfdsRecords":
         info = _json(folder / "dataset_info.json")
-        (height, width, channels), class_names = _features(name, folder)
+        (height, width, channels), class_names, is_16_bit = _features(name, folder)
         lengths = {entry["name"]: [int(n) for n in entry.get("shardLengths", ())] for entry in info.get("splits", ())}
-        wanted, cut = _needed_splits(name, splits, [split for split in SPLITS if sum(lengths.get(split, ()))])
+        stored = [split for split in SPLITS if sum(lengths.get(split, ()))]
+        if is_16_bit and SPLITS[TRAIN] in stored:  # the range of its values is that of all images
+            splits = [*splits, SPLITS[TRAIN]]
+        wanted, cut = _needed_splits(name, splits, stored)
         counts = [sum(lengths[split]) for split in wanted]
         source = cls(
             name=name,
@@ -139,6 +142,7 @@ class TfdsRecords(Source):
             channels=None if not channels else 1 if channels == 1 else 3,
             shards=_shards(name, folder, info, wanted),
             stored_splits=list(zip(wanted, counts, strict=True)),
+            has_16_bits=np.full(sum(counts), is_16_bit),
         )
         source._read_labels()
         train = np.flatnonzero(source.splits == TRAIN)
@@ -292,8 +296,8 @@ def _json(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _features(name: str, folder: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """The shape of the images (0 or -1 where it varies, given as 0) and the class names."""
+def _features(name: str, folder: Path) -> tuple[tuple[int, int, int], tuple[str, ...], bool]:
+    """The shape of the images (0 or -1 where it varies, given as 0), class names, whether pixels have 16 bits."""
     features = _json(folder / "features.json").get("featuresDict", {}).get("features", {})
     image, label = features.get("image", {}).get("image"), features.get("label", {}).get("classLabel")
     if image is None or label is None:
@@ -316,7 +320,7 @@ def _features(name: str, folder: Path) -> tuple[tuple[int, int, int], tuple[str,
             f"A TFDS dataset does not name its classes. Received: {len(class_names)} names for {count} classes in "
             f"{str(folder)!r}. Prepare the dataset again."
         )
-    return (height, width, channels), class_names
+    return (height, width, channels), class_names, image.get("dtype") == "uint16"
 
 
 def _needed_splits(name: str, splits: Sequence[str], stored: list[str]) -> tuple[list[str], tuple[int, ...]]:
