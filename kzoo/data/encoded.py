@@ -30,9 +30,6 @@ _MAX_PARTS = 20_000
 _MAX_RUN_LENGTH_PIXELS = 1 << 22
 _MAX_RUN_LENGTH_BYTES = 1 << 22
 
-# No camera and no format of the web has a longer side; BMP and PNG allow two billion.
-_MAX_SIDE = 65_535
-
 # EXIF data in a text chunk, compressed or in hexadecimal, is read up to here. A JPEG has room for 64 KiB.
 _MAX_METADATA = 1 << 20
 

@@ -244,8 +244,10 @@ def _opened(content: bytes) -> Iterator[tuple["PillowImage", Encoded, int]]:
         with openers[source.format](BytesIO(source.content)) as image:
             width, height = image.size
             most = MAX_JPEG_PIXELS if source.scales else MAX_PIXELS
-            if width * height > most or max(width, height) > MAX_SIDE:
+            if width * height > most:
                 raise BadImage(f"it has {width} x {height} pixels, more than the {most:,} that are safe to decode")
+            if max(width, height) > MAX_SIDE:
+                raise BadImage(f"it has {width} x {height} pixels, a side of more than {MAX_SIDE:,}")
             orientation = source.orientation
             if orientation is None:
                 orientation = encoded.orientation_of(image.info.get("exif"), image.info.get("xmp"))
