@@ -43,7 +43,7 @@ MAX_SIDE = 65_535
 
 # What decoding may take: so much for any file, and more for one whose own size explains it.
 _MEMORY = 256_000_000
-_MEMORY_PER_BYTE = 128
+_MEMORY_PER_BYTE = 64
 
 # Images that take more than this are decoded one at a time, whatever the number of threads.
 _LARGE = 128_000_000
@@ -224,16 +224,6 @@ def _opened(content: bytes) -> Iterator[tuple["PillowImage", Encoded, int]]:
 
     Yields the image, what is known of its file, and its EXIF orientation.
     """
-    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
-
-    # Not Image.open, which looks for further images in a JPEG, and has a limit of pixels for the whole process.
-    openers = {
-        "JPEG": JpegImagePlugin.JpegImageFile,
-        "PNG": PngImagePlugin.PngImageFile,
-        "GIF": GifImagePlugin.GifImageFile,
-        "BMP": BmpImagePlugin.BmpImageFile,
-        "WEBP": WebPImagePlugin.WebPImageFile,
-    }
     try:
         source = encoded.inspect(content)
         if source.working_memory > _MEMORY + _MEMORY_PER_BYTE * len(content):
@@ -241,7 +231,7 @@ def _opened(content: bytes) -> Iterator[tuple["PillowImage", Encoded, int]]:
                 f"decoding it takes {source.working_memory / 1e6:,.0f} MB, more than is safe for a file of "
                 f"{len(content):,} bytes"
             )
-        with openers[source.format](BytesIO(source.content)) as image:
+        with _readers()[source.format](BytesIO(source.content)) as image:
             width, height = image.size
             most = MAX_JPEG_PIXELS if source.scales else MAX_PIXELS
             if width * height > most:
@@ -259,6 +249,23 @@ def _opened(content: bytes) -> Iterator[tuple["PillowImage", Encoded, int]]:
     except Exception as error:  # Pillow's decoders raise nearly anything: OSError, SyntaxError, struct.error, ...
         detail = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"it is truncated or damaged ({detail})") from None
+
+
+@cache
+def _readers() -> dict[str, Any]:
+    """Pillow's class for each format.
+
+    Not Image.open, which looks for further images in a JPEG, and has a limit of pixels for the whole process.
+    """
+    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    return {
+        "JPEG": JpegImagePlugin.JpegImageFile,
+        "PNG": PngImagePlugin.PngImageFile,
+        "GIF": GifImagePlugin.GifImageFile,
+        "BMP": BmpImagePlugin.BmpImageFile,
+        "WEBP": WebPImagePlugin.WebPImageFile,
+    }
 
 
 def _draft(image: Any, side: int) -> None:
