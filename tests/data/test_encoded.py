@@ -218,7 +218,8 @@ def test_a_jpeg_of_ordinary_encoders_is_read_whatever_its_scans():
 @pytest.mark.parametrize("kind", ["text", "plain", "international", "many", "profile", "unknown", "animation"])
 def test_a_png_with_large_parts_that_are_no_pixels_is_read(kind):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    info, options = PngInfo(), {}
+    info = PngInfo()
+    options: dict = {}
     if kind == "text":
         info.add_text("a", "x" * 5_000_000, zip=True)
     elif kind == "plain":
@@ -250,7 +251,8 @@ def test_the_orientation_is_found_wherever_pillow_finds_it(where):
     if where == "big-endian":
         exif.endian = ">"
     block = exif.tobytes()
-    info, options, image_format = PngInfo(), {}, "PNG"
+    info, image_format = PngInfo(), "PNG"
+    options: dict = {}
     xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     if where == "raw profile":
         body = block[6:] if block.startswith(b"Exif") else block

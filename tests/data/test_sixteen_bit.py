@@ -10,6 +10,7 @@ from PIL import Image
 from test_images import chunk, png
 
 import kzoo
+from kzoo.classifier import scaling_of
 from kzoo.data import decoding, images, load
 from kzoo.data.decoding import _range_of
 from kzoo.errors import DataError, InvalidArgument
@@ -173,8 +174,8 @@ def test_a_trained_model_scales_what_it_sees_later_alike(tmp_path, monkeypatch):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"]["train"]["load"]["range_16_bit"] == [1000, 5000]
     model = kzoo.load_model(tmp_path / "run", "last")
-    assert kzoo.classifier.scaling_of(model) == {"range_16_bit": (1000, 5000)}
-    assert kzoo.classifier.scaling_of(result.model) == {"range_16_bit": (1000, 5000)}
+    assert scaling_of(model) == {"range_16_bit": (1000, 5000)}
+    assert scaling_of(result.model) == {"range_16_bit": (1000, 5000)}
     path = next(path for path in written if "/test/" in path)  # brighter than any training image
     values = written[path]
     by_pixels = kzoo.predict(model, [expected(values).astype(np.uint8)])
