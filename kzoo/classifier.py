@@ -17,7 +17,9 @@ def metadata(model) -> dict:
     return dict(getattr(model, "_kzoo_metadata", {}))
 
 
-def set_metadata(model, *, class_names=None, crop_fraction: float = 1.0, interpolation: str | None = None):
+def set_metadata(
+    model, *, class_names=None, crop_fraction: float = 1.0, interpolation: str | None = None, range_16_bit=None
+):
     """Store the class names of `model` and how images are scaled for it; returns the model.
 
     The defaults of `kzoo.data.load` are not stored.
@@ -26,6 +28,7 @@ def set_metadata(model, *, class_names=None, crop_fraction: float = 1.0, interpo
         "class_names": None if class_names is None else list(class_names),
         "crop_fraction": None if crop_fraction == 1 else crop_fraction,
         "interpolation": interpolation,
+        "range_16_bit": None if range_16_bit is None else tuple(range_16_bit),
     }
     model._kzoo_metadata = {name: value for name, value in known.items() if value is not None}
     return model

@@ -249,8 +249,9 @@ def _images_for_file(path: str, size: int | tuple[int, int] | None) -> dict:
 
     model = load_model(path)
     *model_size, channels = model.input_shape[1:]
+    scaling = {**scaling_of(model), "range_16_bit": None}  # other images have a range of their own
     if size is not None:
-        return {**scaling_of(model), "image_size": size, "channels": channels, "crop_fraction": 1.0}
+        return {**scaling, "image_size": size, "channels": channels, "crop_fraction": 1.0}
     if None in model_size:
         raise InvalidArgument(f"The model takes images of any size. Received: {path!r}. Add --image-size.")
-    return {**scaling_of(model), "image_size": tuple(model_size), "channels": channels}
+    return {**scaling, "image_size": tuple(model_size), "channels": channels}

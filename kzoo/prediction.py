@@ -10,6 +10,7 @@ import numpy as np
 from kzoo.arguments import integer
 from kzoo.backend import keras
 from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, scaling_of, without_auxiliary_heads
+from kzoo.data import encoded
 from kzoo.data import images as decoding
 from kzoo.errors import DataError, InvalidArgument
 
@@ -76,6 +77,7 @@ def _prepare(items: Any, input_shape: Sequence[int], scaling: decoding.Scaling) 
     """Bring arrays and files to one array (N, height, width, channels)."""
     height, width, channels = input_shape
     if isinstance(items, np.ndarray):
+        items = _in_8_bits(items, scaling)
         if items.ndim != 4 or any(
             want not in (None, got) for want, got in zip(input_shape, items.shape[1:], strict=True)
         ):
@@ -89,9 +91,16 @@ def _prepare(items: Any, input_shape: Sequence[int], scaling: decoding.Scaling) 
     return np.stack([_prepare_one(item, (height, width), channels, scaling) for item in items])
 
 
+def _in_8_bits(pixels: np.ndarray, scaling: decoding.Scaling) -> np.ndarray:
+    """uint16 pixels by the range that the model was trained on, if it was on 16-bit images; others as they are."""
+    if pixels.dtype == np.uint16 and scaling.range_16_bit is not None:
+        return decoding.to_8_bit(pixels, scaling.range_16_bit)
+    return pixels
+
+
 def _prepare_one(item: Any, size: tuple[int, int], channels: int, scaling: decoding.Scaling) -> np.ndarray:
     if not isinstance(item, str | os.PathLike):
-        pixels = np.asarray(item)
+        pixels = _in_8_bits(np.asarray(item), scaling)
         if pixels.shape == (*size, channels) and (scaling.crop_fraction == 1 or channels not in (1, 3)):
             return pixels
         if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
@@ -100,10 +109,10 @@ def _prepare_one(item: Any, size: tuple[int, int], channels: int, scaling: decod
             )
         return decoding.decode(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), size, channels, scaling)
     path = Path(item).expanduser()
+    if not os.path.lexists(path):
+        raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.")
     try:
         with decoding.no_warnings():
-            return decoding.decode(path.read_bytes(), size, channels, scaling)
-    except FileNotFoundError:
-        raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.") from None
-    except (OSError, decoding.BadImage) as error:
+            return decoding.decode(encoded.read_file(path), size, channels, scaling)
+    except decoding.BadImage as error:
         raise DataError(f"Bad image. Received: {str(path)!r}: {error}. Repair or leave it out.") from None

@@ -106,6 +106,11 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
     if height is None or width is None:
         raise InvalidArgument(f"Only a model of one image size can be added. Received: {model.input_shape!r}.")
     scaling = Scaling(**scaling_of(model))
+    if scaling.range_16_bit is not None:
+        raise InvalidArgument(
+            "A record of weights has no place for the range of 16-bit images. Received: a model that was trained on "
+            f"values {scaling.range_16_bit[0]} to {scaling.range_16_bit[1]}. Use the model file by its path."
+        )
     resize = None if scaling.crop_fraction == 1 else height / scaling.crop_fraction
     if resize is not None and abs(resize - round(resize)) < 1e-6:  # else the crop is from a model of another input size
         resize = round(resize)

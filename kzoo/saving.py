@@ -17,6 +17,7 @@ from kzoo.arguments import is_number, is_within
 from kzoo.backend import keras
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data.images import INTERPOLATIONS
+from kzoo.data.loading import checked_range
 from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import atomic_path, temporary_path
 from kzoo.weights import archive, hdf5
@@ -176,7 +177,7 @@ def _checked(known: Any, model) -> dict:
     if not isinstance(known, dict):
         raise ValueError(f"kzoo's part of its {_METADATA} is no JSON object")
     names, crop_fraction = known.get("class_names"), known.get("crop_fraction", 1.0)
-    interpolation = known.get("interpolation")
+    interpolation, range_16_bit = known.get("interpolation"), known.get("range_16_bit")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"the class names in its {_METADATA} are not a list of names")
     outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
@@ -186,4 +187,9 @@ def _checked(known: Any, model) -> dict:
         raise ValueError(f"the crop_fraction in its {_METADATA} is not between 0 and 1")
     if interpolation not in (None, *INTERPOLATIONS):
         raise ValueError(f"the interpolation in its {_METADATA} is neither bilinear nor bicubic")
-    return {"class_names": names, "crop_fraction": crop_fraction, "interpolation": interpolation}
+    return {
+        "class_names": names,
+        "crop_fraction": crop_fraction,
+        "interpolation": interpolation,
+        "range_16_bit": checked_range(range_16_bit),
+    }

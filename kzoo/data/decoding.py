@@ -1,18 +1,21 @@
 """From a Source to a Dataset: decode every image of one split, and refuse or leave out those that are bad."""
 
+import threading
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+import google_crc32c
 import numpy as np
 
 from kzoo import console
 from kzoo.data import images
 from kzoo.data.copies import MARK, mark_of
 from kzoo.data.dataset import Dataset
-from kzoo.data.images import BadImage, Header, Scaling
+from kzoo.data.encoded import BadImage
+from kzoo.data.images import Header, Scaling
 from kzoo.data.readers import ArrayReader
 from kzoo.data.source import Source
-from kzoo.data.splits import SPLITS, parts_of
+from kzoo.data.splits import SPLITS, TRAIN, parts_of
 from kzoo.errors import DataError
 from kzoo.hardware import available_memory
 
@@ -53,6 +56,49 @@ def decode_split(
     )
 
 
+def range_of_16_bit(source: Source) -> tuple[int, int] | None:
+    """The range of values that 16-bit images use, by those of the training split; None where there are none.
+
+    Sensors of 9 to 14 bits, depth in millimetres and temperatures use a small part of the 65,536 values. It is the
+    lowest and highest value, unless less than one pixel in 10,000 more than doubles that range: such pixels are taken
+    for dead ones.
+    """
+    if source.has_16_bits is None or not source.has_16_bits.any():
+        return None
+    members = np.flatnonzero(source.has_16_bits & (source.splits == TRAIN))
+    if len(members) == 0:
+        members = np.flatnonzero(source.has_16_bits)
+    total, lock = np.zeros(images.VALUES_16_BIT, np.int64), threading.Lock()
+
+    def count(index: int) -> None:
+        try:
+            content = source.read(index)
+            assert isinstance(content, bytes)  # noqa: S101 - sources of pixels have 8 bits
+            counts = images.histogram(content)
+        except BadImage:
+            return  # decoding reports it
+        with lock:
+            np.add(total, counts, out=total)
+
+    wanted = [index for index in members.tolist() if index not in source.problems]
+    with images.no_warnings():
+        for _ in images.in_parallel(count, wanted, None if len(wanted) < _FEW else f"range of {source.name}"):
+            pass
+    return _range_of(total) if total.any() else None
+
+
+def _range_of(counts: np.ndarray) -> tuple[int, int]:
+    """The range of values that occur so often."""
+    used = np.flatnonzero(counts)
+    low, high = int(used[0]), int(used[-1])
+    up_to, few = counts.cumsum(), int(counts.sum()) // 10_000
+    inner_low = int(np.searchsorted(up_to, few, side="right"))
+    inner_high = int(np.searchsorted(up_to, up_to[-1] - few))
+    if high - low > 2 * (inner_high - inner_low) > 0:
+        low, high = inner_low, inner_high
+    return (low, high) if low < high else (max(0, low - 1), max(1, high))
+
+
 @dataclass
 class DecodingReader:
     """Some images of a source, decoded whenever they are fetched."""
@@ -72,17 +118,30 @@ class DecodingReader:
         return self.source.where(int(self.members[row]))
 
     def decode(self, row: int) -> np.ndarray:
-        """One image. Raises BadImage."""
-        content = self.source.read(int(self.members[row]))
+        """One image.
+
+        Raises:
+            BadImage: It cannot be decoded.
+            DataError: It is another one than when it was first read.
+        """
+        index = int(self.members[row])
+        content = self.source.read(index)
+        checksums = self.source.checksums
+        if checksums is not None and isinstance(content, bytes) and google_crc32c.value(content) != checksums[index]:
+            raise self._changed(row, "its content is another")
         return images.decode(content, self.image_shape[:2], self.image_shape[2], self.scaling)
 
     def _fetch_one(self, row: int) -> np.ndarray:
         try:
             return self.decode(row)
         except BadImage as error:  # it was good when the dataset was loaded
-            raise DataError(
-                f"An image has changed since it was checked. Received: {self.where(row)!r}: {error}."
-            ) from None
+            raise self._changed(row, str(error)) from None
+
+    def _changed(self, row: int, how: str) -> DataError:
+        return DataError(
+            f"An image has changed since it was checked. Received: {self.where(row)!r}: {how}. Restore it, or start "
+            "anew with the data as it is now."
+        )
 
 
 def _members(source: Source, split: str) -> np.ndarray:

@@ -3,17 +3,18 @@
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import google_crc32c
 import numpy as np
 
 from kzoo.data import images
 from kzoo.data.copies import copies_error
-from kzoo.data.images import BadImage, Header
+from kzoo.data.encoded import NO_SUCH_FILE, BadImage, is_16_bit, read_file
+from kzoo.data.images import Header
 from kzoo.data.layouts import NONE, Item, items_of_folder
 from kzoo.data.source import Source
 from kzoo.data.splits import TRAIN, VALIDATION, stratify
@@ -23,7 +24,6 @@ from kzoo.errors import DataError
 # What else a name can be, where it is no path: "mnist", "emnist/letters", "mnist:3.0.1".
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 
-_MISSING = "there is no such file"
 
 # Files that people pass for a dataset, and what to do with them.
 _ADVICE = {
@@ -76,7 +76,8 @@ class ImageFiles(Source):
         declared = np.fromiter((item.declared for item in items), np.int8, len(items))
         paths = [item.path for item in items]
         with images.no_warnings():
-            digests, headers, problems = zip(*images.in_parallel(_scan, paths, f"reading {name}"), strict=True)
+            scanned = images.in_parallel(_scan, paths, f"reading {name}")
+            digests, checksums, headers, problems, has_16_bits = zip(*scanned, strict=True)
         problems = list(problems)
         _name_the_cause(name, paths, declared.tolist(), problems)
         if any(split != "all" for split in splits):
@@ -88,6 +89,8 @@ class ImageFiles(Source):
             splits=_splits(labels, declared, digests),
             fingerprint=_fingerprint(items, digests),
             headers=headers,
+            checksums=np.array(checksums, np.uint32),
+            has_16_bits=np.array(has_16_bits),
             problems={index: problem for index, problem in enumerate(problems) if problem is not None},
             declared=declared,
             missing_split_hint=missing_split_hint,
@@ -96,7 +99,7 @@ class ImageFiles(Source):
 
     def read(self, index: int) -> bytes:
         """The bytes of a file."""
-        return _read_file(self.paths[index])
+        return read_file(self.paths[index])
 
     def where(self, index: int) -> str:
         """The file's path."""
@@ -123,9 +126,9 @@ def _name_the_cause(name: str, paths: Sequence[str], declared: Sequence[int], pr
     """Add to the first file of each split that a CSV file lists and that is not there why that may be."""
     if Path(name).expanduser().is_dir():
         return
-    missing = {declared[index]: index for index in reversed(range(len(paths))) if problems[index] == _MISSING}
+    missing = {declared[index]: index for index in reversed(range(len(paths))) if problems[index] == NO_SUCH_FILE}
     for index in missing.values():
-        problems[index] = _MISSING + why_missing(paths[index], Path(name).expanduser())
+        problems[index] = NO_SUCH_FILE + why_missing(paths[index], Path(name).expanduser())
 
 
 def _check_copies(
@@ -156,42 +159,36 @@ def _check_class_names(name: str, class_names: list[str]) -> None:
             )
 
 
-def _scan(path: str) -> tuple[bytes, Header | None, str | None]:
-    """The hash of a file's content, its header, and why it is bad if it is."""
+class _Scanned(NamedTuple):
+    """What is known of a file after its first reading."""
+
+    digest: bytes
+    checksum: int = 0
+    header: Header | None = None
+    problem: str | None = None
+    has_16_bits: bool = False
+
+
+def _scan(path: str) -> _Scanned:
+    """Read a file, and look whether it is an image."""
     try:
-        content = _read_file(path)
+        content = read_file(path)
     except BadImage as error:
         # Its content is unknown, so that its name has to stand for it.
-        return _digest(b"unreadable " + os.fsencode(os.path.basename(path))), None, str(error)  # noqa: PTH119
-    digest = _digest(content)
+        name = os.fsencode(os.path.basename(path))  # noqa: PTH119
+        return _Scanned(_digest(b"unreadable " + name), problem=str(error))
+    scanned = _Scanned(_digest(content), google_crc32c.value(content), has_16_bits=is_16_bit(content))
     try:
         header = images.header(content)
         if not images.looks_complete(content):
-            images.decode(content, None, 3)
+            images.decode(content, (8, 8), 3)  # a small size: of a large JPEG an eighth is decoded
     except BadImage as error:
-        return digest, None, str(error)
-    return digest, header, None
+        return scanned._replace(problem=str(error))
+    return scanned._replace(header=header)
 
 
 def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - before open(), which waits for ever at a named pipe
-        if stat.S_ISDIR(mode):
-            raise BadImage("it is a folder")
-        if not stat.S_ISREG(mode):
-            raise BadImage("it is no regular file")
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise BadImage(_MISSING) from None
-    except PermissionError:
-        raise BadImage("no permission to read it") from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in a path of a CSV file
-        raise BadImage(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _splits(labels: np.ndarray, declared: np.ndarray, digests: Sequence[bytes]) -> np.ndarray:

@@ -4,12 +4,12 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from kzoo import arguments
+from kzoo import arguments, console
 from kzoo.data.dataset import Dataset
-from kzoo.data.decoding import decode_split
+from kzoo.data.decoding import decode_split, range_of_16_bit
 from kzoo.data.digits import Digits
 from kzoo.data.folders import ImageFiles
-from kzoo.data.images import INTERPOLATIONS, Scaling
+from kzoo.data.images import INTERPOLATIONS, VALUES_16_BIT, Scaling
 from kzoo.data.source import Source
 from kzoo.data.splits import canonical_split, refuse_slice
 from kzoo.data.tfds_records import TfdsRecords
@@ -27,6 +27,7 @@ def load(
     channels: int | None = None,
     crop_fraction: float = 1.0,
     interpolation: str | None = None,
+    range_16_bit: tuple[int, int] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
     on_bad_image: str = "stop",
@@ -49,6 +50,8 @@ def load(
             many pretrained models are evaluated: 224 / 256 for a shorter side of 256 pixels.
         interpolation: "bilinear" or "bicubic", both antialiased. None takes bilinear to make an image smaller and
             bicubic to make it larger.
+        range_16_bit: The values of 16-bit images that become 0 and 255. None takes the range that the training images
+            use, for every split.
         data_dir: Where TFDS datasets lie. By default $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
         download: Whether TFDS may download and prepare a dataset that is not there.
         on_bad_image: "stop" raises at an image that cannot be decoded; "skip" leaves it out, warns, and lists it in
@@ -72,6 +75,7 @@ def load(
         channels=channels,
         crop_fraction=crop_fraction,
         interpolation=interpolation,
+        range_16_bit=range_16_bit,
         data_dir=data_dir,
         download=download,
         on_bad_image=on_bad_image,
@@ -86,6 +90,7 @@ def load_splits(
     channels: int | None,
     crop_fraction: float,
     interpolation: str | None,
+    range_16_bit: tuple[int, int] | None = None,
     data_dir: str | os.PathLike[str] | None,
     download: bool,
     on_bad_image: str,
@@ -95,12 +100,21 @@ def load_splits(
     size, crop_fraction = check_images(image_size, channels, crop_fraction), arguments.plain(crop_fraction)
     if interpolation not in (None, *INTERPOLATIONS):
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
+    range_16_bit = checked_range(range_16_bit)
     if on_bad_image not in ("stop", "skip"):
         raise unknown("value of on_bad_image", on_bad_image, ("stop", "skip"))
+    source = SOURCES[kind(name)].open(os.fspath(name), splits, data_dir, download)
+    whose = "given" if range_16_bit else "that of the training images"
+    range_16_bit = range_16_bit or range_of_16_bit(source)
+    if range_16_bit and source.has_16_bits is not None and source.has_16_bits.any():
+        console.log(
+            f"16-bit images of {source.name!r}: the values {range_16_bit[0]:,} to {range_16_bit[1]:,} become 0 to 255 "
+            f"(the range is {whose})"
+        )
     load_arguments = {**absolute(name, data_dir), "image_size": size and list(size), "channels": channels}
     load_arguments |= {"crop_fraction": crop_fraction, "interpolation": interpolation, "on_bad_image": on_bad_image}
-    source = SOURCES[kind(name)].open(os.fspath(name), splits, data_dir, download)
-    scaling, skip_bad = Scaling(crop_fraction, interpolation), on_bad_image == "skip"
+    load_arguments |= {"range_16_bit": range_16_bit and list(range_16_bit)}
+    scaling, skip_bad = Scaling(crop_fraction, interpolation, range_16_bit), on_bad_image == "skip"
     datasets = [decode_split(source, split, size, channels, scaling, skip_bad=skip_bad) for split in splits]
     return [replace(dataset, load_arguments=load_arguments) for dataset in datasets]
 
@@ -151,6 +165,28 @@ def check_images(image_size: Any, channels: Any, crop_fraction: Any) -> tuple[in
         raise InvalidArgument(f"channels must be 1, 3 or None. Received: {channels!r}.")
     arguments.number("crop_fraction", crop_fraction, 0, 1, above=True)
     return checked_size(image_size)
+
+
+def checked_range(range_16_bit: Any) -> tuple[int, int] | None:
+    """The (low, high) of an argument `range_16_bit`; None stays.
+
+    Raises:
+        InvalidArgument: It is no range of 16-bit values.
+    """
+    if range_16_bit is None:
+        return None
+    if (
+        isinstance(range_16_bit, tuple | list)
+        and len(range_16_bit) == 2
+        and all(map(arguments.is_integer, range_16_bit))
+    ):
+        low, high = map(int, range_16_bit)
+        if 0 <= low < high < VALUES_16_BIT:
+            return low, high
+    raise InvalidArgument(
+        f"range_16_bit must be two integers, 0 <= low < high <= {VALUES_16_BIT - 1}, or None. "
+        f"Received: {range_16_bit!r}."
+    )
 
 
 def checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

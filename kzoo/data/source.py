@@ -30,6 +30,10 @@ class Source(ABC):
     size: tuple[int, int] | None = None
     channels: int | None = None
     headers: Sequence[Header | None] | None = None
+    # bool [N]: which images have 16 bits for each channel. None: none has.
+    has_16_bits: np.ndarray | None = None
+    # uint32 [N]: CRC-32C of each encoded image as it was first read, where images may change while they are used.
+    checksums: np.ndarray | None = None
     # Why an image is bad, by its index, where that is known already.
     problems: Mapping[int, str] = field(default_factory=dict)
     # The split that the user gave each image. A bad image stops the loading of those splits that are cut from its own.

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
 from kzoo import console
 from kzoo.chatter import tensorflow
-from kzoo.data.images import BadImage
+from kzoo.data.encoded import BadImage
 from kzoo.data.source import Source
 from kzoo.data.splits import SPLITS, TEST, TRAIN, VALIDATION, parts_of, stratify
 from kzoo.errors import DataError
@@ -29,11 +30,11 @@ _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 # tf.io.TFRecord: length (uint64), its CRC (uint32), the data, its CRC (uint32).
 _RECORD_HEADER = struct.Struct("<QI")
-_RECORD_FOOTER_SIZE = 4
+_RECORD_FOOTER = struct.Struct("<I")
 
 
 class TFRecordFile:
-    """The records of one tfrecord file, by index."""
+    """The records of one tfrecord file, by index. Their checksums are compared."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,9 +45,16 @@ class TFRecordFile:
         with path.open("rb", buffering=1 << 16) as file:
             while position < size:
                 header = file.read(_RECORD_HEADER.size)
-                length = _RECORD_HEADER.unpack(header)[0] if len(header) == _RECORD_HEADER.size else size
+                length = size
+                if len(header) == _RECORD_HEADER.size:
+                    length, checksum = _RECORD_HEADER.unpack(header)
+                    if _masked_crc(header[:8]) != checksum:
+                        raise DataError(
+                            f"A file of a TFDS dataset is damaged. Received: {str(path)!r}: the length of record "
+                            f"{len(self.offsets)} has another checksum. Prepare it again."
+                        )
                 start = position + _RECORD_HEADER.size
-                position = start + length + _RECORD_FOOTER_SIZE
+                position = start + length + _RECORD_FOOTER.size
                 if position > size:
                     raise DataError(
                         f"A file of a TFDS dataset is cut short. Received: {str(path)!r}. Prepare it again."
@@ -55,7 +63,7 @@ class TFRecordFile:
                 self.lengths.append(length)
                 # Small records are passed by reading on within the buffer, which a seek would throw away.
                 if length < 1 << 12:
-                    file.read(length + _RECORD_FOOTER_SIZE)
+                    file.read(length + _RECORD_FOOTER.size)
                 else:
                     file.seek(position)
 
@@ -65,7 +73,17 @@ class TFRecordFile:
     def __getitem__(self, index: int) -> bytes:
         with self.path.open("rb", buffering=0) as file:
             file.seek(self.offsets[index])
-            return file.read(self.lengths[index])
+            content = file.read(self.lengths[index] + _RECORD_FOOTER.size)
+        data = content[: self.lengths[index]]
+        if content[self.lengths[index] :] != _RECORD_FOOTER.pack(_masked_crc(data)):
+            raise ValueError("its content has another checksum")
+        return data
+
+
+def _masked_crc(data: bytes) -> int:
+    """The checksum of TFRecord files: CRC-32C, rotated and moved, so that checksums of checksums differ from them."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 @dataclass(kw_only=True)
@@ -107,9 +125,12 @@ class TfdsRecords(Source):
     @classmethod
     def _of_folder(cls, name: str, splits: Sequence[str], folder: Path) -> "TfdsRecords":
         info = _json(folder / "dataset_info.json")
-        (height, width, channels), class_names = _features(name, folder)
+        (height, width, channels), class_names, is_16_bit = _features(name, folder)
         lengths = {entry["name"]: [int(n) for n in entry.get("shardLengths", ())] for entry in info.get("splits", ())}
-        wanted, cut = _needed_splits(name, splits, [split for split in SPLITS if sum(lengths.get(split, ()))])
+        stored = [split for split in SPLITS if sum(lengths.get(split, ()))]
+        if is_16_bit and SPLITS[TRAIN] in stored:  # the range of its values is that of all images
+            splits = [*splits, SPLITS[TRAIN]]
+        wanted, cut = _needed_splits(name, splits, stored)
         counts = [sum(lengths[split]) for split in wanted]
         source = cls(
             name=name,
@@ -121,6 +142,7 @@ class TfdsRecords(Source):
             channels=None if not channels else 1 if channels == 1 else 3,
             shards=_shards(name, folder, info, wanted),
             stored_splits=list(zip(wanted, counts, strict=True)),
+            has_16_bits=np.full(sum(counts), is_16_bit),
         )
         source._read_labels()
         train = np.flatnonzero(source.splits == TRAIN)
@@ -143,16 +165,20 @@ class TfdsRecords(Source):
             raise BadImage(f"its record is damaged ({detail})") from None
 
     def _read_labels(self) -> None:
-        """Fill in the labels. They lie beside the images, so that every record is read."""
+        """Fill in the labels and checksums. They lie beside the images, so that every record is read."""
+        checksums = self.checksums = np.zeros(len(self.labels), np.uint32)
         with console.progress(f"reading the labels of {self.name}", len(self.labels)) as advance:
             for index in range(len(self.labels)):
                 try:
-                    values = self._example(index).features.feature["label"].int64_list.value
+                    features = self._example(index).features.feature
                 except BadImage as error:
                     raise DataError(
                         f"A TFDS dataset is damaged. Received: {self.where(index)!r}: {error}. Prepare the dataset "
                         "again."
                     ) from None
+                values, pixels = features["label"].int64_list.value, features["image"].bytes_list.value
+                if len(pixels) == 1:
+                    checksums[index] = google_crc32c.value(pixels[0])
                 label = values[0] if len(values) == 1 else -1
                 if not 0 <= label < len(self.class_names):
                     raise DataError(
@@ -270,8 +296,8 @@ def _json(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _features(name: str, folder: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """The shape of the images (0 or -1 where it varies, given as 0) and the class names."""
+def _features(name: str, folder: Path) -> tuple[tuple[int, int, int], tuple[str, ...], bool]:
+    """The shape of the images (0 or -1 where it varies, given as 0), class names, whether pixels have 16 bits."""
     features = _json(folder / "features.json").get("featuresDict", {}).get("features", {})
     image, label = features.get("image", {}).get("image"), features.get("label", {}).get("classLabel")
     if image is None or label is None:
@@ -294,7 +320,7 @@ def _features(name: str, folder: Path) -> tuple[tuple[int, int, int], tuple[str,
             f"A TFDS dataset does not name its classes. Received: {len(class_names)} names for {count} classes in "
             f"{str(folder)!r}. Prepare the dataset again."
         )
-    return (height, width, channels), class_names
+    return (height, width, channels), class_names, image.get("dtype") == "uint16"
 
 
 def _needed_splits(name: str, splits: Sequence[str], stored: list[str]) -> tuple[list[str], tuple[int, ...]]:

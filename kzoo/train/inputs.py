@@ -134,7 +134,7 @@ def metadata_of_data(data: Dataset | Stream) -> dict:
     names, arguments = class_names_of_data(data), getattr(data, "load_arguments", None)
     known = {} if names is None else {"class_names": names}
     if arguments is not None:  # kzoo has scaled the images
-        known.update(crop_fraction=arguments["crop_fraction"], interpolation=arguments["interpolation"])
+        known.update({name: arguments[name] for name in ("crop_fraction", "interpolation", "range_16_bit")})
     return known
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from kzoo.arguments import rate
-from kzoo.data.loading import check_images
+from kzoo.data.loading import check_images, checked_range
 from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument
 from kzoo.train.config import TrainConfig, TransferConfig
@@ -49,12 +49,15 @@ class DataSource:
     channels: int | None = None
     crop_fraction: float = 1.0
     interpolation: Literal["bilinear", "bicubic"] | None = None
+    range_16_bit: tuple[int, int] | None = None
+    """In `SplitRecord` what was found."""
     data_dir: str | None = None
     download: bool = False
     on_bad_image: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self):
         check_images(self.image_size, self.channels, self.crop_fraction)
+        checked_range(self.range_16_bit)
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def test_digits_are_enlarged_smoothly():
         (b"hello, I am text\n", "no JPEG, PNG, GIF, BMP or WebP image"),
         (b"II*\0" + bytes(100), "no JPEG, PNG, GIF, BMP or WebP image"),  # a TIFF
         (png(20000, 5000, 8, 2, b""), "20000 x 5000 pixels, more than the 89,478,485 that are safe"),
-        (png(60000, 60000, 8, 2, b""), "more than the 89,478,485 pixels that are safe"),
+        (png(60000, 60000, 8, 2, b""), "more than the 89,478,485 that are safe"),
         (png(8, 8, 8, 2, b"\0" * 20), "truncated or damaged"),
     ],
 )

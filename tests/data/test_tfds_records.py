@@ -1,6 +1,9 @@
 """TFDS datasets: MNIST where it is prepared, and small ones made here, against what tfds itself reads."""
 
 import json
+import shutil
+import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +43,15 @@ def make(folder: Path, sizes: dict[str, int], file_format: str = "tfrecord", sha
     )
     assert builder.info.splits
     return images
+
+
+def masked_crc(data: bytes) -> bytes:
+    """The checksum that TensorFlow itself writes after a record."""
+    tf = pytest.importorskip("tensorflow")
+    with tempfile.NamedTemporaryFile() as file:
+        with tf.io.TFRecordWriter(file.name) as writer:
+            writer.write(data)
+        return Path(file.name).read_bytes()[-4:]
 
 
 def places(data) -> set[str]:
@@ -178,10 +190,43 @@ def test_damaged_files(tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
+def test_a_changed_byte_anywhere_in_a_record_is_found(tmp_path):
+    """In its length, the length's checksum, its content (the pixels aside, all of it is read anyway), and its own."""
+    make(tmp_path, {"train": 6})
+    (path,) = (tmp_path / "insects" / "1.2.0").glob("*.tfrecord*")
+    content = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", content)
+    middle = content.index(b"IDAT") + 20
+    for position in (0, 7, 8, 11, 12, middle, 12 + length - 1, 12 + length, 12 + length + 3, len(content) - 1):
+        changed = bytearray(content)
+        changed[position] ^= 0x10
+        path.write_bytes(changed)
+        with pytest.raises(DataError, match=r"(damaged|cut short).*[Pp]repare (it|the dataset) again") as error:
+            load("insects", data_dir=tmp_path, on_bad_image="skip")
+        assert "\n" not in str(error.value)
+    path.write_bytes(content)
+    assert len(load("insects", "all", data_dir=tmp_path)) == 6
+
+
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+def test_records_that_are_replaced_while_they_are_streamed_are_noticed(tmp_path, monkeypatch, file_format):
+    sizes = {"train": 30, "test": 3}
+    make(tmp_path / "a", sizes, file_format)
+    make(tmp_path / "b", {"test": 3, "train": 30}, file_format)  # other images, as valid
+    monkeypatch.setattr(decoding, "available_memory", lambda: 1000)
+    data = load("insects", "all", data_dir=tmp_path / "a")
+    for path in (tmp_path / "b").rglob("*-train*"):
+        shutil.copy(path, tmp_path / "a" / path.relative_to(tmp_path / "b"))
+    with pytest.raises(DataError, match=r"has changed since it was checked. Received: 'insects train #0'"):
+        data.reader.fetch(np.array([0]))
+
+
 def test_a_bad_image_in_a_record(tmp_path):
     make(tmp_path, {"train": 6})
     (path,) = (tmp_path / "insects" / "1.2.0").glob("*.tfrecord*")
-    path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"junk", 1))
+    content = path.read_bytes().replace(b"\x89PNG", b"junk", 1)
+    (length,) = struct.unpack_from("<Q", content)
+    path.write_bytes(content[: 12 + length] + masked_crc(content[12 : 12 + length]) + content[16 + length :])
     with pytest.raises(DataError, match=r"Bad image. Received: 'insects train #0'"):
         load("insects", "all", data_dir=tmp_path)
     assert len(load("insects", "all", data_dir=tmp_path, on_bad_image="skip")) == 5

@@ -76,7 +76,7 @@ def test_the_run_directory_is_complete(finished, digits):
     assert record["train"]["strategy"] == "one"
     load = {
         "name": "digits", "data_dir": None, "image_size": None, "channels": None, "crop_fraction": 1.0,
-        "interpolation": None, "download": False, "on_bad_image": "stop",
+        "interpolation": None, "range_16_bit": None, "download": False, "on_bad_image": "stop",
     }  # fmt: skip
     assert record["data"] == {
         part: {
