@@ -1,4 +1,4 @@
-"""What kzoo expects of a classifier: one output of shape (batch, classes), probabilities or logits.
+"""What is stored with a classifier, and its heads.
 
 In training it may have auxiliary heads: its output is a dict then, of "predictions" and any other names.
 """
@@ -58,45 +58,7 @@ def head(model, name: str):
 
 
 def without_auxiliary_heads(model):
-    """The classifier alone, with the same weights: `model` itself where it has no auxiliary heads."""
-    return head(model, PREDICTIONS) if auxiliary_heads(model) else model
-
-
-def output_layer(model):
-    """The layer whose output is the model's.
-
-    Raises:
-        InvalidArgument: The model does not have exactly one output of shape (batch, classes).
-    """
-    if not isinstance(model, keras.Model):
-        raise InvalidArgument(f"A classifier must be a keras.Model. Received: {type(model).__name__}.")
-    try:
-        shape = model.output_shape
-    except (AttributeError, ValueError):
-        raise InvalidArgument(
-            f"The model {model.name!r} is not built. Give it its input shape, for example by a keras.Input first."
-        ) from None
-    if not (isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[1], int)):
-        raise InvalidArgument(
-            f"A classifier must have one output of shape (batch, classes). Received: output_shape={shape!r}."
-        )
-    layer = model.layers[-1]
-    while isinstance(layer, keras.Model):  # a model within the model
-        layer = layer.layers[-1]
-    if isinstance(layer, keras.layers.Softmax):
-        raise InvalidArgument(
-            "A classifier must have its softmax as the activation of its last layer. Received: a Softmax layer. "
-            'Use Dense(classes, activation="softmax"), or leave the softmax off.'
-        )
-    activation = getattr(layer, "activation", keras.activations.linear)
-    if activation not in (keras.activations.softmax, keras.activations.linear):
-        raise InvalidArgument(
-            "A classifier must end in softmax or in logits. "
-            f"Received: {getattr(activation, '__name__', activation)!r} in its last layer {layer.name!r}."
-        )
-    return layer
-
-
-def ends_in_softmax(layer) -> bool:
-    """Whether a model's output layer turns logits into probabilities."""
-    return getattr(layer, "activation", None) is keras.activations.softmax
+    """The classifier alone, with the same weights: `model` itself where its output is no dict of heads."""
+    auxiliary_heads(model)  # their names are checked
+    output = getattr(model, "output", None)
+    return head(model, PREDICTIONS) if isinstance(output, dict) and PREDICTIONS in output else model

@@ -9,9 +9,10 @@ import numpy as np
 
 from kzoo.arguments import integer
 from kzoo.backend import keras
-from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, scaling_of, without_auxiliary_heads
+from kzoo.classifier import class_names_of, scaling_of, without_auxiliary_heads
 from kzoo.data import images as decoding
 from kzoo.errors import DataError, InvalidArgument
+from kzoo.outputs import as_probabilities, check_classifier
 
 BATCH_SIZE = 32
 
@@ -64,12 +65,8 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
 
 
 def probabilities(model, batch: np.ndarray) -> np.ndarray:
-    """The model's probabilities, (N, classes) float32, whether it ends in softmax or in logits."""
-    outputs = np.asarray(keras.ops.convert_to_numpy(model(batch, training=False)), np.float32)
-    if ends_in_softmax(output_layer(model)):
-        return outputs
-    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    """The model's probabilities, (N, classes) float32, whether it gives probabilities or logits."""
+    return as_probabilities(model, keras.ops.convert_to_numpy(model(batch, training=False)))
 
 
 def _prepare(items: Any, input_shape: Sequence[int], scaling: decoding.Scaling) -> np.ndarray:

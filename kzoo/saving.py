@@ -13,6 +13,7 @@ from kzoo.classifier import metadata, set_metadata
 from kzoo.data.images import INTERPOLATIONS
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import atomic_path
+from kzoo.outputs import classes_of
 
 # A `.keras` file is a zip archive; Keras reads the entries it knows and leaves this one alone.
 _METADATA_ENTRY = "kzoo.json"
@@ -86,9 +87,9 @@ def _checked(known: dict, model) -> dict:
     interpolation = known.get("interpolation")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"the class names in {_METADATA_ENTRY} are not a list of names")
-    outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
-    if names is not None and outputs is not None and len(names) != outputs:
-        raise ValueError(f"{_METADATA_ENTRY} has {len(names)} class names for {outputs} outputs")
+    classes = classes_of(model) if isinstance(model.output_shape, tuple) else None
+    if names is not None and classes is not None and len(names) != classes:
+        raise ValueError(f"{_METADATA_ENTRY} has {len(names)} class names for {classes} classes")
     if not is_number(crop_fraction) or not is_within(crop_fraction, 0, 1, above=True):
         raise ValueError(f"the crop_fraction in {_METADATA_ENTRY} is not between 0 and 1")
     if interpolation not in (None, *INTERPOLATIONS):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from kzoo.arguments import is_integer
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
-from kzoo.graph import functional
+from kzoo import functional
 from kzoo.graph.counting import Layer, LayerCounter, Output
 from kzoo.graph.endpoints import stages
 from kzoo.models.registry import create_model, defaults

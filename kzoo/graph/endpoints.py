@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.graph import functional
+from kzoo import functional
 from kzoo.models.registry import CARDS
 
 

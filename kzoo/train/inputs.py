@@ -9,10 +9,10 @@ import numpy as np
 
 from kzoo.augment import Policy
 from kzoo.backend import tf
-from kzoo.classifier import output_layer
 from kzoo.data import Dataset, match_labels
 from kzoo.data.pipeline import augmented, without_autotuner
 from kzoo.errors import DataError, InvalidArgument
+from kzoo.outputs import check_classifier, classes_of
 from kzoo.train.config import default_batch_size
 from kzoo.weights.labels import aliases
 
@@ -97,10 +97,10 @@ def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None 
 
     With `augment`, what that makes of them: it may crop, and must make soft labels of as many classes.
     """
-    output_layer(model)  # raises unless there is one output of shape (batch, classes)
+    check_classifier(model)
     wanted, given, after = tuple(model.input_shape[1:]), tuple(data.image_shape), ""
     if augment is not None:
-        augment.check_classes(model.output_shape[-1])
+        augment.check_classes(classes_of(model))
         spec: Any = data.batches(1, augment=augment).element_spec
         given, after = tuple(spec[0].shape[1:]), " after augmentation"
     if any(w not in (None, got) for w, got in zip(wanted, given, strict=False)) or len(wanted) != 3:
@@ -108,7 +108,7 @@ def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None 
             f"The model takes images of shape {wanted}. Received: {which} images of shape {given}{after}. "
             "Load them with image_size=, or build the model with input_shape=."
         )
-    classes = model.output_shape[-1]
+    classes = classes_of(model)
     if isinstance(data, Stream):
         return
     if data.has_class_names and len(data.class_names) != classes:

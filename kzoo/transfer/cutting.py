@@ -3,7 +3,7 @@
 from collections import Counter
 
 from kzoo.backend import keras, layers_within
-from kzoo.graph import functional
+from kzoo import functional
 from kzoo.transfer.freezing import direct_weights
 
 

@@ -18,7 +18,7 @@ from kzoo.backend import keras
 from kzoo.classifier import set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
-from kzoo.graph import functional
+from kzoo import functional
 from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
 from kzoo.text import dimensions
