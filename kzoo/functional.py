@@ -4,7 +4,6 @@ Keras keeps it in attributes that begin with an underscore; nothing else in kzoo
 """
 
 from collections.abc import Iterable, Iterator
-
 from typing import Any
 
 from kzoo.backend import keras

@@ -12,7 +12,7 @@ from kzoo.backend import keras
 from kzoo.classifier import class_names_of, scaling_of, without_auxiliary_heads
 from kzoo.data import images as decoding
 from kzoo.errors import DataError, InvalidArgument
-from kzoo.outputs import as_probabilities, check_classifier
+from kzoo.outputs import as_probabilities
 
 BATCH_SIZE = 32
 

@@ -13,12 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kzoo import augment, console
+from kzoo import augment, console, functional
 from kzoo.backend import keras
 from kzoo.classifier import set_metadata
 from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
-from kzoo import functional
 from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
 from kzoo.text import dimensions

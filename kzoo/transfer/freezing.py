@@ -2,9 +2,9 @@
 
 from typing import get_args
 
+from kzoo import functional
 from kzoo.backend import keras, layers_within, models_within
 from kzoo.errors import InvalidArgument, unknown
-from kzoo import functional
 from kzoo.graph.endpoints import stages
 from kzoo.outputs import classifier_layer
 from kzoo.train.config import BatchNorm

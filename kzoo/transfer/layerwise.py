@@ -1,7 +1,7 @@
 """Learning rates by stage: the lower a stage, the more general is what it has learned, and the less it is changed."""
 
-from kzoo.backend import keras, layers_within, models_within
 from kzoo import functional
+from kzoo.backend import keras, layers_within, models_within
 from kzoo.graph.endpoints import stages
 from kzoo.outputs import classifier_layer
 from kzoo.transfer.freezing import ancestors, direct_weights, leaves, parent
