@@ -3,29 +3,44 @@
 In training it may have auxiliary heads: its output is a dict then, of "predictions" and any other names.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from kzoo import console
 from kzoo.backend import keras
+from kzoo.data.pixels import RAW, UNIT, Range, can_scale, is_same, scale, shown
 from kzoo.errors import InvalidArgument
 
 PREDICTIONS = "predictions"
 
 
 def metadata(model) -> dict:
-    """Return what is stored with a classifier besides its layers: `class_names`, and how images are scaled for it.
+    """Return what is stored with a classifier besides its layers.
+
+    They are its `class_names`, how images are scaled for it, and the range of pixel values that it was trained on.
 
     It is saved with the model by `kzoo.saving` and carried over to copies by kzoo's own functions.
     """
     return dict(getattr(model, "_kzoo_metadata", {}))
 
 
-def set_metadata(model, *, class_names=None, crop_fraction: float = 1.0, interpolation: str | None = None):
+def set_metadata(
+    model,
+    *,
+    class_names=None,
+    crop_fraction: float = 1.0,
+    interpolation: str | None = None,
+    pixel_range: Range | None = None,
+):
     """Store the class names of `model` and how images are scaled for it; returns the model.
 
-    The defaults of `kzoo.data.load` are not stored.
+    The defaults of `kzoo.data.load` are not stored, and neither is a `pixel_range` of 0 to 255.
     """
     known = {
         "class_names": None if class_names is None else list(class_names),
         "crop_fraction": None if crop_fraction == 1 else crop_fraction,
         "interpolation": interpolation,
+        "pixel_range": None if pixel_range in (None, RAW) else tuple(pixel_range),
     }
     model._kzoo_metadata = {name: value for name, value in known.items() if value is not None}
     return model
@@ -39,7 +54,37 @@ def class_names_of(model) -> tuple[str, ...] | None:
 
 def scaling_of(model) -> dict:
     """How images are scaled for a model, as arguments of `kzoo.data.load`; what is missing has its default there."""
-    return {name: value for name, value in metadata(model).items() if name != "class_names"}
+    return {name: value for name, value in metadata(model).items() if name in ("crop_fraction", "interpolation")}
+
+
+def pixel_range_of(model) -> Range:
+    """The range of pixel values that a model was trained on, 0 to 255 where it does not say otherwise."""
+    return metadata(model).get("pixel_range", RAW)
+
+
+def scaling_to(model, given: Range | None, what: str) -> Callable[[Any], Any] | None:
+    """How pixels of a range are brought to the one that a model was trained on, and a line that says so.
+
+    Args:
+        model: A classifier.
+        given: The range of the images; None where nobody can tell.
+        what: "images" of the line.
+
+    Returns:
+        A function of images, NumPy arrays or tensors of float32; None where they stay as they are. Where that is
+        surely wrong, a warning says so.
+    """
+    trained_on = pixel_range_of(model)
+    if given is None or is_same(given, trained_on):
+        return None
+    if can_scale(given, trained_on):
+        console.log(f"{what} of 0 to 255 are scaled to {shown(trained_on)}, which the model was trained on")
+        return lambda images: scale(images, trained_on)
+    console.warn(
+        f"the {what} hold values {shown(given)}, but the model was trained on {shown(trained_on)}: expect wrong "
+        "answers. Pass pixels as in training" + (", not divided by 255." if given == UNIT else ".")
+    )
+    return None
 
 
 def auxiliary_heads(model) -> tuple[str, ...]:

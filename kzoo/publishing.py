@@ -13,6 +13,7 @@ import numpy as np
 
 from kzoo.console import log
 from kzoo.data.images import Scaling
+from kzoo.data.pixels import RAW, shown
 from kzoo.errors import InvalidArgument, RunError, WeightsError
 from kzoo.files import atomic_path
 from kzoo.models.registry import CARDS
@@ -94,7 +95,7 @@ def _finished_accuracy(run_dir: Path) -> Accuracy | None:
 
 def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple[Record, bytes]:
     """The record of a model's weights, and the content of their file."""
-    from kzoo.classifier import class_names_of, scaling_of
+    from kzoo.classifier import class_names_of, pixel_range_of, scaling_of
     from kzoo.outputs import check_classifier
 
     if model.name not in CARDS:
@@ -103,6 +104,11 @@ def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple
             "model file is used by its path."
         )
     check_classifier(model)
+    if pixel_range_of(model) != RAW:
+        raise InvalidArgument(
+            "Only a model of pixels 0 to 255 can be added. Received: one that was trained on values "
+            f"{shown(pixel_range_of(model))}. Train it on undivided pixels, or use its file by its path."
+        )
     height, width, channels = model.input_shape[1:]
     if height is None or width is None:
         raise InvalidArgument(f"Only a model of one image size can be added. Received: {model.input_shape!r}.")

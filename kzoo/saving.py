@@ -84,7 +84,7 @@ def load_model(path: str | Path, which: str = "best"):
 def _checked(known: dict, model) -> dict:
     """Return the metadata in a file, checked against its model."""
     names, crop_fraction = known.get("class_names"), known.get("crop_fraction", 1.0)
-    interpolation = known.get("interpolation")
+    interpolation, pixel_range = known.get("interpolation"), known.get("pixel_range")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"the class names in {_METADATA_ENTRY} are not a list of names")
     classes = classes_of(model) if isinstance(model.output_shape, tuple) else None
@@ -94,4 +94,21 @@ def _checked(known: dict, model) -> dict:
         raise ValueError(f"the crop_fraction in {_METADATA_ENTRY} is not between 0 and 1")
     if interpolation not in (None, *INTERPOLATIONS):
         raise ValueError(f"the interpolation in {_METADATA_ENTRY} is neither bilinear nor bicubic")
-    return {"class_names": names, "crop_fraction": crop_fraction, "interpolation": interpolation}
+    if pixel_range is not None and not _is_range(pixel_range):
+        raise ValueError(f"the pixel_range in {_METADATA_ENTRY} is no pair of rising numbers")
+    return {
+        "class_names": names,
+        "crop_fraction": crop_fraction,
+        "interpolation": interpolation,
+        "pixel_range": None if pixel_range is None else tuple(map(float, pixel_range)),
+    }
+
+
+def _is_range(value) -> bool:
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(is_number(n) and is_within(n, -1e9, 1e9) for n in value)
+    ):
+        return False
+    return value[0] < value[1]

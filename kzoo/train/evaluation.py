@@ -6,7 +6,7 @@ import numpy as np
 
 from kzoo import console
 from kzoo.backend import compiled, keras, tf
-from kzoo.classifier import PREDICTIONS, class_names_of, without_auxiliary_heads
+from kzoo.classifier import PREDICTIONS, class_names_of, scaling_to, without_auxiliary_heads
 from kzoo.errors import DataError
 from kzoo.outputs import classes_of, logits_of
 from kzoo.train.inputs import as_data, batches_per_epoch, check_fit, class_names_of_data, data_errors, with_labels_of
@@ -38,13 +38,15 @@ def evaluate(model, data: Any) -> dict:
     model = without_auxiliary_heads(model)
     data = with_labels_of(data, names)
     check_fit(data, model, "evaluation")
-    logits_of_batch = logits_of(model)
+    logits_of_batch, scaled = logits_of(model), scaling_to(model, data.pixel_range, "images")
 
     def predict(images):
+        if scaled is not None:
+            images = scaled(keras.ops.cast(images, "float32"))
         return logits_of_batch(images, training=False)[PREDICTIONS]
 
     # Not Keras's predict: made in the scope of a strategy, a model predicts once for each replica.
-    predict = predict if tf is None else compiled(predict)
+    predict = (lambda images, compute=predict: compute(images.numpy())) if tf is None else compiled(predict)
     labels, log_likelihoods = [], []
     with data_errors(), console.progress("evaluating", batches_per_epoch(data, BATCH_SIZE)) as advance:
         for images, batch_labels in data.batches(BATCH_SIZE):

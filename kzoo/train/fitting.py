@@ -5,6 +5,7 @@ rate are functions of (seed, epoch, position), and everything else that changes 
 killed and resumed ends in the same bits as one that was not.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,15 @@ from kzoo.hardware import probe, usable_only
 from kzoo.saving import load_model
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, with_data_defaults
-from kzoo.train.inputs import Stream, as_data, check_fit, class_names_of_data, data_errors, with_labels_of
+from kzoo.train.inputs import (
+    Stream,
+    as_data,
+    check_fit,
+    check_pixels,
+    class_names_of_data,
+    data_errors,
+    with_labels_of,
+)
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
 from kzoo.train.record import DataSource, RunRecord, SplitRecord
@@ -74,6 +83,7 @@ def fit(
     >>> sorted(result.history)
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
+    _check_build(build, resume)
     record, given = RunRecord(train=config or TrainConfig()), (build, train_data, validation_data, callbacks)
     return begin(
         record,
@@ -83,6 +93,30 @@ def fit(
         overwrite=overwrite,
         resume=resume,
     )
+
+
+def _check_build(build: Any, resume: bool) -> None:
+    """Raise InvalidArgument for a model where a function that makes one is wanted."""
+    if build is None and resume:
+        return
+    what = "build must be a function without arguments that makes the model, on the devices and in the precision of the run."
+    if isinstance(build, keras.Model):
+        raise InvalidArgument(
+            f"{what} Received: the model {build.name!r}. Pass a function that makes one, or lambda: model to go on "
+            "with the weights of this one."
+        )
+    if isinstance(build, str):
+        raise InvalidArgument(
+            f"{what} Received: {build!r}. For a model of the zoo pass lambda: create_model({build!r})."
+        )
+    if not callable(build):
+        raise InvalidArgument(f"{what} Received: {type(build).__name__}. For example lambda: create_model('resnet18').")
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise InvalidArgument(f"{what} Received: one that is called otherwise: {error}. Wrap it in a lambda.") from None
+    except ValueError:  # a built-in function, of which Python knows no signature
+        return
 
 
 def load(run_dir: str | Path, which: str = "best"):
@@ -108,6 +142,7 @@ def prepare(
 ) -> Trainer:
     """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
     setup = set_up(run_dir, train_data, validation_data)
+    check_pixels(setup.train_data, setup.validation_data)
     with setup.scope():
         model = _build(setup, build)
     how = setup.record.how_to_resume(run_dir)
@@ -150,7 +185,7 @@ class Setup:
             weights = self.train_data.class_weights() if self.config.class_weight == "balanced" else None
             step = TrainStep(model, self.config, weights, rate_factors)
         given = {"train_data": self.train_data, "validation_data": self.validation_data, **arguments}
-        trainer = Trainer(self.run_dir, self.config, step, final, **given)
+        trainer = Trainer(self.run_dir, self.config, step, final, pixel_range=self.train_data.pixel_range, **given)
         trainer.restore(self.record)
         return trainer
 
@@ -215,9 +250,11 @@ def _build(setup: Setup, build):
     # Before the first checkpoint the description alone would mean random weights, where `build` may bring trained ones.
     if (setup.run_dir / runs.CHECKPOINT).exists():
         try:
-            return keras.saving.deserialize_keras_object(runs.read_json(path))
+            model = keras.saving.deserialize_keras_object(runs.read_json(path))
         except Exception as error:  # whatever Keras makes of a damaged file
             raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
+        setup.check_model(without_auxiliary_heads(model))
+        return model
     if build is None:
         raise InvalidArgument(
             f"This run was stopped before its first step. Received: {str(setup.run_dir)!r}. Pass build= again."
