@@ -105,10 +105,6 @@ def _checked(known: dict, model) -> dict:
 
 
 def _is_range(value) -> bool:
-    if (
-        not isinstance(value, list)
-        or len(value) != 2
-        or not all(is_number(n) and is_within(n, -1e9, 1e9) for n in value)
-    ):
+    if not isinstance(value, list) or not all(is_number(end) and is_within(end, -1e9, 1e9) for end in value):
         return False
-    return value[0] < value[1]
+    return len(value) == 2 and value[0] < value[1]

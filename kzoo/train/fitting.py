@@ -96,27 +96,33 @@ def fit(
 
 
 def _check_build(build: Any, resume: bool) -> None:
-    """Raise InvalidArgument for a model where a function that makes one is wanted."""
+    """Raise InvalidArgument for a model, or a name, where a function that makes a model is wanted."""
     if build is None and resume:
         return
-    what = "build must be a function without arguments that makes the model, on the devices and in the precision of the run."
     if isinstance(build, keras.Model):
-        raise InvalidArgument(
-            f"{what} Received: the model {build.name!r}. Pass a function that makes one, or lambda: model to go on "
-            "with the weights of this one."
-        )
-    if isinstance(build, str):
-        raise InvalidArgument(
-            f"{what} Received: {build!r}. For a model of the zoo pass lambda: create_model({build!r})."
-        )
-    if not callable(build):
-        raise InvalidArgument(f"{what} Received: {type(build).__name__}. For example lambda: create_model('resnet18').")
+        wrong = f"the model {build.name!r}. Pass a function that makes it, or lambda: model to train the weights it has"
+    elif isinstance(build, str):
+        wrong = f"{build!r}. For a model of the zoo pass lambda: kzoo.create_model({build!r})"
+    elif not callable(build):
+        wrong = f"{type(build).__name__}. Pass for example lambda: kzoo.create_model('resnet18')"
+    elif (problem := _wanted_arguments(build)) is not None:
+        wrong = f"one that is called otherwise: {problem}. Wrap it in a lambda"
+    else:
+        return
+    raise InvalidArgument(
+        "build must be a function without arguments that makes the model, on the devices and in the precision of the "
+        f"run. Received: {wrong}."
+    )
+
+
+def _wanted_arguments(build: Callable) -> str | None:
     try:
         inspect.signature(build).bind()
     except TypeError as error:
-        raise InvalidArgument(f"{what} Received: one that is called otherwise: {error}. Wrap it in a lambda.") from None
+        return str(error)
     except ValueError:  # a built-in function, of which Python knows no signature
-        return
+        return None
+    return None
 
 
 def load(run_dir: str | Path, which: str = "best"):

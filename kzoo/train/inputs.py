@@ -167,21 +167,21 @@ def check_pixels(train_data: Dataset | Stream, validation_data: Dataset | Stream
         InvalidArgument: Those of the validation data are of another range.
     """
     found = train_data.pixel_range
-    if validation_data is not None and not is_same(found, other := validation_data.pixel_range):
+    if found is None:
+        return
+    other = None if validation_data is None else validation_data.pixel_range
+    if other is not None and not is_same(found, other):
         raise InvalidArgument(
             "Training and validation images must have pixels of one range. Received: training images of "
             f"{shown(found)}, validation images of {shown(other)}. Prepare both alike, best as 0 to 255."
         )
-    if not is_same(found, RAW):
-        divided = " (divided by 255?)" if found == UNIT else ""
-        later = (
-            "kzoo will scale image files to that for this model"
-            if can_scale(RAW, found)
-            else (
-                "this model will give wrong answers on image files: better scale inside the model, by keras.layers.Rescaling"
-            )
-        )
-        console.warn(f"the training images hold values {shown(found)}{divided}; kzoo expects 0 to 255. {later}")
+    if found == RAW:
+        return
+    divided = " (divided by 255?)" if found == UNIT else ""
+    later = "Image files will be scaled to that for this model"
+    if not can_scale(RAW, found):
+        later = "This model will be wrong on image files: better scale inside the model, by keras.layers.Rescaling"
+    console.warn(f"the training images hold values {shown(found)}{divided}; kzoo expects 0 to 255. {later}")
 
 
 def class_names_of_data(data: Dataset | Stream) -> tuple[str, ...] | None:
