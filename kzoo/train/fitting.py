@@ -97,9 +97,11 @@ def fit(
 
 def _check_build(build: Any, resume: bool) -> None:
     """Raise InvalidArgument for a model, or a name, where a function that makes a model is wanted."""
-    if build is None and resume:
-        return
-    if isinstance(build, keras.Model):
+    if build is None:
+        if resume:
+            return
+        wrong = "None. Pass for example lambda: kzoo.create_model('resnet18')"
+    elif isinstance(build, keras.Model):
         wrong = f"the model {build.name!r}. Pass a function that makes it, or lambda: model to train the weights it has"
     elif isinstance(build, str):
         wrong = f"{build!r}. For a model of the zoo pass lambda: kzoo.create_model({build!r})"

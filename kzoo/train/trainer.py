@@ -58,8 +58,8 @@ class Trainer:
         """Bring together what a run is made of.
 
         `config` has a value in every place. `pixel_range` is of the images that the run is about. `final` is the
-        float32 twin of the classifier in training, and takes over its weights; `saved` is the model that is saved, if `final` is only a part of it. With `keeps_last` the best
-        epoch is the last, whatever the validation data says.
+        float32 twin of the classifier in training, and takes over its weights; `saved` is the model that is saved, if
+        `final` is only a part of it. With `keeps_last` the best epoch is the last, whatever the validation data says.
         """
         self.dir, self.config, self.step, self.final = run_dir, config, step, final
         saved = final if saved is None else saved
