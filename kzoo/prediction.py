@@ -35,7 +35,8 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
     """Classify images.
 
     Args:
-        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits.
+        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits, or (batch, 1) for two
+            classes.
         images: An array of shape (N, height, width, channels) in the model's size, values 0 to 255; or a sequence of
             items that are each a path to an image file or an array (height, width, channels) of any size. They are
             scaled to cover the model's input and cropped at the centre (with pretrained weights as their record says).

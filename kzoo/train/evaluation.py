@@ -20,8 +20,9 @@ def evaluate(model, data: Any) -> dict:
     Labels are matched by name where both the model and the data know the names of their classes, never by position.
 
     Args:
-        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits; of one with auxiliary
-            heads, the output `predictions` is scored.
+        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits, or (batch, 1) for two
+            classes; of one with auxiliary heads, the output `predictions` is scored. If it was trained on pixels of
+            0 to 1, or -1 to 1, images of 0 to 255 are scaled to that.
         data: What `kzoo.train.fit` takes as data.
 
     Returns:
