@@ -52,9 +52,9 @@ def fit(
 
     Args:
         build: Makes the model: a function without arguments that returns a `keras.Model` with an output of shape
-            (batch, classes), probabilities or logits, or (batch, 1) for two classes. It is called inside the strategy's scope and under the dtype policy.
-            With auxiliary heads the output is a dict, of which `predictions` is the classifier; what is saved and
-            returned is that one alone.
+            (batch, classes), probabilities or logits, or (batch, 1) for two classes. It is called inside the
+            strategy's scope and under the dtype policy. With auxiliary heads the output is a dict, of which
+            `predictions` is the classifier; what is saved and returned is that one alone.
         train_data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs.
             Images (N, height, width, channels), values 0 to 255; labels (N,) int.
         validation_data: The same, or None.
