@@ -1,16 +1,23 @@
-"""What kzoo expects of a classifier: one output of shape (batch, classes), probabilities or logits.
+"""What is stored with a classifier, and its heads.
 
 In training it may have auxiliary heads: its output is a dict then, of "predictions" and any other names.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kzoo import console
 from kzoo.backend import keras
+from kzoo.data.pixels import RAW, UNIT, Range, can_scale, is_same, scale, shown
 from kzoo.errors import InvalidArgument
 
 PREDICTIONS = "predictions"
 
 
 def metadata(model) -> dict:
-    """Return what is stored with a classifier besides its layers: `class_names`, and how images are scaled for it.
+    """Return what is stored with a classifier besides its layers.
+
+    They are its `class_names`, how images are scaled for it, and the range of pixel values that it was trained on.
 
     It is saved with the model by `kzoo.saving` and carried over to copies by kzoo's own functions.
     """
@@ -18,17 +25,24 @@ def metadata(model) -> dict:
 
 
 def set_metadata(
-    model, *, class_names=None, crop_fraction: float = 1.0, interpolation: str | None = None, range_16_bit=None
+    model,
+    *,
+    class_names=None,
+    crop_fraction: float = 1.0,
+    interpolation: str | None = None,
+    pixel_range: Range | None = None,
+    range_16_bit: Sequence[int] | None = None,
 ):
     """Store the class names of `model` and how images are scaled for it; returns the model.
 
-    The defaults of `kzoo.data.load` are not stored.
+    The defaults of `kzoo.data.load` are not stored, and neither is a `pixel_range` of 0 to 255.
     """
     known = {
         "class_names": None if class_names is None else list(class_names),
         "crop_fraction": None if crop_fraction == 1 else crop_fraction,
         "interpolation": interpolation,
         "range_16_bit": None if range_16_bit is None else tuple(range_16_bit),
+        "pixel_range": None if pixel_range in (None, RAW) else tuple(pixel_range),
     }
     model._kzoo_metadata = {name: value for name, value in known.items() if value is not None}
     return model
@@ -42,7 +56,37 @@ def class_names_of(model) -> tuple[str, ...] | None:
 
 def scaling_of(model) -> dict:
     """How images are scaled for a model, as arguments of `kzoo.data.load`; what is missing has its default there."""
-    return {name: value for name, value in metadata(model).items() if name != "class_names"}
+    return {name: value for name, value in metadata(model).items() if name in ("crop_fraction", "interpolation")}
+
+
+def pixel_range_of(model) -> Range:
+    """The range of pixel values that a model was trained on, 0 to 255 where it does not say otherwise."""
+    return metadata(model).get("pixel_range", RAW)
+
+
+def scaling_to(model, given: Range | None, what: str) -> Callable[[Any], Any] | None:
+    """How pixels of a range are brought to the one that a model was trained on, and a line that says so.
+
+    Args:
+        model: A classifier.
+        given: The range of the images; None where nobody can tell.
+        what: "images" of the line.
+
+    Returns:
+        A function of images, NumPy arrays or tensors of float32; None where they stay as they are. Where that is
+        surely wrong, a warning says so.
+    """
+    trained_on = pixel_range_of(model)
+    if given is None or is_same(given, trained_on):
+        return None
+    if can_scale(given, trained_on):
+        console.log(f"{what} of 0 to 255 are scaled to {shown(trained_on)}, which the model was trained on")
+        return lambda images: scale(images, trained_on)
+    console.warn(
+        f"the {what} hold values {shown(given)}, but the model was trained on {shown(trained_on)}: expect wrong "
+        "answers. Pass pixels as in training" + (", not divided by 255." if given == UNIT else ".")
+    )
+    return None
 
 
 def auxiliary_heads(model) -> tuple[str, ...]:
@@ -61,45 +105,7 @@ def head(model, name: str):
 
 
 def without_auxiliary_heads(model):
-    """The classifier alone, with the same weights: `model` itself where it has no auxiliary heads."""
-    return head(model, PREDICTIONS) if auxiliary_heads(model) else model
-
-
-def output_layer(model):
-    """The layer whose output is the model's.
-
-    Raises:
-        InvalidArgument: The model does not have exactly one output of shape (batch, classes).
-    """
-    if not isinstance(model, keras.Model):
-        raise InvalidArgument(f"A classifier must be a keras.Model. Received: {type(model).__name__}.")
-    try:
-        shape = model.output_shape
-    except (AttributeError, ValueError):
-        raise InvalidArgument(
-            f"The model {model.name!r} is not built. Give it its input shape, for example by a keras.Input first."
-        ) from None
-    if not (isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[1], int)):
-        raise InvalidArgument(
-            f"A classifier must have one output of shape (batch, classes). Received: output_shape={shape!r}."
-        )
-    layer = model.layers[-1]
-    while isinstance(layer, keras.Model):  # a model within the model
-        layer = layer.layers[-1]
-    if isinstance(layer, keras.layers.Softmax):
-        raise InvalidArgument(
-            "A classifier must have its softmax as the activation of its last layer. Received: a Softmax layer. "
-            'Use Dense(classes, activation="softmax"), or leave the softmax off.'
-        )
-    activation = getattr(layer, "activation", keras.activations.linear)
-    if activation not in (keras.activations.softmax, keras.activations.linear):
-        raise InvalidArgument(
-            "A classifier must end in softmax or in logits. "
-            f"Received: {getattr(activation, '__name__', activation)!r} in its last layer {layer.name!r}."
-        )
-    return layer
-
-
-def ends_in_softmax(layer) -> bool:
-    """Whether a model's output layer turns logits into probabilities."""
-    return getattr(layer, "activation", None) is keras.activations.softmax
+    """The classifier alone, with the same weights: `model` itself where its output is no dict of heads."""
+    auxiliary_heads(model)  # their names are checked
+    output = getattr(model, "output", None)
+    return head(model, PREDICTIONS) if isinstance(output, dict) and PREDICTIONS in output else model

@@ -1,7 +1,7 @@
 """`predict`: from images to labels and probabilities."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +9,17 @@ import numpy as np
 
 from kzoo.arguments import integer
 from kzoo.backend import keras
-from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, scaling_of, without_auxiliary_heads
+from kzoo.classifier import class_names_of, scaling_of, scaling_to, without_auxiliary_heads
 from kzoo.data import encoded
 from kzoo.data import images as decoding
+from kzoo.data.pixels import RAW, SAMPLE, SIGNED, UNIT, Range, pixel_range, scale, shown, unscale
 from kzoo.errors import DataError, InvalidArgument
+from kzoo.outputs import as_probabilities, check_classifier
 
 BATCH_SIZE = 32
+
+# Of images that are decoded and resized.
+_CHANNELS = (1, 3)
 
 
 class Prediction(NamedTuple):
@@ -31,10 +36,12 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
     """Classify images.
 
     Args:
-        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits.
+        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits, or (batch, 1) for two
+            classes.
         images: An array of shape (N, height, width, channels) in the model's size, values 0 to 255; or a sequence of
             items that are each a path to an image file or an array (height, width, channels) of any size. They are
             scaled to cover the model's input and cropped at the centre (with pretrained weights as their record says).
+            For a model that was trained on pixels of 0 to 1, or -1 to 1, those of 0 to 255 are brought to that.
         top: How many classes to give for each image, the likeliest first; all, if the model has fewer.
 
     Returns:
@@ -42,7 +49,7 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
 
     Raises:
         InvalidArgument: `top` below 1, or images of a shape the model does not take.
-        DataError: An image that cannot be read, with its path.
+        DataError: An image that cannot be read, with its path, or that holds NaN.
 
     >>> import kzoo
     >>> image = kzoo.data.load("digits", "test", image_size=28).images[0]
@@ -55,40 +62,90 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
         images = [images]
     names, scaling = class_names_of(model), decoding.Scaling(**scaling_of(model))
     model = without_auxiliary_heads(model)
-    ranked = []
+    check_classifier(model)
+    if len(model.input_shape) != 4:
+        raise InvalidArgument(
+            "The model must take images (height, width, channels). "
+            f"Received: {model.name!r}, which takes {model.input_shape[1:]}."
+        )
+    prepare, ranked = _preparation(model, images, scaling), []
     for start in range(0, len(images), BATCH_SIZE):
-        batch = _prepare(images[start : start + BATCH_SIZE], model.input_shape[1:], scaling)
-        for row in probabilities(model, batch):
+        for row in probabilities(model, prepare(images[start : start + BATCH_SIZE], start)):
             best = np.argsort(-row, kind="stable")[:top]
             ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
     return ranked
 
 
 def probabilities(model, batch: np.ndarray) -> np.ndarray:
-    """The model's probabilities, (N, classes) float32, whether it ends in softmax or in logits."""
-    outputs = np.asarray(keras.ops.convert_to_numpy(model(batch, training=False)), np.float32)
-    if ends_in_softmax(output_layer(model)):
-        return outputs
-    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    """The model's probabilities, (N, classes) float32, whether it gives probabilities or logits."""
+    return as_probabilities(model, keras.ops.convert_to_numpy(model(batch, training=False)))
 
 
-def _prepare(items: Any, input_shape: Sequence[int], scaling: decoding.Scaling) -> np.ndarray:
-    """Bring arrays and files to one array (N, height, width, channels)."""
-    height, width, channels = input_shape
-    if isinstance(items, np.ndarray):
-        items = _in_8_bits(items, scaling)
-        if items.ndim != 4 or any(
-            want not in (None, got) for want, got in zip(input_shape, items.shape[1:], strict=True)
-        ):
-            raise InvalidArgument(
-                f"The model takes an array (N, {height}, {width}, {channels}). Received: shape {items.shape}. "
-                "Pass a list of images to have them resized."
-            )
-        return items
-    if height is None or width is None:
-        raise InvalidArgument("The model takes images of any size. Pass an array (N, height, width, channels).")
-    return np.stack([_prepare_one(item, (height, width), channels, scaling) for item in items])
+def _preparation(model, images: Any, scaling: decoding.Scaling) -> Callable[[Any, int], np.ndarray]:
+    """How some of the images, from a number on, become an array (N, height, width, channels) as the model takes it."""
+    shape = tuple(model.input_shape[1:])
+
+    def pixels_of(items, start):
+        return _in_8_bits(_pixels(items, start), scaling)
+
+    if _is_array(images):
+        given = pixel_range(pixels_of(images[:SAMPLE], 0))
+        to_model = scaling_to(model, given, "images") or _as_they_are
+        return lambda items, start: to_model(_in_shape(pixels_of(items, start), shape))
+    if not isinstance(images, Sequence):
+        raise InvalidArgument(
+            "images must be an array (N, height, width, channels), or a list of paths and arrays. "
+            f"Received: {type(images).__name__}."
+        )
+    of_files, of_arrays, given = _as_they_are, _as_they_are, None
+    if any(map(_is_path, images)):
+        of_files = scaling_to(model, RAW, "image files") or _as_they_are
+    arrays = [pixels_of([item], i)[0] for i, item in enumerate(images[:SAMPLE]) if not _is_path(item)]
+    if arrays:
+        given = pixel_range(arrays)
+        of_arrays = scaling_to(model, given, "images") or _as_they_are
+
+    def prepare_one(item, number):
+        if _is_path(item):
+            return of_files(_decoded(item, shape, scaling))
+        return of_arrays(_resized(pixels_of([item], number)[0], shape, scaling, given))
+
+    def prepare(items, start):
+        if None in shape:
+            raise InvalidArgument("The model takes images of any size. Pass an array (N, height, width, channels).")
+        return np.stack([prepare_one(item, start + i) for i, item in enumerate(items)])
+
+    return prepare
+
+
+def _is_array(images: Any) -> bool:
+    return hasattr(images, "__array__") and hasattr(images, "shape")
+
+
+def _is_path(item: Any) -> bool:
+    return isinstance(item, str | os.PathLike)
+
+
+def _as_they_are(images: np.ndarray) -> np.ndarray:
+    return images
+
+
+def _pixels(images: Any, start: int) -> np.ndarray:
+    """Images as an array of finite numbers; `start` is the number of the first."""
+    try:
+        pixels = np.asarray(images)
+    except ValueError:
+        raise InvalidArgument(
+            f"An image must be an array (height, width, channels). Received: rows of several lengths, image {start}."
+        ) from None
+    if pixels.dtype.name == "bfloat16":
+        pixels = pixels.astype(np.float32)
+    if pixels.dtype.kind not in "buif":
+        raise InvalidArgument(f"Pixels must be numbers. Received: dtype {pixels.dtype} in image {start}.")
+    if not np.isfinite(pixels).all():
+        number = start + int(np.argmin(np.isfinite(pixels.reshape(len(pixels), -1)).all(axis=1)))
+        raise DataError(f"An image holds NaN or infinity. Received: image {number}, counted from 0. Repair it.")
+    return pixels
 
 
 def _in_8_bits(pixels: np.ndarray, scaling: decoding.Scaling) -> np.ndarray:
@@ -98,21 +155,54 @@ def _in_8_bits(pixels: np.ndarray, scaling: decoding.Scaling) -> np.ndarray:
     return pixels
 
 
-def _prepare_one(item: Any, size: tuple[int, int], channels: int, scaling: decoding.Scaling) -> np.ndarray:
-    if not isinstance(item, str | os.PathLike):
-        pixels = _in_8_bits(np.asarray(item), scaling)
-        if pixels.shape == (*size, channels) and (scaling.crop_fraction == 1 or channels not in (1, 3)):
-            return pixels
-        if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
-            raise InvalidArgument(
-                f"An image must be an array (height, width, channels). Received: shape {pixels.shape}."
-            )
-        return decoding.decode(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), size, channels, scaling)
+def _in_shape(pixels: np.ndarray, shape: tuple) -> np.ndarray:
+    """Check that images (N, ...) are of the model's shape."""
+    if pixels.ndim == 4 and all(want in (None, got) for want, got in zip(shape, pixels.shape[1:], strict=True)):
+        return pixels
+    height, width, channels = shape
+    can_resize = pixels.ndim == 4 and channels in _CHANNELS and pixels.shape[-1] in _CHANNELS
+    raise InvalidArgument(
+        f"The model takes an array (N, {height}, {width}, {channels}). Received: shape {pixels.shape}. "
+        + ("Pass a list of images to have them resized." if can_resize else "Bring the images to that shape.")
+    )
+
+
+def _resized(pixels: np.ndarray, shape: tuple, scaling: decoding.Scaling, given: Range | None) -> np.ndarray:
+    """An array in the model's size; that has it already, or is resized in the range of its pixels."""
+    height, width, channels = shape
+    if pixels.shape == shape and (scaling.crop_fraction == 1 or channels not in _CHANNELS):
+        return pixels
+    if channels not in _CHANNELS:
+        raise InvalidArgument(f"The model takes images of shape {shape}. Received: shape {pixels.shape}.")
+    if pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (1,), (3,)):
+        alpha = " Leave the fourth channel out: image[..., :3]." if pixels.shape[2:] == (4,) else ""
+        raise InvalidArgument(
+            "An image must be an array (height, width), or (height, width, channels) of 1 or 3 channels. "
+            f"Received: shape {pixels.shape}.{alpha}"
+        )
+    if given not in (None, RAW, UNIT, SIGNED):
+        raise InvalidArgument(
+            f"Only images of 0 to 255 are resized. Received: values {shown(given)}, shape {pixels.shape}. Pass images "
+            f"of the model's shape {shape}."
+        )
+    source = given or RAW
+    whole = np.clip(np.rint(unscale(pixels, source)), 0, 255).astype(np.uint8)
+    resized = decoding.decode(whole, (height, width), channels, scaling)
+    return resized if source == RAW else scale(resized, source)
+
+
+def _decoded(item: Any, shape: tuple, scaling: decoding.Scaling) -> np.ndarray:
+    """An image file in the model's size."""
+    height, width, channels = shape
+    if channels not in _CHANNELS:
+        raise InvalidArgument(
+            f"Image files have 1 or 3 channels. Received: a model of {channels}. Pass arrays of shape {shape}."
+        )
     path = Path(item).expanduser()
     if not os.path.lexists(path):
         raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.")
     try:
         with decoding.no_warnings():
-            return decoding.decode(encoded.read_file(path), size, channels, scaling)
-    except decoding.BadImage as error:
+            return decoding.decode(encoded.read_file(path), (height, width), channels, scaling)
+    except encoded.BadImage as error:
         raise DataError(f"Bad image. Received: {str(path)!r}: {error}. Repair or leave it out.") from None

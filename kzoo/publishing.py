@@ -13,6 +13,7 @@ import numpy as np
 
 from kzoo.console import log
 from kzoo.data.images import Scaling
+from kzoo.data.pixels import RAW, shown
 from kzoo.errors import InvalidArgument, RunError, WeightsError
 from kzoo.files import atomic_path
 from kzoo.models.registry import CARDS
@@ -94,14 +95,20 @@ def _finished_accuracy(run_dir: Path) -> Accuracy | None:
 
 def _describe(model, source: Path, tag: str, accuracy: Accuracy | None) -> tuple[Record, bytes]:
     """The record of a model's weights, and the content of their file."""
-    from kzoo.classifier import class_names_of, output_layer, scaling_of
+    from kzoo.classifier import class_names_of, pixel_range_of, scaling_of
+    from kzoo.outputs import check_classifier
 
     if model.name not in CARDS:
         raise InvalidArgument(
             f"Only models of kzoo list can be added. Received: a model called {model.name!r} in {str(source)!r}. A "
             "model file is used by its path."
         )
-    output_layer(model)  # an error unless it is a classifier
+    check_classifier(model)
+    if pixel_range_of(model) != RAW:
+        raise InvalidArgument(
+            "Only a model of pixels 0 to 255 can be added. Received: one that was trained on values "
+            f"{shown(pixel_range_of(model))}. Train it on undivided pixels, or use its file by its path."
+        )
     height, width, channels = model.input_shape[1:]
     if height is None or width is None:
         raise InvalidArgument(f"Only a model of one image size can be added. Received: {model.input_shape!r}.")
@@ -196,9 +203,9 @@ def _check_round_trip(record: Record, path: Path, model) -> None:
     Outputs alone could hide a difference: behind a softmax that is sure, or units that are never active.
     """
     from kzoo import create_model
-    from kzoo.classifier import ends_in_softmax, output_layer
+    from kzoo.outputs import gives_probabilities
 
-    activation = "softmax" if ends_in_softmax(output_layer(model)) else None
+    activation = "softmax" if gives_probabilities(model) else None
     twin = create_model(record.model, weights=as_recorded(record, path), classifier_activation=activation)
     images = np.random.default_rng(0).integers(0, 256, (2, *record.input_size), "uint8")
     layers, twin_layers = _layers(model), _layers(twin)

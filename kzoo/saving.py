@@ -20,6 +20,7 @@ from kzoo.data.images import INTERPOLATIONS
 from kzoo.data.loading import checked_range
 from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import atomic_path, temporary_path
+from kzoo.outputs import classes_of
 from kzoo.weights import archive, hdf5
 from kzoo.weights.limits import Budget, check_count
 
@@ -177,19 +178,28 @@ def _checked(known: Any, model) -> dict:
     if not isinstance(known, dict):
         raise ValueError(f"kzoo's part of its {_METADATA} is no JSON object")
     names, crop_fraction = known.get("class_names"), known.get("crop_fraction", 1.0)
-    interpolation, range_16_bit = known.get("interpolation"), known.get("range_16_bit")
+    interpolation, pixel_range, range_16_bit = (known.get(n) for n in ("interpolation", "pixel_range", "range_16_bit"))
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"the class names in its {_METADATA} are not a list of names")
-    outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
-    if names is not None and outputs is not None and len(names) != outputs:
-        raise ValueError(f"its {_METADATA} has {len(names)} class names for {outputs} outputs")
+    classes = classes_of(model) if isinstance(model.output_shape, tuple) else None
+    if names is not None and classes is not None and len(names) != classes:
+        raise ValueError(f"its {_METADATA} has {len(names)} class names for {classes} classes")
     if not is_number(crop_fraction) or not is_within(crop_fraction, 0, 1, above=True):
         raise ValueError(f"the crop_fraction in its {_METADATA} is not between 0 and 1")
     if interpolation not in (None, *INTERPOLATIONS):
         raise ValueError(f"the interpolation in its {_METADATA} is neither bilinear nor bicubic")
+    if pixel_range is not None and not _is_range(pixel_range):
+        raise ValueError(f"the pixel_range in its {_METADATA} is no pair of rising numbers")
     return {
         "class_names": names,
         "crop_fraction": crop_fraction,
         "interpolation": interpolation,
         "range_16_bit": checked_range(range_16_bit),
+        "pixel_range": None if pixel_range is None else tuple(map(float, pixel_range)),
     }
+
+
+def _is_range(value) -> bool:
+    if not isinstance(value, list) or not all(is_number(end) and is_within(end, -1e9, 1e9) for end in value):
+        return False
+    return len(value) == 2 and value[0] < value[1]

@@ -21,9 +21,10 @@ from kzoo import console
 from kzoo.backend import keras, tf
 from kzoo.data import Dataset
 from kzoo.files import write_json
+from kzoo.outputs import logits_of
 from kzoo.text import markdown_table
 from kzoo.train import TrainConfig, evaluate, fit, load
-from kzoo.train.step import cross_entropy, logits_instead
+from kzoo.train.step import cross_entropy
 from reporting import parser, percent, png, spread, take, write_page
 
 NETS = {
@@ -127,8 +128,8 @@ def gradient_norms(model, data: Dataset, count: int = GRADIENT_IMAGES) -> dict[s
     the model's.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    with logits_instead(model), tf.GradientTape() as tape:
-        logits = model(data.images[:count].astype(np.float32), training=True)
+    with tf.GradientTape() as tape:
+        logits = logits_of(model)(data.images[:count].astype(np.float32), training=True)["predictions"]
         loss = tf.reduce_mean(cross_entropy(data.labels[:count], logits, 0.0))
     gradients = tape.gradient(loss, [layer.kernel.value for layer in layers])
     squares = {stage: [] for stage in STAGES}

@@ -16,6 +16,7 @@ from kzoo.data.images import in_parallel
 from kzoo.data.labels import class_indices, count_from_one
 from kzoo.data.order import permutation, sample_seeds
 from kzoo.data.pipeline import pipeline
+from kzoo.data.pixels import RAW, SAMPLE, UNIT, Range, pixel_range
 from kzoo.data.readers import ArrayReader, Reader, read_only
 from kzoo.errors import DataError
 from kzoo.hardware import available_memory
@@ -87,6 +88,16 @@ class Dataset:
         >>> Dataset.from_arrays(np.zeros((2, 4, 4)), [0, 1]).dtype
         'float32'
         """
+        data = cls.from_arrays_as_they_are(images, labels, class_names, name)
+        if data.pixel_range == UNIT:
+            console.warn("images hold values 0 to 1, but kzoo expects 0 to 255: were they divided by 255?")
+        return data
+
+    @classmethod
+    def from_arrays_as_they_are(
+        cls, images: Any, labels: Any, class_names: Sequence[str] | None = None, name: str = "arrays"
+    ) -> "Dataset":
+        """The same without a word on the range of the pixels: for who compares it with a model's."""
         try:
             images = np.asarray(images)
         except ValueError:
@@ -145,6 +156,14 @@ class Dataset:
     def dtype(self) -> str:
         """Of values from 0 to 255 either way: "uint8", or "float32" for arrays that were given as floats."""
         return self.reader.dtype
+
+    @property
+    def pixel_range(self) -> Range | None:
+        """Of the pixel values, as `kzoo.data.pixels.pixel_range` finds it: what kzoo decodes is from 0 to 255."""
+        if self.load_arguments is not None:
+            return RAW
+        rows = np.unique(np.linspace(0, len(self) - 1, SAMPLE).astype(int))
+        return pixel_range(self.reader.fetch(rows))
 
     @property
     def images(self) -> np.ndarray:
@@ -305,6 +324,4 @@ def _checked_images(images: np.ndarray) -> np.ndarray:
         )
     if images.dtype.kind != "f":
         return images.astype(np.uint8)
-    if 0 < high <= 1:
-        console.warn(f"images hold values {low:g} to {high:g}, but kzoo expects 0 to 255: were they divided by 255?")
     return images.astype(np.float32, copy=False)

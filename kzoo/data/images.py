@@ -28,8 +28,8 @@ from kzoo.data.encoded import BadImage, Encoded
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-# File names that say that there is an image, in any letter case. Everything else that Pillow can open stays closed: fewer
-# decoders, fewer ways for a file to attack. (A JPEG may be an iPhone's MPO.)
+# File names that say that there is an image, in any letter case. Everything else that Pillow can open stays closed:
+# fewer decoders, fewer ways for a file to attack. (A JPEG may be an iPhone's MPO.)
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"}
 )

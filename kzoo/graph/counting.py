@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from kzoo import functional
 from kzoo.backend import keras
-from kzoo.graph import functional
 from kzoo.graph.receptive_fields import WEIGHTED, Axis, ReceptiveField, receptive_field
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
+from kzoo import functional
 from kzoo.arguments import is_integer
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
-from kzoo.graph import functional
 from kzoo.graph.counting import Layer, LayerCounter, Output
 from kzoo.graph.endpoints import stages
 from kzoo.models.registry import create_model, defaults

@@ -4,9 +4,9 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from kzoo import functional
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.graph import functional
 from kzoo.models.registry import CARDS
 
 

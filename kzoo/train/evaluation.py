@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from kzoo import console
-from kzoo.backend import compiled, tf
-from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, without_auxiliary_heads
+from kzoo.backend import compiled, keras, tf
+from kzoo.classifier import PREDICTIONS, class_names_of, scaling_to, without_auxiliary_heads
 from kzoo.errors import DataError
+from kzoo.outputs import classes_of, logits_of
 from kzoo.train.inputs import as_data, batches_per_epoch, check_fit, class_names_of_data, data_errors, with_labels_of
 
 BATCH_SIZE = 128
@@ -19,8 +20,9 @@ def evaluate(model, data: Any) -> dict:
     Labels are matched by name where both the model and the data know the names of their classes, never by position.
 
     Args:
-        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits; of one with auxiliary
-            heads, the output `predictions` is scored.
+        model: A `keras.Model` with an output of shape (batch, classes), probabilities or logits, or (batch, 1) for two
+            classes; of one with auxiliary heads, the output `predictions` is scored. If it was trained on pixels of
+            0 to 1, or -1 to 1, images of 0 to 255 are scaled to that.
         data: What `kzoo.train.fit` takes as data.
 
     Returns:
@@ -37,17 +39,23 @@ def evaluate(model, data: Any) -> dict:
     model = without_auxiliary_heads(model)
     data = with_labels_of(data, names)
     check_fit(data, model, "evaluation")
-    probabilities = ends_in_softmax(output_layer(model))
+    logits_of_batch, scaled = logits_of(model), scaling_to(model, data.pixel_range, "images")
+
+    def predict(images):
+        if scaled is not None:
+            images = scaled(keras.ops.cast(images, "float32"))
+        return logits_of_batch(images, training=False)[PREDICTIONS]
+
     # Not Keras's predict: made in the scope of a strategy, a model predicts once for each replica.
-    predict = model.predict_on_batch if tf is None else compiled(lambda images: model(images, training=False))
+    predict = (lambda images, compute=predict: compute(images.numpy())) if tf is None else compiled(predict)
     labels, log_likelihoods = [], []
     with data_errors(), console.progress("evaluating", batches_per_epoch(data, BATCH_SIZE)) as advance:
         for images, batch_labels in data.batches(BATCH_SIZE):
-            outputs = np.asarray(predict(images), np.float64)
+            logits = keras.ops.convert_to_numpy(predict(images)).astype(np.float64)
             labels.append(batch_labels.numpy())
-            log_likelihoods.append(np.log(np.maximum(outputs, 1e-30)) if probabilities else _log_softmax(outputs))
+            log_likelihoods.append(_log_softmax(logits))
             advance(1)
-    names = names or class_names_of_data(data) or tuple(str(i) for i in range(model.output_shape[-1]))
+    names = names or class_names_of_data(data) or tuple(str(i) for i in range(classes_of(model)))
     return report(np.concatenate(labels), np.concatenate(log_likelihoods), names)
 
 

@@ -5,6 +5,7 @@ rate are functions of (seed, epoch, position), and everything else that changes 
 killed and resumed ends in the same bits as one that was not.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,15 @@ from kzoo.hardware import probe, usable_only
 from kzoo.saving import load_model
 from kzoo.train import runs, trained_on
 from kzoo.train.config import TrainConfig, with_data_defaults
-from kzoo.train.inputs import Stream, as_data, check_fit, class_names_of_data, data_errors, with_labels_of
+from kzoo.train.inputs import (
+    Stream,
+    as_data,
+    check_fit,
+    check_pixels,
+    class_names_of_data,
+    data_errors,
+    with_labels_of,
+)
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
 from kzoo.train.record import DataSource, RunRecord, SplitRecord
@@ -44,9 +53,9 @@ def fit(
 
     Args:
         build: Makes the model: a function without arguments that returns a `keras.Model` with an output of shape
-            (batch, classes), softmax or logits. It is called inside the strategy's scope and under the dtype policy.
-            With auxiliary heads the output is a dict, of which `predictions` is the classifier; what is saved and
-            returned is that one alone.
+            (batch, classes), probabilities or logits, or (batch, 1) for two classes. It is called inside the
+            strategy's scope and under the dtype policy. With auxiliary heads the output is a dict, of which
+            `predictions` is the classifier; what is saved and returned is that one alone.
         train_data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs.
             Images (N, height, width, channels), values 0 to 255; labels (N,) or (N, 1), whole numbers.
         validation_data: The same, or None.
@@ -75,6 +84,7 @@ def fit(
     >>> sorted(result.history)
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
+    _check_build(build, resume)
     record, given = RunRecord(train=config or TrainConfig()), (build, train_data, validation_data, callbacks)
     return begin(
         record,
@@ -84,6 +94,38 @@ def fit(
         overwrite=overwrite,
         resume=resume,
     )
+
+
+def _check_build(build: Any, resume: bool) -> None:
+    """Raise InvalidArgument for a model, or a name, where a function that makes a model is wanted."""
+    if build is None:
+        if resume:
+            return
+        wrong = "None. Pass for example lambda: kzoo.create_model('resnet18')"
+    elif isinstance(build, keras.Model):
+        wrong = f"the model {build.name!r}. Pass a function that makes it, or lambda: model to train the weights it has"
+    elif isinstance(build, str):
+        wrong = f"{build!r}. For a model of the zoo pass lambda: kzoo.create_model({build!r})"
+    elif not callable(build):
+        wrong = f"{type(build).__name__}. Pass for example lambda: kzoo.create_model('resnet18')"
+    elif (problem := _wanted_arguments(build)) is not None:
+        wrong = f"one that is called otherwise: {problem}. Wrap it in a lambda"
+    else:
+        return
+    raise InvalidArgument(
+        "build must be a function without arguments that makes the model, on the devices and in the precision of the "
+        f"run. Received: {wrong}."
+    )
+
+
+def _wanted_arguments(build: Callable) -> str | None:
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # a built-in function, of which Python knows no signature
+        return None
+    return None
 
 
 def load(run_dir: str | Path, which: str = "best"):
@@ -110,6 +152,7 @@ def prepare(
     """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
     setup = set_up(run_dir, train_data, validation_data)
     setup.check_images()
+    check_pixels(setup.train_data, setup.validation_data)
     with setup.scope():
         model = _build(setup, build)
     how = setup.record.how_to_resume(run_dir)
@@ -161,7 +204,7 @@ class Setup:
             weights = self.train_data.class_weights() if self.config.class_weight == "balanced" else None
             step = TrainStep(model, self.config, weights, rate_factors)
         given = {"train_data": self.train_data, "validation_data": self.validation_data, **arguments}
-        trainer = Trainer(self.run_dir, self.config, step, final, **given)
+        trainer = Trainer(self.run_dir, self.config, step, final, pixel_range=self.train_data.pixel_range, **given)
         trainer.restore(self.record)
         return trainer
 
@@ -226,9 +269,11 @@ def _build(setup: Setup, build):
     # Before the first checkpoint the description alone would mean random weights, where `build` may bring trained ones.
     if (setup.run_dir / runs.CHECKPOINT).exists():
         try:
-            return keras.saving.deserialize_keras_object(runs.read_json(path))
+            model = keras.saving.deserialize_keras_object(runs.read_json(path))
         except Exception as error:  # whatever Keras makes of a damaged file
             raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
+        setup.check_model(without_auxiliary_heads(model))
+        return model
     if build is None:
         raise InvalidArgument(
             f"This run was stopped before its first step. Received: {str(setup.run_dir)!r}. Pass build= again."

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from kzoo import console
 from kzoo.augment import Policy
 from kzoo.backend import tf
-from kzoo.classifier import output_layer
 from kzoo.data import Dataset, match_labels
 from kzoo.data.labels import class_indices
 from kzoo.data.pipeline import augmented, without_autotuner
+from kzoo.data.pixels import RAW, SAMPLE, UNIT, Range, can_scale, is_same, pixel_range, shown
 from kzoo.errors import DataError, InvalidArgument
+from kzoo.outputs import check_classifier, classes_of
 from kzoo.train.config import default_batch_size
 from kzoo.weights.labels import aliases
 
@@ -23,10 +25,18 @@ class Stream:
 
     Its order is the user's, so a run on it resumes at the right batch, but bit for bit only if that order repeats. Its
     autotuner is turned off (`without_autotuner`).
+
+    Attributes:
+        pixel_range: Of its first images, as `kzoo.data.pixels.pixel_range` finds it.
+        classes: How many its labels may tell apart, once it is known.
     """
 
     def __init__(self, dataset, batch_size: int | None):
-        """Batch the dataset, unless it is batched."""
+        """Batch the dataset, unless it is batched, and look at its first images.
+
+        Raises:
+            DataError: Its elements are no images with labels, or the first images hold NaN.
+        """
         _check_elements(dataset)
         images, _ = dataset.element_spec
         if images.shape.rank == 3:
@@ -36,22 +46,49 @@ class Stream:
         self.dataset = dataset.map(lambda x, y: (x, _class_indices(y)), num_parallel_calls=tf.data.AUTOTUNE)
         self.image_shape = tuple(self.dataset.element_spec[0].shape[1:])
         self.name, self.public_name = "tf.data", ""
+        self.classes: int | None = None
+        self.pixel_range = _look_at(self.dataset)
 
     def __len__(self) -> int:
         """The number of images, up to the size of the last batch."""
         return self.steps * self.batch_size
 
     def batches(self, batch_size, *, shuffle=False, seed=0, epoch=0, start_batch=0, augment=None):
-        """The batches from `start_batch` on; shuffling is up to the dataset itself."""
-        dataset = self.dataset.skip(start_batch) if start_batch else self.dataset
-        if augment is not None:
+        """The batches from `start_batch` on; shuffling is up to the dataset itself.
 
-            def apply(number, batch):
-                images, labels = batch
-                return augmented(augment, images, labels, seeds_of_rows(seed, epoch, number + start_batch, images))
+        Raises:
+            DataError: From the iterator, at a batch with NaN or with a label that is none of `classes`.
+        """
 
-            dataset = dataset.enumerate().map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        def finish(number, batch):
+            images, labels = self._checked(number, *batch)
+            if augment is None:
+                return images, labels
+            return augmented(augment, images, labels, seeds_of_rows(seed, epoch, number, images))
+
+        numbered = self.dataset.enumerate()
+        numbered = numbered.skip(start_batch) if start_batch else numbered
+        dataset = numbered.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return without_autotuner(dataset.prefetch(tf.data.AUTOTUNE))
+
+    def _checked(self, number, images, labels):
+        """A batch as it is, after a look at every number in it: a NaN would look like training that diverges."""
+
+        def complain(number, images, labels):
+            _check_finite(images, int(number))
+            _check_labels(labels, int(number), self.classes)
+            return True
+
+        good = tf.reduce_all(labels >= 0)
+        if self.classes is not None:
+            good &= tf.reduce_all(labels < self.classes)
+        if images.dtype.is_floating:
+            good &= tf.reduce_all(tf.math.is_finite(images))
+        checked = tf.cond(
+            good, lambda: tf.constant(True), lambda: tf.numpy_function(complain, [number, images, labels], tf.bool)
+        )
+        with tf.control_dependencies([checked]):
+            return tf.identity(images), tf.identity(labels)
 
 
 def seeds_of_rows(seed: int, epoch: int, batch, images):
@@ -79,7 +116,7 @@ def as_data(data: Any, batch_size: int | None) -> Dataset | Stream:
     if isinstance(data, Dataset | Stream):
         return data
     if isinstance(data, tuple | list) and len(data) == 2:
-        return Dataset.from_arrays(*data)
+        return Dataset.from_arrays_as_they_are(*data)
     if tf is not None and isinstance(data, tf.data.Dataset):
         return Stream(data, batch_size)
     raise InvalidArgument(
@@ -98,10 +135,10 @@ def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None 
 
     With `augment`, what that makes of them: it may crop, and must make soft labels of as many classes.
     """
-    output_layer(model)  # raises unless there is one output of shape (batch, classes)
+    check_classifier(model)
     wanted, given, after = tuple(model.input_shape[1:]), tuple(data.image_shape), ""
     if augment is not None:
-        augment.check_classes(model.output_shape[-1])
+        augment.check_classes(classes_of(model))
         spec: Any = data.batches(1, augment=augment).element_spec
         given, after = tuple(spec[0].shape[1:]), " after augmentation"
     if any(w not in (None, got) for w, got in zip(wanted, given, strict=False)) or len(wanted) != 3:
@@ -109,8 +146,9 @@ def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None 
             f"The model takes images of shape {wanted}. Received: {which} images of shape {given}{after}. "
             "Load them with image_size=, or build the model with input_shape=."
         )
-    classes = model.output_shape[-1]
+    classes = classes_of(model)
     if isinstance(data, Stream):
+        data.classes = classes  # its labels are seen when they come
         return
     if data.has_class_names and len(data.class_names) != classes:
         raise InvalidArgument(
@@ -124,6 +162,30 @@ def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None 
         )
 
 
+def check_pixels(train_data: Dataset | Stream, validation_data: Dataset | Stream | None) -> None:
+    """Say where training images are not of 0 to 255.
+
+    Raises:
+        InvalidArgument: Those of the validation data are of another range.
+    """
+    found = train_data.pixel_range
+    if found is None:
+        return
+    other = None if validation_data is None else validation_data.pixel_range
+    if other is not None and not is_same(found, other):
+        raise InvalidArgument(
+            "Training and validation images must have pixels of one range. Received: training images of "
+            f"{shown(found)}, validation images of {shown(other)}. Prepare both alike, best as 0 to 255."
+        )
+    if found == RAW:
+        return
+    divided = " (divided by 255?)" if found == UNIT else ""
+    later = "Image files will be scaled to that for this model"
+    if not can_scale(RAW, found):
+        later = "This model will be wrong on image files: better scale inside the model, by keras.layers.Rescaling"
+    console.warn(f"the training images hold values {shown(found)}{divided}; kzoo expects 0 to 255. {later}")
+
+
 def class_names_of_data(data: Dataset | Stream) -> tuple[str, ...] | None:
     """The names of the classes, or None where the data has none of its own."""
     return data.class_names if isinstance(data, Dataset) and data.has_class_names else None
@@ -132,7 +194,7 @@ def class_names_of_data(data: Dataset | Stream) -> tuple[str, ...] | None:
 def metadata_of_data(data: Dataset | Stream) -> dict:
     """What the data says of a model that is trained on it, as `set_metadata` takes it."""
     names, arguments = class_names_of_data(data), getattr(data, "load_arguments", None)
-    known = {} if names is None else {"class_names": names}
+    known: dict[str, Any] = {} if names is None else {"class_names": names}
     if arguments is not None:  # kzoo has scaled the images
         known.update({name: arguments[name] for name in ("crop_fraction", "interpolation", "range_16_bit")})
     return known
@@ -189,6 +251,41 @@ def _class_indices(labels):
     if labels.dtype.is_floating:
         labels = tf.where(tf.round(labels) == labels, labels, -1)
     return tf.cast(labels, tf.int32)
+
+
+def _look_at(dataset) -> Range | None:
+    """The range of the pixels in the first images.
+
+    More than the first batch is read where that is small or dark.
+    """
+    seen: list[np.ndarray] = []
+    for number, (images, _) in enumerate(dataset.take(SAMPLE).as_numpy_iterator()):
+        _check_finite(images, number)
+        seen += list(images[: SAMPLE - len(seen)])
+        if len(seen) >= SAMPLE or (images.size and images.max() >= 2):
+            break
+    return pixel_range(seen)
+
+
+def _check_finite(images: np.ndarray, number: int) -> None:
+    values = images.astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
+        row = int(np.argmin(np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
+        raise DataError(
+            f"An image of the tf.data.Dataset holds NaN or infinity. Received: image {row} of batch {number}, counted "
+            "from 0. Repair the images, or leave such ones out with filter()."
+        )
+
+
+def _check_labels(labels: np.ndarray, number: int, classes: int | None) -> None:
+    wrong = labels[(labels < 0) | (labels >= (classes or np.inf))]
+    if len(wrong):
+        beyond = wrong[0] == classes
+        hint = "If they count from 1, subtract 1: map(lambda x, y: (x, y - 1))." if beyond else "Correct the labels."
+        raise DataError(
+            f"A label of the tf.data.Dataset is none of the model's {classes} classes. Received: {wrong[0]} in batch "
+            f"{number}. Labels count from 0. {hint}"
+        )
 
 
 def _count_batches(dataset) -> int:

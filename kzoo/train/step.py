@@ -8,15 +8,15 @@ Accumulation comes first so that a step on four batches is the step on one batch
 clipping included.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from kzoo.backend import compiled, keras, layers_within, tf
-from kzoo.classifier import PREDICTIONS, auxiliary_heads, ends_in_softmax, head, output_layer, without_auxiliary_heads
+from kzoo.backend import compiled, layers_within, tf
+from kzoo.classifier import PREDICTIONS, auxiliary_heads, without_auxiliary_heads
 from kzoo.errors import InvalidArgument
+from kzoo.outputs import logits_of
 from kzoo.train.config import TrainConfig
 from kzoo.train.optimizers import create_optimizer
 from kzoo.train.precision import twin
@@ -38,7 +38,7 @@ class TrainStep:
         self.model = model
         self.classifier = without_auxiliary_heads(model)
         self.heads = auxiliary_heads(model)
-        _softmax_layers(model)
+        self.logits = logits_of(model)
         self.config = config
         self.class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
         self.strategy = tf.distribute.get_strategy()
@@ -46,6 +46,7 @@ class TrainStep:
         self.optimizer.build(model.trainable_variables)
         model.optimizer = self.optimizer  # where Keras's callbacks look for it
         self.average = None if config.ema_momentum is None else twin(self.classifier)
+        self.evaluation_logits = logits_of(self.evaluation_model)
         # By what the layers compute in, whatever the configuration says: a layer may have a policy of its own.
         scales = any(layer.compute_dtype == "float16" for layer in layers_within(model))
         self.loss_scale: Any = tf.Variable(INITIAL_LOSS_SCALE, trainable=False) if scales else None
@@ -91,8 +92,7 @@ class TrainStep:
 
         steps = tf.size(learning_rates)
         totals = tf.TensorArray(tf.float32, steps, element_shape=[4 + len(self.heads)])
-        with logits_instead(self.model):
-            _, totals = tf.while_loop(lambda step, _: step < steps, take, (0, totals))
+        _, totals = tf.while_loop(lambda step, _: step < steps, take, (0, totals))
         return totals.stack()
 
     def _step(self, batches, count):
@@ -111,8 +111,8 @@ class TrainStep:
         """One replica's part of a batch: its share of the gradients of the batch's mean loss, and its sums."""
         replica = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
-            outputs = self.model(images, training=True)
-            logits = outputs[PREDICTIONS] if self.heads else outputs
+            outputs = self.logits(images, training=True)
+            logits = outputs[PREDICTIONS]
             total = weight * self._total_loss(labels, logits)
             auxiliary = [weight * self._total_loss(labels, outputs[name]) for name in self.heads]
             examples = weight * tf.cast(tf.shape(labels)[0], tf.float32)
@@ -238,12 +238,11 @@ class TrainStep:
 
     def _evaluate(self, images, labels, weight):
         """One global batch: (3,), the sum of losses, correct, examples."""
-        with logits_instead(self.evaluation_model):
-            sums = self.strategy.run(self._sums, args=(images, labels, weight))
+        sums = self.strategy.run(self._sums, args=(images, labels, weight))
         return self.strategy.reduce("SUM", sums, axis=None)
 
     def _sums(self, images, labels, weight):
-        logits = self.evaluation_model(images, training=False)
+        logits = self.evaluation_logits(images, training=False)[PREDICTIONS]
         losses = cross_entropy(labels, logits, 0.0)
         examples = tf.cast(tf.size(labels), tf.float32)
         return weight * tf.stack([tf.reduce_sum(losses), _correct(labels, logits), examples])
@@ -276,24 +275,3 @@ def _correct(labels, logits):
         labels = tf.argmax(labels, axis=-1, output_type=tf.int32)
     hits = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
     return tf.reduce_sum(tf.cast(hits, tf.float32))
-
-
-@contextmanager
-def logits_instead(model) -> Iterator[None]:
-    """Within it, a classifier and its auxiliary heads give logits: the loss is computed from those, in float32.
-
-    The model stays the same object, and outside of this it is as the user built it.
-    """
-    layers = _softmax_layers(model)
-    for layer in layers:
-        layer.activation = keras.activations.linear
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.activation = keras.activations.softmax
-
-
-def _softmax_layers(model) -> list:
-    heads = [without_auxiliary_heads(model), *(head(model, name) for name in auxiliary_heads(model))]
-    return [layer for layer in map(output_layer, heads) if ends_in_softmax(layer)]

@@ -16,6 +16,7 @@ from kzoo import augment, console
 from kzoo.backend import keras, tf
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data import Dataset
+from kzoo.data.pixels import Range
 from kzoo.errors import InvalidArgument, TrainingDiverged, TrainingInterrupted
 from kzoo.files import atomic_path
 from kzoo.saving import load_model, save_model
@@ -48,6 +49,7 @@ class Trainer:
         *,
         train_data: Dataset | Stream,
         validation_data: Dataset | Stream | None,
+        pixel_range: Range | None,
         how_to_resume: str,
         saved=None,
         keeps_last: bool = False,
@@ -55,14 +57,15 @@ class Trainer:
     ):
         """Bring together what a run is made of.
 
-        `config` has a value in every place. `final` is the float32 twin of the classifier in training, and takes over
-        its weights; `saved` is the model that is saved, if `final` is only a part of it. With `keeps_last` the best
-        epoch is the last, whatever the validation data says.
+        `config` has a value in every place. `pixel_range` is of the images that the run is about. `final` is the
+        float32 twin of the classifier in training, and takes over its weights; `saved` is the model that is saved, if
+        `final` is only a part of it. With `keeps_last` the best epoch is the last, whatever the validation data says.
         """
         self.dir, self.config, self.step, self.final = run_dir, config, step, final
         saved = final if saved is None else saved
         # It is saved with what the data says of classes and scaling.
-        self.saved = set_metadata(saved, **{**metadata(saved), **metadata_of_data(train_data)})
+        known = {**metadata(saved), **metadata_of_data(train_data), "pixel_range": pixel_range}
+        self.saved = set_metadata(saved, **known)
         self.train_data, self.validation_data = train_data, validation_data
         self.how_to_resume = how_to_resume
         self.keeps_last = keeps_last or validation_data is None

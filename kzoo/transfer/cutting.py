@@ -2,8 +2,8 @@
 
 from collections import Counter
 
+from kzoo import functional
 from kzoo.backend import keras, layers_within
-from kzoo.graph import functional
 from kzoo.transfer.freezing import direct_weights
 
 

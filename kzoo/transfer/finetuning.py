@@ -13,19 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kzoo import augment, console
+from kzoo import augment, console, functional
 from kzoo.backend import keras
-from kzoo.classifier import set_metadata
+from kzoo.classifier import pixel_range_of, set_metadata
 from kzoo.data import Dataset
+from kzoo.data.pixels import is_same, shown
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
-from kzoo.graph import functional
 from kzoo.models.registry import check_name, create_model
 from kzoo.saving import load_model
 from kzoo.text import dimensions
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.fitting import Setup, check_data, set_up
-from kzoo.train.inputs import Stream, as_data, data_errors
+from kzoo.train.inputs import Stream, as_data, check_pixels, data_errors
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import in_float32, in_precision, twin
 from kzoo.train.record import FineTuningState, RunRecord, ZooModel
@@ -204,8 +204,15 @@ def _train_head(tuning: _FineTuning, make) -> None:
             f"This run was stopped in its first phase. Received: {str(tuning.dir)!r}. Pass the same model and weights "
             "again."
         )
-    whole = add_head(make(tuning.train.image_shape), len(tuning.train.class_names))
-    set_metadata(whole)
+    check_pixels(tuning.train, tuning.validation)
+    source = make(tuning.train.image_shape)
+    if not is_same(tuning.train.pixel_range, trained_on := pixel_range_of(source)):
+        console.warn(
+            f"the training images hold values {shown(tuning.train.pixel_range)}, but the pretrained model was trained "
+            f"on {shown(trained_on)}: its features will be poor. Scale the images, or put keras.layers.Rescaling in "
+            "front of the model"
+        )
+    whole = set_metadata(add_head(source, len(tuning.train.class_names)))
     tuning.setup.check_model(whole)
     _check_weights(tuning, whole)
     config = head_config(tuning.config, tuning.transfer, len(tuning.train))
@@ -379,7 +386,7 @@ def _read(given: Any) -> Dataset:
         import numpy as np
 
         images, labels = zip(*found.dataset.as_numpy_iterator(), strict=True)
-        return Dataset.from_arrays(np.concatenate(images), np.concatenate(labels))
+        return Dataset.from_arrays_as_they_are(np.concatenate(images), np.concatenate(labels))
     return found
 
 

@@ -2,10 +2,11 @@
 
 from typing import get_args
 
+from kzoo import functional
 from kzoo.backend import keras, layers_within, models_within
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.graph import functional
 from kzoo.graph.endpoints import stages
+from kzoo.outputs import classifier_layer
 from kzoo.train.config import BatchNorm
 
 
@@ -22,7 +23,7 @@ def freeze(model, through: str | None = None):
         model: A Functional or Sequential `keras.Model`, perhaps with others within it.
         through: The last stage to freeze, by the name in its paper ("conv4", "block3", "inception_4a"; see
             `kzoo.graph.endpoints.stages`), or the name of a layer. What it is computed from is frozen with it. By
-            default all but the classifier, that is the last layer if it is Dense.
+            default all but the classifier, that is the Dense layer whose output, or whose softmax, is the model's.
 
     Returns:
         The model.
@@ -36,7 +37,8 @@ def freeze(model, through: str | None = None):
     ['predictions/kernel', 'predictions/bias']
     """
     if through is None:
-        layers = [layer for layer in leaves(model) if layer is not _classifier(model)]
+        classifier = classifier_layer(model)
+        layers = [layer for layer in leaves(model) if layer is not classifier]
     else:
         layers = list(_up_to(model, through))
     for layer in layers:
@@ -98,13 +100,6 @@ def leaves(layer) -> list:
 def direct_weights(layer) -> list:
     """A layer's weights without those of the layers in it."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
-
-
-def _classifier(model):
-    last = model.layers[-1]
-    while isinstance(last, keras.Model):
-        last = last.layers[-1]
-    return last if isinstance(last, keras.layers.Dense) else None
 
 
 def _up_to(model, name: str) -> list:

@@ -1,8 +1,9 @@
 """Learning rates by stage: the lower a stage, the more general is what it has learned, and the less it is changed."""
 
+from kzoo import functional
 from kzoo.backend import keras, layers_within, models_within
-from kzoo.graph import functional
 from kzoo.graph.endpoints import stages
+from kzoo.outputs import classifier_layer
 from kzoo.transfer.freezing import ancestors, direct_weights, leaves, parent
 
 # The size of images at which stages are compared, where a model leaves it open.
@@ -70,7 +71,7 @@ def _levels(model) -> dict[int, int]:
     below = _before(model, inner)
     for leaf in all_leaves:  # what no stage needs is above all of them, or before the model that has them
         levels.setdefault(id(leaf), 0 if id(leaf) in below else level + 1)
-    classifier = all_leaves[-1]
+    classifier = classifier_layer(model) or all_leaves[-1]
     levels[id(classifier)] = (
         level + 1 + any(levels[id(leaf)] == level + 1 and leaf.weights for leaf in all_leaves if leaf is not classifier)
     )

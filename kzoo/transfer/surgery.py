@@ -6,6 +6,7 @@ from typing import NamedTuple
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.models.assemble import check_head
+from kzoo.outputs import features_below_classifier
 
 
 def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation: str | None = "softmax"):
@@ -13,7 +14,7 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
 
     Args:
         model: A Functional or Sequential `keras.Model` that ends in a feature map (batch, height, width, channels), a
-            vector (batch, channels), or a Dense layer, which the new one replaces.
+            vector (batch, channels), or a Dense layer, perhaps with a softmax after it, which the new one replaces.
         classes: Outputs of the new classifier, a Dense layer "predictions" of random weights.
         dropout: Rate of a dropout before it.
         classifier_activation: "softmax", or None for logits.
@@ -31,9 +32,7 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
     (None, 3)
     """
     classes, dropout = check_head(classes, dropout, classifier_activation)
-    last = model.layers[-1]
-    _check_removable(model, last)
-    backbone = last.input if isinstance(last, keras.layers.Dense) else model.outputs[0]
+    backbone = features_below_classifier(model)
     rank = len(getattr(backbone, "shape", ()))
     if rank not in (2, 4):
         raise InvalidArgument(
@@ -46,21 +45,6 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
         backbone = keras.layers.Dropout(dropout, name="dropout")(backbone)
     head = keras.layers.Dense(classes, activation=classifier_activation, dtype="float32", name="predictions")
     return keras.Model(model.inputs[0], head(backbone), name=model.name)
-
-
-def _check_removable(model, last) -> None:
-    """Refuse a classifier that is not the model's last layer: a head on its probabilities would learn little."""
-    innermost = last
-    while isinstance(innermost, keras.Model):
-        innermost = innermost.layers[-1]
-    is_softmax = isinstance(innermost, keras.layers.Softmax) or (
-        getattr(innermost, "activation", None) is keras.activations.softmax
-    )
-    if not isinstance(last, keras.layers.Dense) and (is_softmax or isinstance(innermost, keras.layers.Dense)):
-        raise InvalidArgument(
-            f"The model ends in a classifier that cannot be taken off. Received: {model.name}, whose last layer is "
-            f"{innermost.name!r}. Pass the model up to its features, for example one made with include_top=False."
-        )
 
 
 class NotCopied(NamedTuple):

@@ -4,9 +4,13 @@ Keras keeps it in attributes that begin with an underscore; nothing else in kzoo
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
+
+# Where Keras defines the `call` of a model that computes its graph.
+_GRAPH_MODELS = ("keras.src.models.functional", "keras.src.models.sequential")
 
 AUXILIARY = "auxiliary_"  # how the names of Inception v1's further classifiers begin
 
@@ -42,7 +46,7 @@ def calls(tensors: Iterable, seen: set[int]) -> Iterator:
 
     Calls whose id is in `seen` are left out, and those that are given are added to it.
     """
-    stack = [(_call(tensor), False) for tensor in reversed(list(tensors))]
+    stack = [(call_of(tensor), False) for tensor in reversed(list(tensors))]
     while stack:
         call, is_ready = stack.pop()
         if is_ready:
@@ -50,7 +54,7 @@ def calls(tensors: Iterable, seen: set[int]) -> Iterator:
         elif id(call) not in seen:
             seen.add(id(call))
             stack.append((call, True))
-            stack.extend((_call(tensor), False) for tensor in reversed(call.input_tensors))
+            stack.extend((call_of(tensor), False) for tensor in reversed(call.input_tensors))
 
 
 def tensors_by_layer(model) -> dict:
@@ -67,6 +71,18 @@ def layer_of(tensor):
     return tensor._keras_history.operation
 
 
-def _call(tensor):
+def call_of(tensor):
+    """The call of a layer or operation that `tensor` is an output of."""
     operation, index, _ = tensor._keras_history
     return operation._inbound_nodes[index]
+
+
+def inner_tensor(tensor) -> Any:
+    """Of an output of a model within a model: the tensor in the inner model's own graph; None for any other layer.
+
+    A subclass that has a graph but overrides `call` may compute something else: it counts as any other layer.
+    """
+    model = layer_of(tensor)
+    if not isinstance(model, keras.Model) or type(model).call.__module__ not in _GRAPH_MODELS:
+        return None
+    return model.outputs[tensor._keras_history.tensor_index]
