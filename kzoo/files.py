@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,29 @@ def read_replaced(path: Path) -> bytes:
         if error.errno != errno.ESTALE:
             raise
         return path.read_bytes()
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise OSError for what is no regular file: a named pipe would be waited for, a device read without an end."""
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def read_regular(path: str | Path, largest: int | None = None) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or has more than `largest` bytes.
+    """
+    check_regular(path)
+    with open(path, "rb") as file:
+        content = file.read() if largest is None else file.read(largest + 1)
+    if largest is not None and len(content) > largest:
+        raise OSError(errno.EFBIG, f"it has more than {largest} bytes", str(path))
+    return content
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
