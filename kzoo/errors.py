@@ -3,12 +3,18 @@
 import difflib
 from collections.abc import Iterable
 
+from kzoo.text import one_line
+
 
 class KzooError(Exception):
     """Base of every error that kzoo raises on purpose. Its text is meant for the user as it is."""
 
     # Keras adds lines about the arguments to an error raised in a layer, unless it has done so.
     _keras_call_info_injected = True
+
+    def __init__(self, message: str = ""):
+        """Make one line of the message, in which text from a file does nothing to a terminal."""
+        super().__init__(one_line(message))
 
 
 class InvalidArgument(KzooError, ValueError):
@@ -32,7 +38,7 @@ class TrainingDiverged(KzooError):
 
 
 class TrainingInterrupted(KzooError):
-    """Ctrl-C during training, after the state was saved (command line: exit status 130)."""
+    """Ctrl-C or SIGTERM during training, after the state was saved (command line: exit status 130 or 143)."""
 
 
 def unknown(kind: str, received: object, valid: Iterable[str], hint: str = "") -> InvalidArgument:

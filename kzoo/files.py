@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kzoo import interrupts
 from kzoo.console import log
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -124,7 +125,11 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
             if not wait:
                 raise BlockingIOError(errno.EAGAIN, "Another process holds the lock", str(path)) from None
             log(f"Another process is writing to {path.parent}; waiting for it.")
-            hold = lock.acquire()
+            try:
+                hold = lock.acquire(cancel_check=interrupts.is_pending)
+            except Timeout:
+                interrupts.check()
+                raise
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -10,7 +10,7 @@ import kzoo
 import weights_table
 import zoo_table
 from kzoo import augment
-from kzoo.cli import app
+from kzoo.cli.commands import app
 from pages import DOCS, page
 
 ROOT = Path(__file__).resolve().parent.parent

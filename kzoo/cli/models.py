@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kzoo import augment
 from kzoo.cli._options import ImageSize, parse_image_size
-from kzoo.cli._output import Json, print_json, print_table
+from kzoo.cli._output import Json, print_json, print_line, print_table
 from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.models.registry import CARDS, defaults, list_models
@@ -69,10 +69,11 @@ def info_command(
     tables = [found.table()]
     if layers:
         tables.append(found.layer_table())
-    print(found.summary())
+    print_line(found.summary())
     for titles, *rows in tables:
         if markdown:
-            print(f"\n{markdown_table([titles, *rows])}")
+            for line in ("", *markdown_table([titles, *rows]).splitlines()):
+                print_line(line)
         else:
             print_table(titles, rows)
 
@@ -91,7 +92,7 @@ def _print_policy(dataset: str, json: bool) -> None:
     if json:
         print_json({"dataset": dataset, "augment": policy, "layers": layers})
         return
-    print(f"{dataset}: augmentation {policy}, unless --augment says otherwise")
+    print_line(f"{dataset}: augmentation {policy}, unless --augment says otherwise")
     rows = [
         (layer["class_name"], argument, value) for layer in layers for argument, value in layer["arguments"].items()
     ]

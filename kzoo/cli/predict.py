@@ -8,6 +8,7 @@ from typing import Literal
 from kzoo import console
 from kzoo.cli._model import Like, Weights, find, load
 from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.console import is_terminal
 from kzoo.errors import DataError, InvalidArgument
 
 # Images that are decoded and classified at a time; one, where bad ones are skipped.
@@ -58,14 +59,14 @@ def command(
                 skipped.append(str(error))
             for file, best in zip(chunk, ranked, strict=False):  # none of a bad image
                 predictions.append({"file": file, "top": [prediction._asdict() for prediction in best]})
-                if not json and not sys.stdout.isatty():
+                if not json and not is_terminal(sys.stdout):
                     print_json(predictions[-1])
             advance(len(chunk))
     if skipped:
         console.warn(f"left out {len(skipped)} bad images, first: {skipped[0]}")
     if json:
         print_json({"predictions": predictions})
-    elif sys.stdout.isatty():
+    elif is_terminal(sys.stdout):
         rows = []
         for prediction in predictions:
             for rank, one in enumerate(prediction["top"]):

@@ -20,7 +20,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from kzoo import augment, console
+from kzoo import augment, console, interrupts
 from kzoo.backend import compiled, keras
 from kzoo.data import Dataset
 from kzoo.data.readers import ArrayReader
@@ -92,6 +92,7 @@ class Views:
                 header = {"descr": self._stored.str, "fortran_order": False, "shape": self.shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 for batch, _ in self._batches(view):
+                    interrupts.check()
                     content = np.ascontiguousarray(self._compute(batch).numpy()).tobytes()
                     file.write(content)
                     digest.update(content)
