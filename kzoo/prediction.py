@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,11 @@ from kzoo.arguments import integer
 from kzoo.backend import keras
 from kzoo.classifier import class_names_of, ends_in_softmax, output_layer, scaling_of, without_auxiliary_heads
 from kzoo.data import images as decoding
+from kzoo.data.loading import checked_size
 from kzoo.errors import DataError, InvalidArgument
+from kzoo.files import read_regular
+from kzoo.paths import expand
+from kzoo.text import dimensions
 
 BATCH_SIZE = 32
 
@@ -26,7 +29,9 @@ class Prediction(NamedTuple):
     probability: float
 
 
-def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
+def predict(
+    model, images: Any, top: int = 5, *, image_size: int | tuple[int, int] | None = None
+) -> list[list[Prediction]]:
     """Classify images.
 
     Args:
@@ -34,6 +39,7 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
         images: An array of shape (N, height, width, channels) in the model's size, values 0 to 255; or a sequence of
             items that are each a path to an image file or an array (height, width, channels) of any size. They are
             scaled to cover the model's input and cropped at the centre (with pretrained weights as their record says).
+        image_size: Size that whole images are brought to: n or (height, width). A model that takes any size needs it.
         top: How many classes to give for each image, the likeliest first; all, if the model has fewer.
 
     Returns:
@@ -54,9 +60,17 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
         images = [images]
     names, scaling = class_names_of(model), decoding.Scaling(**scaling_of(model))
     model = without_auxiliary_heads(model)
+    *own, channels = model.input_shape[1:]
+    size = checked_size(image_size)
+    if size is None:
+        size = own
+    elif any(side not in (None, asked) for side, asked in zip(own, size, strict=True)):
+        raise InvalidArgument(f"The model takes images of {dimensions(own)}. Received: image_size={dimensions(size)}.")
+    else:
+        scaling = scaling._replace(crop_fraction=1.0)
     ranked = []
     for start in range(0, len(images), BATCH_SIZE):
-        batch = _prepare(images[start : start + BATCH_SIZE], model.input_shape[1:], scaling)
+        batch = _prepare(images[start : start + BATCH_SIZE], (*size, channels), scaling)
         for row in probabilities(model, batch):
             best = np.argsort(-row, kind="stable")[:top]
             ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
@@ -85,7 +99,10 @@ def _prepare(items: Any, input_shape: Sequence[int], scaling: decoding.Scaling) 
             )
         return items
     if height is None or width is None:
-        raise InvalidArgument("The model takes images of any size. Pass an array (N, height, width, channels).")
+        raise InvalidArgument(
+            "The model takes images of any size. Received: no size. Pass image_size (command line: --image-size), or "
+            "an array (N, height, width, channels)."
+        )
     return np.stack([_prepare_one(item, (height, width), channels, scaling) for item in items])
 
 
@@ -99,10 +116,10 @@ def _prepare_one(item: Any, size: tuple[int, int], channels: int, scaling: decod
                 f"An image must be an array (height, width, channels). Received: shape {pixels.shape}."
             )
         return decoding.decode(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), size, channels, scaling)
-    path = Path(item).expanduser()
+    path = expand(item)
     try:
         with decoding.no_warnings():
-            return decoding.decode(path.read_bytes(), size, channels, scaling)
+            return decoding.decode(read_regular(path), size, channels, scaling)
     except FileNotFoundError:
         raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.") from None
     except (OSError, decoding.BadImage) as error:

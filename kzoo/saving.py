@@ -11,8 +11,9 @@ from kzoo.arguments import is_number, is_within
 from kzoo.backend import keras
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data.images import INTERPOLATIONS
-from kzoo.errors import InvalidArgument, RunError
+from kzoo.errors import RunError
 from kzoo.files import atomic_path
+from kzoo.paths import find_model
 
 # A `.keras` file is a zip archive; Keras reads the entries it knows and leaves this one alone.
 _METADATA_ENTRY = "kzoo.json"
@@ -53,22 +54,7 @@ def load_model(path: str | Path, which: str = "best"):
         InvalidArgument: `path` is neither, or `which` is neither "best" nor "last".
         RunError: There is no such model yet, or the file is damaged.
     """
-    path = Path(path).expanduser()
-    if which not in ("best", "last"):
-        raise InvalidArgument(f"which must be 'best' or 'last'. Received: {which!r}.")
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InvalidArgument(f"Not a run directory: it has no config.json. Received: {str(path)!r}.")
-        path = path / f"{which}.keras"
-        if not path.is_file():
-            raise RunError(
-                f"This run has no {which} model yet. Received: {str(path)!r}. Resume the run until its first epoch "
-                "is over."
-            )
-    elif not path.is_file():
-        raise InvalidArgument(f"No such model file or run directory. Received: {str(path)!r}.")
-    elif path.suffix != ".keras":
-        raise InvalidArgument(f"A model file must be a .keras file. Received: {str(path)!r}.")
+    path = find_model(path, which)
     try:
         model = keras.saving.load_model(path, compile=False)
         with zipfile.ZipFile(path) as archive:

@@ -11,6 +11,7 @@ from kzoo.cli import _model, _runs
 from kzoo.cli._options import DataOptions, ImageSize, check_resume, parse_image_size, was_given
 from kzoo.cli._output import Json, percent, print_json, print_line, print_table
 from kzoo.errors import InvalidArgument
+from kzoo.paths import command as command_line
 from kzoo.search.settings import SearchConfig
 from kzoo.train.config import TrainConfig, TransferConfig
 
@@ -104,7 +105,7 @@ def _print_result(result, json: bool) -> None:
             ("the same, loaded again", "yes" if best["verified"] else "NO"),
             ("test accuracy", percent(best["test"] and best["test"]["accuracy"])),
             ("best model", result.model_path),
-            ("train it again", f"kzoo {result.command} --from-search {result.search_dir}"),
+            ("train it again", command_line("kzoo", result.command, "--from-search", result.search_dir)),
         ],
     )
 

@@ -19,6 +19,7 @@ from kzoo.data.images import BadImage, Header
 from kzoo.data.source import Source
 from kzoo.data.splits import SPLIT_OF_NAME, SPLITS, TRAIN, VALIDATION, stratify
 from kzoo.errors import DataError
+from kzoo.files import check_regular
 
 # What else a name can be, where it is no path: "mnist", "emnist/letters", "mnist:3.0.1".
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
@@ -188,6 +189,7 @@ def _items_of_csv(path: Path) -> tuple[list[Item], str]:
 def _csv_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV file with their line numbers, stripped of spaces around the values."""
     try:
+        check_regular(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             header = [column.strip().lower() for column in next(reader, [])]

@@ -11,7 +11,7 @@ import safetensors.numpy
 from kzoo import console, plain
 from kzoo.arguments import integer, refused
 from kzoo.errors import RunError
-from kzoo.files import write_bytes
+from kzoo.files import check_regular, write_bytes
 
 
 @dataclass
@@ -86,6 +86,7 @@ def restore(path: Path, variables: list) -> State:
 
 def _read(path: Path, *, with_values: bool) -> tuple[State, list[np.ndarray]]:
     try:
+        check_regular(path)
         with safetensors.safe_open(path, framework="numpy") as file:
             names = sorted(file.keys()) if with_values else []
             state = plain.read(State, json.loads(file.metadata()["state"]), "state")

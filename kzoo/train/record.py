@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from kzoo import paths
 from kzoo.arguments import rate
 from kzoo.data.loading import check_images
 from kzoo.data.splits import TRAIN_AND_VALIDATION
@@ -144,7 +145,7 @@ class RunRecord:
         """What continues the run in a folder: a command, or a call for a run of Python's `fit` or `fine_tune`."""
         if self.data.load is None:
             return f"kzoo.train.resume({str(run_dir)!r}{'' if self.transfer is None else ', ...'})"
-        return f"kzoo {self.command} --resume {run_dir}"
+        return paths.command("kzoo", self.command, "--resume", run_dir)
 
     def __post_init__(self):
         """Keep what was asked, and check that the model suits.

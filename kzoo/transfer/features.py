@@ -24,7 +24,7 @@ from kzoo import augment, console, interrupts
 from kzoo.backend import compiled, keras
 from kzoo.data import Dataset
 from kzoo.data.readers import ArrayReader
-from kzoo.errors import DataError
+from kzoo.errors import DataError, WeightsError
 from kzoo.files import is_temporary, locked, put_in_place
 from kzoo.weights.locations import home
 
@@ -245,13 +245,14 @@ def features_of(views: Views, *, epochs_per_view: int = 0) -> Features | None:
 
 def cache_folder() -> Path:
     """Where features are kept: below kzoo's folder, or, where that cannot be written, in a temporary one."""
-    folder = home() / "features"
     try:
+        folder = home() / "features"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError as error:
-        console.warn(f"features are not kept: {error}. Set KZOO_HOME to a folder that can be written.")
+    except (OSError, WeightsError) as error:
+        remedy = "" if isinstance(error, WeightsError) else ". Set KZOO_HOME to a folder that can be written."
+        console.warn(f"features are not kept: {error}{remedy}")
         temporary = Path(tempfile.mkdtemp(prefix="kzoo-features-"))
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
         return temporary

@@ -13,6 +13,7 @@ import numpy as np
 import safetensors
 
 from kzoo.errors import WeightsError, unknown
+from kzoo.paths import expand
 from kzoo.weights import _hdf5, _pytorch
 
 RAW_SUFFIX = ".bin"
@@ -48,7 +49,7 @@ def read(path: str | Path, format: str) -> dict[str, np.ndarray]:  # noqa: A002 
     ...     read(folder, "raw")
     {'bias': array([1., 2.], dtype=float32)}
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if format not in READERS:
         raise unknown("format of weights", format, READERS)
     if not path.exists():
