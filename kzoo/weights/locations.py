@@ -39,11 +39,13 @@ def home() -> Path:
     Raises:
         WeightsError: The user has no home folder, as in some containers.
     """
-    folder = os.environ.get("KZOO_HOME")
-    path = expand(folder) if folder else platformdirs.user_cache_path("kzoo")
-    if path.parts[:1] == ("~",):
-        raise WeightsError("There is no home folder to keep things in. Received: no HOME. Set KZOO_HOME to a folder.")
-    return path
+    if folder := os.environ.get("KZOO_HOME"):
+        return expand(folder)
+    try:
+        return platformdirs.user_cache_path("kzoo")
+    except RuntimeError:
+        message = "There is no home folder to keep things in. Received: no HOME. Set KZOO_HOME to a folder."
+        raise WeightsError(message) from None
 
 
 def cache_folder(record: Record) -> Path:
