@@ -6,7 +6,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -275,7 +274,7 @@ def _kzoo_epoch(work, contender, x, y, stack) -> Callable[[], None]:
 
     def epoch():
         trainer.state = State()
-        trainer.train_epoch(threading.Event(), lambda *_: None)
+        trainer.train_epoch(lambda *_: None)
 
     return epoch
 

@@ -4,6 +4,7 @@ Exit status: 0 success, 1 a failure, 2 a usage error, 130 after Ctrl-C, 143 afte
 standard error. Ctrl-C and SIGTERM save the state of a training first; the second one ends it at once.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ def _open_standard_streams() -> None:
             name = ("stdin", "stdout", "stderr")[number]
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
