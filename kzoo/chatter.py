@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from kzoo import interrupts
+
 # TensorFlow's C++ logging of what it found on this machine. The start-up lines ignore TF_CPP_MIN_LOG_LEVEL (they come
 # before its logging is initialised), so they are taken out by file descriptor; `kzoo doctor` says what matters of them.
 _CHATTER = re.compile(
@@ -28,10 +30,12 @@ def without_chatter() -> Iterator[None]:
         return
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
-        failed = True
+        failed = False
         try:
             yield
-            failed = False
+        except Exception:
+            failed = not interrupts.is_pending()
+            raise
         finally:
             sys.stderr.flush()
             os.dup2(original, 2)
@@ -40,6 +44,7 @@ def without_chatter() -> Iterator[None]:
             for line in held:
                 if failed or not _CHATTER.match(line):
                     os.write(2, line)
+    interrupts.check()  # a library may have swallowed it
 
 
 def tensorflow() -> Any:

@@ -8,7 +8,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
+
+from kzoo.text import one_line, printable
 
 logger = logging.getLogger("kzoo")
 
@@ -26,7 +29,30 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        print(prefix + record.getMessage(), file=sys.stderr, flush=True)
+        if sys.stderr is not None:
+            _Forgiving(sys.stderr).write(f"{prefix}{record.getMessage()}\n")
+
+
+class _Forgiving:
+    """A stream where a line that cannot be written is dropped: a full disk or a closed pipe ends no training.
+
+    RuntimeError: a signal's handler came while a line was being written.
+    """
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError, RuntimeError):
+            self._stream.write(text)
+        self.flush()
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, RuntimeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _configure() -> None:
@@ -45,13 +71,21 @@ def _configure() -> None:
 def log(message: str) -> None:
     """Say one line."""
     _configure()
-    logger.info(message)
+    logger.info("%s", one_line(message))
 
 
 def warn(message: str) -> None:
     """Say one line that needs attention."""
     _configure()
-    logger.warning(message)
+    logger.warning("%s", one_line(message))
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a standard stream is a terminal; one that the caller has closed is none."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
 
 
 def duration(seconds: float) -> str:
@@ -76,9 +110,10 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
     the first is due.
     """
     _configure()
+    description = printable(description)
     if not logger.isEnabledFor(logging.INFO):
         yield lambda units, detail="": None
-    elif sys.stderr.isatty():
+    elif is_terminal(sys.stderr):
         yield from _bar(description, total)
     else:
         yield from _lines(description, total)
@@ -89,18 +124,19 @@ def _bar(description: str, total: int) -> Iterator[Callable[..., None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("[cyan]{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", style="cyan", markup=False),
         TimeRemainingColumn(),
     )
     global _shown
     outer = _shown
-    with nullcontext(outer) if outer else Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console: Any = Console(file=_Forgiving(sys.stderr))  # pyright: ignore[reportArgumentType] - it acts as a file
+    with nullcontext(outer) if outer else Progress(*columns, console=console, transient=True) as bar:
         task, _shown = bar.add_task(description, total=total, detail=""), bar
         try:
-            yield lambda units, detail="": bar.update(task, advance=units, detail=detail)
+            yield lambda units, detail="": bar.update(task, advance=units, detail=printable(detail))
         finally:
             bar.remove_task(task)
             _shown = outer
@@ -119,7 +155,7 @@ def _lines(description: str, total: int) -> Iterator[Callable[..., None]]:
             last = now
             spent = now - start - (_seconds_within - before)
             left = spent / done * (total - done) if done else 0.0
-            logger.info(f"{description} {done}/{total} {detail + ' ' if detail else ''}({duration(left)} left)")
+            log(f"{description} {done}/{total} {detail + ' ' if detail else ''}({duration(left)} left)")
 
     try:
         yield advance

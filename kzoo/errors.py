@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from kzoo.text import one_line
+
 LONGEST_REASON = 300  # characters
 
 
@@ -11,6 +13,10 @@ class KzooError(Exception):
 
     # Keras adds lines about the arguments to an error raised in a layer, unless it has done so.
     _keras_call_info_injected = True
+
+    def __init__(self, message: str = ""):
+        """Make one line of the message, in which text from a file does nothing to a terminal."""
+        super().__init__(one_line(message))
 
 
 class InvalidArgument(KzooError, ValueError):
@@ -34,17 +40,16 @@ class TrainingDiverged(KzooError):
 
 
 class TrainingInterrupted(KzooError):
-    """Ctrl-C during training, after the state was saved (command line: exit status 130)."""
+    """Ctrl-C or SIGTERM during training, after the state was saved (command line: exit status 130 or 143)."""
 
 
 def reason_of(error: BaseException) -> str:
-    r"""What another library's error says, as the part of a line: what it quotes of a file may hold anything.
+    r"""What another library's error says, as the part of a line: what it quotes of a file may be long.
 
-    >>> reason_of(ValueError("no such entry: \x1b[31m\nred"))
-    'no such entry: ?[31m red'
+    >>> reason_of(ValueError("no such entry:\nred")), reason_of(KeyError())
+    ('no such entry: red', 'KeyError')
     """
-    text = " ".join(str(error).split()) or type(error).__name__
-    return "".join(c if c.isprintable() else "?" for c in text[:LONGEST_REASON])
+    return one_line(str(error))[:LONGEST_REASON] or type(error).__name__
 
 
 def unknown(kind: str, received: object, valid: Iterable[str], hint: str = "") -> InvalidArgument:

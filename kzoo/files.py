@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kzoo import interrupts
 from kzoo.console import log
 
 LARGEST_JSON = 2**26  # bytes; of a search of a thousand trials search.json has some million
@@ -55,30 +56,38 @@ def is_temporary(path: Path) -> bool:
     return re.fullmatch(r"\..+\.\d+\.tmp(\.[^.]*)?", path.name) is not None
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file of a run or a search.
+def check_regular(path: str | Path) -> None:
+    """Raise OSError for what is no regular file: a named pipe would be waited for, a device read without an end."""
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def read_bytes(path: str | Path, largest: int = LARGEST_JSON) -> bytes:
+    """The content of a regular file.
 
     Another machine may replace it meanwhile; NFS then may have lost the old one (ESTALE), and the new one is read.
 
     Raises:
-        OSError: It cannot be read, is no regular file (a named pipe would wait forever), or larger than any that kzoo
-            writes.
+        OSError: It cannot be read, is no regular file, or has more than `largest` bytes.
     """
     try:
-        return _read_bytes(path)
+        return _read_bytes(path, largest)
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise
-        return _read_bytes(path)
+        return _read_bytes(path, largest)
 
 
-def _read_bytes(path: Path) -> bytes:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "It is no regular file", str(path))
-    if status.st_size > LARGEST_JSON:
-        raise OSError(errno.EFBIG, f"It has more than {LARGEST_JSON:,} bytes", str(path))
-    return path.read_bytes()
+def _read_bytes(path: str | Path, largest: int) -> bytes:
+    check_regular(path)
+    with open(path, "rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise OSError(errno.EFBIG, f"it has more than {largest:,} bytes", str(path))
+    return content
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -125,7 +134,11 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
             if not wait:
                 raise BlockingIOError(errno.EAGAIN, "Another process holds the lock", str(path)) from None
             log(f"Another process is writing to {path.parent}; waiting for it.")
-            hold = lock.acquire()
+            try:
+                hold = lock.acquire(cancel_check=interrupts.is_pending)
+            except Timeout:
+                interrupts.check()
+                raise
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -80,7 +80,7 @@ def _memory() -> int:
 def _nvidia_gpus() -> list[tuple[str, float]]:
     """Name and compute capability of each GPU, those hidden by CUDA_VISIBLE_DEVICES left out."""
     command = shutil.which("nvidia-smi")
-    if command is None:
+    if command is None or not os.path.isabs(command):  # noqa: PTH117 - found in the current folder: not the driver's
         return []
     query = [command, "--query-gpu=name,compute_cap,uuid", "--format=csv,noheader"]
     try:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from kzoo import console
+from kzoo import console, paths
 from kzoo.data.loading import absolute, checked_size, load, load_splits
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name, defaults, get_card
@@ -82,7 +82,8 @@ def run_record(
         if dropout is not None:
             raise InvalidArgument(f"dropout is for a model of kzoo list. Received: {dropout!r} with {model!r}.")
         check_has_weights(model)
-        found, images = ModelFile(str(Path(model).expanduser().resolve())), _images_for_file(model, image_size)
+        paths.find_model(model)  # before TensorFlow is started
+        found, images = ModelFile(str(paths.expand(model).resolve())), _images_for_file(model, image_size)
     else:
         found = ZooModel(model, dropout=dropout, auxiliary_heads=auxiliary_heads)
         config = _with_rates_of_card(config or TrainConfig(), model)
@@ -166,12 +167,14 @@ def resume(
         InvalidArgument: Not a run directory, or an argument that is needed is missing.
         RunError: The data or the weights are not those of the run, or a file is damaged.
     """
-    run_dir = Path(run_dir).expanduser()
+    run_dir = paths.expand(run_dir)
     runs.recover(run_dir)
     record = runs.read_record(run_dir)
     if record.fine_tuning.is_head:
+        whole = run_dir.resolve().parent
         raise InvalidArgument(
-            f"This is the first phase of a run that fine-tunes. Received: {str(run_dir)!r}. Resume {run_dir.parent}."
+            f"This is the first phase of a run that fine-tunes. Received: {str(run_dir)!r}. Continue it with "
+            f"{runs.read_record(whole).how_to_resume(whole)}"
         )
     fine_tunes = record.transfer is not None
     ignored = {"build": build} if fine_tunes else {"model": model, "weights": weights}
@@ -253,5 +256,7 @@ def _images_for_file(path: str, size: int | tuple[int, int] | None) -> dict:
     if size is not None:
         return {**scaling, "image_size": size, "channels": channels, "crop_fraction": 1.0}
     if None in model_size:
-        raise InvalidArgument(f"The model takes images of any size. Received: {path!r}. Add --image-size.")
+        raise InvalidArgument(
+            f"The model takes images of any size. Received: {path!r}. Pass image_size (--image-size)."
+        )
     return {**scaling, "image_size": tuple(model_size), "channels": channels}

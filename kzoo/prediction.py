@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +11,12 @@ from kzoo.backend import keras
 from kzoo.classifier import class_names_of, scaling_of, scaling_to, without_auxiliary_heads
 from kzoo.data import encoded
 from kzoo.data import images as decoding
+from kzoo.data.loading import checked_size
 from kzoo.data.pixels import RAW, SAMPLE, SIGNED, UNIT, Range, pixel_range, scale, shown, unscale
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import as_probabilities, check_classifier
+from kzoo.paths import expand
+from kzoo.text import dimensions
 
 BATCH_SIZE = 32
 
@@ -32,7 +34,9 @@ class Prediction(NamedTuple):
     probability: float
 
 
-def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
+def predict(
+    model, images: Any, top: int = 5, *, image_size: int | tuple[int, int] | None = None
+) -> list[list[Prediction]]:
     """Classify images.
 
     Args:
@@ -42,6 +46,7 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
             items that are each a path to an image file or an array (height, width, channels) of any size. They are
             scaled to cover the model's input and cropped at the centre (with pretrained weights as their record says).
             For a model that was trained on pixels of 0 to 1, or -1 to 1, those of 0 to 255 are brought to that.
+        image_size: Size that whole images are brought to: n or (height, width). A model that takes any size needs it.
         top: How many classes to give for each image, the likeliest first; all, if the model has fewer.
 
     Returns:
@@ -63,12 +68,8 @@ def predict(model, images: Any, top: int = 5) -> list[list[Prediction]]:
     names, scaling = class_names_of(model), decoding.Scaling(**scaling_of(model))
     model = without_auxiliary_heads(model)
     check_classifier(model)
-    if len(model.input_shape) != 4:
-        raise InvalidArgument(
-            "The model must take images (height, width, channels). "
-            f"Received: {model.name!r}, which takes {model.input_shape[1:]}."
-        )
-    prepare, ranked = _preparation(model, images, scaling), []
+    shape, scaling = _shape_of(model, image_size, scaling)
+    prepare, ranked = _preparation(model, images, shape, scaling), []
     for start in range(0, len(images), BATCH_SIZE):
         for row in probabilities(model, prepare(images[start : start + BATCH_SIZE], start)):
             best = np.argsort(-row, kind="stable")[:top]
@@ -81,9 +82,29 @@ def probabilities(model, batch: np.ndarray) -> np.ndarray:
     return as_probabilities(model, keras.ops.convert_to_numpy(model(batch, training=False)))
 
 
-def _preparation(model, images: Any, scaling: decoding.Scaling) -> Callable[[Any, int], np.ndarray]:
-    """How some of the images, from a number on, become an array (N, height, width, channels) as the model takes it."""
+def _shape_of(
+    model, image_size: int | tuple[int, int] | None, scaling: decoding.Scaling
+) -> tuple[tuple[int | None, ...], decoding.Scaling]:
+    """The shape (height, width, channels) that images are brought to, and how; whole images for a size asked for."""
     shape = tuple(model.input_shape[1:])
+    if len(shape) != 3:
+        raise InvalidArgument(
+            f"The model must take images (height, width, channels). Received: {model.name!r}, which takes {shape}."
+        )
+    size = checked_size(image_size)
+    if size is None:
+        return shape, scaling
+    if any(side not in (None, asked) for side, asked in zip(shape[:2], size, strict=True)):
+        raise InvalidArgument(
+            f"The model takes images of {dimensions(shape[:2])}. Received: image_size={dimensions(size)}."
+        )
+    return (*size, shape[2]), scaling._replace(crop_fraction=1.0)
+
+
+def _preparation(
+    model, images: Any, shape: tuple[int | None, ...], scaling: decoding.Scaling
+) -> Callable[[Any, int], np.ndarray]:
+    """How some of the images, from a number on, become an array (N, height, width, channels) as the model takes it."""
 
     def pixels_of(items, start):
         return _in_8_bits(_pixels(items, start), scaling)
@@ -112,7 +133,10 @@ def _preparation(model, images: Any, scaling: decoding.Scaling) -> Callable[[Any
 
     def prepare(items, start):
         if None in shape:
-            raise InvalidArgument("The model takes images of any size. Pass an array (N, height, width, channels).")
+            raise InvalidArgument(
+                "The model takes images of any size. Received: no size. Pass image_size (command line: --image-size), "
+                "or an array (N, height, width, channels)."
+            )
         return np.stack([prepare_one(item, start + i) for i, item in enumerate(items)])
 
     return prepare
@@ -198,7 +222,7 @@ def _decoded(item: Any, shape: tuple, scaling: decoding.Scaling) -> np.ndarray:
         raise InvalidArgument(
             f"Image files have 1 or 3 channels. Received: a model of {channels}. Pass arrays of shape {shape}."
         )
-    path = Path(item).expanduser()
+    path = expand(item)
     if not os.path.lexists(path):
         raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.")
     try:

@@ -17,6 +17,7 @@ from kzoo.data.pixels import RAW, shown
 from kzoo.errors import InvalidArgument, RunError, WeightsError
 from kzoo.files import atomic_path
 from kzoo.models.registry import CARDS
+from kzoo.paths import expand, find_model
 from kzoo.train import checkpoint, runs
 from kzoo.weights import user_weights
 from kzoo.weights.record import Accuracy, File, Preprocessing, Record
@@ -48,9 +49,10 @@ def add_weights(source: str | Path, tag: str, *, overwrite: bool = False) -> Rec
         RunError: The run is not finished, or damaged.
         WeightsError: The model does not compute what the zoo's does, or the cache cannot be written.
     """
-    source = Path(source).expanduser()
+    source = expand(source)
     user_weights.check_tag(tag)
     accuracy = _finished_accuracy(source) if source.is_dir() else None
+    find_model(source)
 
     from kzoo.saving import load_model
 

@@ -18,9 +18,10 @@ from kzoo.backend import keras
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data.images import INTERPOLATIONS
 from kzoo.data.loading import checked_range
-from kzoo.errors import InvalidArgument, RunError, reason_of
+from kzoo.errors import RunError, reason_of
 from kzoo.files import atomic_path, temporary_path
 from kzoo.outputs import classes_of
+from kzoo.paths import find_model
 from kzoo.weights import archive, hdf5
 from kzoo.weights.limits import Budget, check_count
 
@@ -96,22 +97,7 @@ def load_model(path: str | Path, which: str = "best"):
         InvalidArgument: `path` is neither, or `which` is neither "best" nor "last".
         RunError: There is no such model yet, or the file is damaged.
     """
-    path = Path(path).expanduser()
-    if which not in ("best", "last"):
-        raise InvalidArgument(f"which must be 'best' or 'last'. Received: {which!r}.")
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InvalidArgument(f"Not a run directory: it has no config.json. Received: {str(path)!r}.")
-        path = path / f"{which}.keras"
-        if not path.is_file():
-            raise RunError(
-                f"This run has no {which} model yet. Received: {str(path)!r}. Resume the run until its first epoch "
-                "is over."
-            )
-    elif not path.is_file():
-        raise InvalidArgument(f"No such model file or run directory. Received: {str(path)!r}.")
-    elif path.suffix != ".keras":
-        raise InvalidArgument(f"A model file must be a .keras file. Received: {str(path)!r}.")
+    path = find_model(path, which)
     try:
         known = _check_file(path)
         with _weights_within(Budget(path.stat().st_size)):

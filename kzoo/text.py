@@ -1,6 +1,28 @@
-"""Numbers, shapes and tables as text."""
+"""Numbers, shapes and tables as text, and text from files as it may be shown."""
 
 from collections.abc import Sequence
+
+
+def printable(text: str) -> str:
+    r"""Text as a terminal may show it: what is not printable by Unicode is escaped, line ends and surrogates too.
+
+    Control characters could move the cursor or set the terminal's title, those of writing direction show another name.
+
+    >>> printable("café \x1b[31m a\nb \u202e \udcff") == r"café \x1b[31m a\nb \u202e \udcff"
+    True
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def one_line(text: str) -> str:
+    r"""A message as one line that may be shown.
+
+    >>> one_line("it failed:\n  no such file")
+    'it failed: no such file'
+    """
+    return printable(" ".join(line.strip() for line in text.splitlines()))
 
 
 def quantity(number: int) -> str:
@@ -42,5 +64,5 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     |---|---|
     | 1 | 2 |
     """
-    titles, *rest = ["| " + " | ".join(row) + " |" for row in rows]
+    titles, *rest = ["| " + " | ".join(map(printable, row)) + " |" for row in rows]
     return "\n".join([titles, "|" + "---|" * len(rows[0]), *rest])

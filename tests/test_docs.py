@@ -11,7 +11,7 @@ import slow_tests_table
 import weights_table
 import zoo_table
 from kzoo import augment
-from kzoo.cli import app
+from kzoo.cli.commands import app
 from pages import DOCS, page
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kzoo.cli import app
+from kzoo.cli.commands import app
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -1,24 +1,23 @@
 """Models of kzoo against the same of Keras: training, prediction, precisions."""
 
 import gc
-import multiprocessing
+import json
 import resource
+import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from kzoo import console
+from kzoo import children, console
 from kzoo.backend import keras, tf
 from kzoo.bench.turns import in_turn, machine, median_and_ratio
 from kzoo.data.pipeline import without_autotuner
-from kzoo.errors import InvalidArgument
+from kzoo.errors import InvalidArgument, KzooError
 from kzoo.hardware import probe
 from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.models import create_model
@@ -275,7 +274,7 @@ def _kzoo_epoch(work, contender, x, y, stack) -> Callable[[], None]:
 
     def epoch():
         trainer.state = State()
-        trainer.train_epoch(threading.Event(), lambda *_: None)
+        trainer.train_epoch(lambda *_: None)
 
     return epoch
 
@@ -300,12 +299,21 @@ def in_plain_keras(model):
 def _peak_memory_alone(work: Work, contender: Contender) -> int:
     """Bytes at the peak of a new process that passes twice over a few batches."""
     few = replace(work, images=3 * contender.batch_size)
-    # Not forked: a copy of this process would begin with its memory.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_peak_memory, few, contender).result()
+    pipes: dict = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with children.start("kzoo.bench.memory", **pipes) as process:
+        try:
+            answer, complaints = process.communicate(json.dumps([asdict(few), asdict(contender)]))
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        reason = (complaints.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+        raise KzooError(f"The peak memory of {contender.name} could not be measured. Received: {reason}")
+    return int(answer.splitlines()[-1])
 
 
-def _peak_memory(work: Work, contender: Contender) -> int:
+def peak_memory(work: Work, contender: Contender) -> int:
+    """Bytes at the peak of this process, after it has passed twice over the images."""
     console.logger.setLevel("ERROR")
     with ExitStack() as stack:
         run = _prepare(work, contender, stack)

@@ -6,6 +6,7 @@ from cyclopts import Parameter
 
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name
+from kzoo.paths import find_model
 from kzoo.transfer.loading import check_has_weights
 
 Weights = Annotated[
@@ -18,10 +19,11 @@ Like = Annotated[
 ]
 
 
-def find(name: str, weights: str | None, like: str | None) -> Any:
+def find(name: str, weights: str | None, like: str | None, which: str = "best") -> Any:
     """The pretrained weights that a command means, before TensorFlow is started; None for a run or a model file."""
     check(name, weights, like)
     if weights is None:
+        find_model(name, which)
         return None
     from kzoo.weights.resolve import resolve
 
@@ -38,11 +40,15 @@ def check(name: str, weights: str | None, like: str | None) -> None:
     check_has_weights(name)
 
 
-def load(name: str, chosen: Any, which: str, precision: str):
-    """The model of what `find` found."""
+def load(name: str, chosen: Any, which: str, precision: str, size: tuple[int, int] | None = None):
+    """The model of what `find` found; one of the zoo is made for images of the size."""
     from kzoo import create_model, load_model
 
-    model = load_model(name, which) if chosen is None else create_model(name, weights=chosen)
+    if chosen is None:
+        model = load_model(name, which)
+    else:
+        shape = None if size is None else (*size, chosen.record.input_size[2])
+        model = create_model(name, weights=chosen, input_shape=shape)
     if precision == "float32":  # as it is saved
         return model
     from kzoo.train.precision import in_precision

@@ -7,25 +7,35 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from kzoo.console import is_terminal
+from kzoo.text import printable
+
 Json = Annotated[bool, Parameter(name="--json", help="Print one JSON object as the last line of standard output.")]
 
 
 def print_json(content: dict) -> None:
-    """Print one line of JSON."""
-    print(json.dumps(content), flush=True)
+    """Print one line of JSON, in ASCII."""
+    print_line(json.dumps(content))
+
+
+def print_line(line: object) -> None:
+    """Print one line; whatever a command prints comes here."""
+    print(printable(str(line)), flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
     """Print rows as a table on a terminal, as tab-separated lines under a header line in a pipe."""
-    rows = [[str(cell) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
-        print("\n".join("\t".join(row) for row in [list(columns), *rows]), flush=True)
+    columns, *rows = [[printable(str(cell)) for cell in row] for row in (columns, *rows)]
+    if not is_terminal(sys.stdout):
+        print("\n".join("\t".join(row) for row in (columns, *rows)), flush=True)
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(title=None if title is None else Text(printable(title)), title_justify="left")
+    for column in columns:
+        table.add_column(Text(column))  # as it is: rich takes a plain str for markup
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

@@ -1,15 +1,16 @@
 """What `kzoo train` and `kzoo finetune` share: flags to the record of a run, how a run is resumed, and its result."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kzoo import job
+from kzoo import job, paths
 from kzoo.cli._options import DataOptions, check_from_search, check_resume, given, parse_image_size
 from kzoo.cli._output import print_json, print_table
-from kzoo.errors import InvalidArgument
+from kzoo.errors import InvalidArgument, KzooError, TrainingInterrupted
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result
@@ -31,9 +32,26 @@ def run(
 ) -> Result:
     """Do what the flags of "train" or "finetune" ask for: begin a run, or continue one."""
     if resume is not None:
-        return _resume(command, resume, model, config)
+        with _saying_how_to_resume(resume):
+            return _resume(command, resume, model, config)
     record = record_of(command, model, dataset, config=config, **flags)
-    return job.start(record, run_dir or _default_run_dir(record), overwrite=overwrite)
+    run_dir = run_dir or _default_run_dir(record)
+    # What an overwritten run is put back for could not be told from the new one.
+    with nullcontext() if overwrite else _saying_how_to_resume(run_dir):
+        return job.start(record, run_dir, overwrite=overwrite)
+
+
+@contextmanager
+def _saying_how_to_resume(run_dir: str) -> Iterator[None]:
+    """Say after Ctrl-C what continues the run, if there is one."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        try:
+            how = runs.read_record(run_dir).how_to_resume(run_dir)
+        except KzooError:
+            raise KeyboardInterrupt from None
+        raise TrainingInterrupted(f"Interrupted. Continue with: {how}") from None
 
 
 def print_result(result: Result, rows: Sequence[tuple], json: bool) -> None:
@@ -82,7 +100,7 @@ def record_of(
 
 def _resume(command: str, run_dir: str, model: str | None, config: TrainConfig) -> Result:
     check_resume(model, "strategy", "devices")
-    runs.recover(Path(run_dir).expanduser())
+    runs.recover(paths.expand(run_dir))
     record = runs.read_record(run_dir)
     if not record.fine_tuning.is_head:  # which job.resume refuses
         if record.command != command:

@@ -13,6 +13,7 @@ from kzoo.cli._output import Json, print_json, print_table
 from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument
 from kzoo.files import write_bytes
+from kzoo.paths import expand
 
 # Photos in a folder have sizes of their own.
 FOLDER_SIZE = 224
@@ -50,7 +51,7 @@ def command(
     for flag, value, lowest in (("--count", count, 1), ("--draws", draws, 1), ("--seed", seed, 0)):
         if value < lowest:
             raise InvalidArgument(f"{flag} must be at least {lowest}. Received: {value}.")
-    path = _checked(Path(out).expanduser(), overwrite)
+    path = _checked(expand(out), overwrite)
     size = parse_image_size(image_size) or (None if public_name(dataset) else FOLDER_SIZE)
     images = datasets.load(dataset, image_size=size, **asdict(data))
 

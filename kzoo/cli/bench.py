@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kzoo import arguments
-from kzoo.cli._output import Json, print_json, print_table
+from kzoo.cli._output import Json, print_json, print_line, print_table
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name
 from kzoo.text import megabytes
@@ -94,7 +94,9 @@ def _print_precisions(result) -> None:
     )
     _print_conditions(result)
     if not result["gpus"] and any(r["precision"] == "mixed_float16" for r in result["rows"]):
-        print("mixed_float16 was measured on a single small batch: CPUs have no kernels for it. Use mixed_bfloat16.")
+        print_line(
+            "mixed_float16 was measured on a single small batch: CPUs have no kernels for it. Use mixed_bfloat16."
+        )
 
 
 def _speed_and_memory(row) -> tuple[str, str, str]:
@@ -104,4 +106,4 @@ def _speed_and_memory(row) -> tuple[str, str, str]:
 
 
 def _print_conditions(result) -> None:
-    print(f"median of {result['rounds']} rounds of {result['images']:,} images each, in turn; {result['machine']}")
+    print_line(f"median of {result['rounds']} rounds of {result['images']:,} images each, in turn; {result['machine']}")

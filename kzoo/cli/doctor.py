@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from kzoo import hardware
-from kzoo.cli._output import Json, print_json, print_table
+from kzoo.cli._output import Json, print_json, print_line, print_table
 from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
 
@@ -44,7 +44,8 @@ def command(*, json: Json = False) -> int:
         print_json({**facts, **resolved, "reasons": reasons, "problems": problems})
     else:
         print_table(("what", "found"), facts.items())
-        print("\n".join(f"problem: {problem}" for problem in problems) or "no problems found")
+        for line in [f"problem: {problem}" for problem in problems] or ["no problems found"]:
+            print_line(line)
     return 1 if problems else 0
 
 

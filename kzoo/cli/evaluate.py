@@ -7,10 +7,11 @@ from typing import Literal
 from kzoo import console
 from kzoo import data as datasets
 from kzoo.cli._model import Like, Weights, find, load
-from kzoo.cli._options import DataOptions, given
+from kzoo.cli._options import DataOptions, ImageSize, given, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.data.loading import absolute, fingerprint, public_name
 from kzoo.errors import InvalidArgument, RunError
+from kzoo.paths import expand
 from kzoo.train import runs, trained_on
 from kzoo.train.record import DataSource, RunRecord
 
@@ -26,6 +27,7 @@ def command(
     weights: Weights = None,
     like: Like = None,
     which: Literal["best", "last"] = "best",
+    image_size: ImageSize = None,
     split: Literal["train", "validation", "val", "test", "all"] | None = None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
     data: DataOptions = DataOptions(),  # noqa: B008 - frozen
@@ -41,33 +43,32 @@ def command(
         split: Take this split instead.
         precision: The dtype policy to compute under.
     """
-    path = Path(run).expanduser()
-    resolved = find(run, weights, like)
-    if resolved is None and not path.exists():
-        raise InvalidArgument(f"No such run directory or model file. Received: {run!r}.")
+    path, size = expand(run), parse_image_size(image_size)
+    resolved = find(run, weights, like, which)
     record = runs.read_record(path) if resolved is None and path.is_dir() else None
     source = _data_of_run(record, run, dataset)
     if source is not None:
         split = split or "test"
         # The folder may have moved since: where it is now is what the user says.
         moved = {} if dataset is None else absolute(dataset, data.data_dir)
-        arguments: dict = {**asdict(source), "download": False, **moved, **given(data)}
+        whole = {} if size is None else {"image_size": size, "crop_fraction": 1.0}
+        arguments: dict = {**asdict(source), "download": False, **moved, **given(data), **whole}
         images = datasets.load(**arguments, split=split)  # fails, if it does, before TensorFlow is started
         if split not in ("train", "all"):  # of its own data they hold what it was trained on
             trained_on.check(path, images)
-        model = load(run, None, which, precision)
+        model = load(run, None, which, precision, size)
     else:
         assert dataset is not None  # noqa: S101 - for the type checker
         split = split or ("test" if public_name(dataset) else "all")
-        model = load(run, resolved, which, precision)
-        images = _load_for(model, dataset, split, data)
+        model = load(run, resolved, which, precision, size)
+        images = _load_for(model, dataset, split, data, size)
         if record is not None:
             trained_on.check(path, images)
 
     from kzoo.train.evaluation import evaluate as score
 
     figures = score(model, images)
-    if source is not None and (split, which, precision) == ("test", "best", "float32"):
+    if source is not None and size is None and (split, which, precision) == ("test", "best", "float32"):
         _keep(path, figures)
     if json:
         print_json({"dataset": images.name, "split": images.split, **figures})
@@ -75,13 +76,15 @@ def command(
         _print_figures(images, figures)
 
 
-def _load_for(model, dataset: str, split: str, data: DataOptions):
-    """Images as the model takes them."""
+def _load_for(model, dataset: str, split: str, data: DataOptions, size: tuple[int, int] | None):
+    """Images as the model takes them; of a size that was asked for, whole."""
     from kzoo.classifier import scaling_of
 
     height, width, channels = model.input_shape[1:]
-    size = None if height is None or width is None else (height, width)
-    return datasets.load(dataset, split, size, channels=channels, **scaling_of(model), **asdict(data))
+    scaling = scaling_of(model) if size is None else {**scaling_of(model), "crop_fraction": 1.0}
+    if size is None and height is not None and width is not None:
+        size = height, width
+    return datasets.load(dataset, split, size, channels=channels, **scaling, **asdict(data))
 
 
 def _data_of_run(record: RunRecord | None, run: str, dataset: str | None) -> DataSource | None:

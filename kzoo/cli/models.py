@@ -1,15 +1,13 @@
 """`kzoo list` and `kzoo info`."""
 
-from pathlib import Path
-
 from kzoo import augment
 from kzoo.cli._options import ImageSize, parse_image_size
-from kzoo.cli._output import Json, print_json, print_table
+from kzoo.cli._output import Json, print_json, print_line, print_table
 from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.models.registry import CARDS, defaults, list_models
+from kzoo.paths import RUN, SAVED_MODEL, SEARCH, expand, find_model
 from kzoo.text import dimensions, markdown_table
-from kzoo.train.runs import CONFIG
 
 
 def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
@@ -69,10 +67,11 @@ def info_command(
     tables = [found.table()]
     if layers:
         tables.append(found.layer_table())
-    print(found.summary())
+    print_line(found.summary())
     for titles, *rows in tables:
         if markdown:
-            print(f"\n{markdown_table([titles, *rows])}")
+            for line in ("", *markdown_table([titles, *rows]).splitlines()):
+                print_line(line)
         else:
             print_table(titles, rows)
 
@@ -81,8 +80,10 @@ def _is_dataset(name: str) -> bool:
     """Whether a dataset is meant: a name that a policy is recommended for, a CSV file, a folder that is no run."""
     if public_name(name):
         return augment.base_name(name) in augment.RECOMMENDED
-    path = Path(name).expanduser()
-    return (path.suffix.lower() == ".csv" and path.is_file()) or (path.is_dir() and not (path / CONFIG).exists())
+    path = expand(name)
+    if path.is_dir():
+        return not any((path / name).exists() for name in (RUN, SEARCH, SAVED_MODEL))
+    return path.suffix.lower() == ".csv" and path.is_file()
 
 
 def _print_policy(dataset: str, json: bool) -> None:
@@ -91,7 +92,7 @@ def _print_policy(dataset: str, json: bool) -> None:
     if json:
         print_json({"dataset": dataset, "augment": policy, "layers": layers})
         return
-    print(f"{dataset}: augmentation {policy}, unless --augment says otherwise")
+    print_line(f"{dataset}: augmentation {policy}, unless --augment says otherwise")
     rows = [
         (layer["class_name"], argument, value) for layer in layers for argument, value in layer["arguments"].items()
     ]
@@ -102,9 +103,10 @@ def _find(model: str):
     """What to describe, a name or a loaded model, and the shape of its input."""
     if model in CARDS:
         return model, defaults(model)[0]
-    if not Path(model).expanduser().exists():
+    if not expand(model).exists():
         hint = "Every other dataset is trained without augmentation."
         raise unknown("model, run or dataset with an augmentation policy", model, [*CARDS, *augment.RECOMMENDED], hint)
+    find_model(model)  # before TensorFlow is started
     from kzoo.saving import load_model
 
     loaded = load_model(model)

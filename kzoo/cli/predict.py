@@ -7,8 +7,11 @@ from typing import Literal
 
 from kzoo import console
 from kzoo.cli._model import Like, Weights, find, load
+from kzoo.cli._options import ImageSize, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.console import is_terminal
 from kzoo.errors import DataError, InvalidArgument
+from kzoo.paths import expand
 
 # Images that are decoded and classified at a time; one, where bad ones are skipped.
 CHUNK = 256
@@ -22,6 +25,7 @@ def command(
     weights: Weights = None,
     like: Like = None,
     which: Literal["best", "last"] = "best",
+    image_size: ImageSize = None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
     on_bad_image: Literal["stop", "skip"] = "stop",
     json: Json = False,
@@ -41,31 +45,31 @@ def command(
     files = find_images(images)
     if top < 1:
         raise InvalidArgument(f"--top must be at least 1. Received: {top}.")
-    chosen = find(run, weights, like)
+    size, chosen = parse_image_size(image_size), find(run, weights, like, which)
     from kzoo import predict as classify
 
-    model = load(run, chosen, which, precision)
+    model = load(run, chosen, which, precision, size)
     predictions, skipped = [], []
-    size = CHUNK if on_bad_image == "stop" else 1
+    step = CHUNK if on_bad_image == "stop" else 1
     with console.progress("predicting", len(files)) as advance:
-        for start in range(0, len(files), size):
-            chunk, ranked = files[start : start + size], []
+        for start in range(0, len(files), step):
+            chunk, ranked = files[start : start + step], []
             try:
-                ranked = classify(model, chunk, top=top)
+                ranked = classify(model, chunk, top=top, image_size=size)
             except DataError as error:
                 if on_bad_image == "stop":
                     raise
                 skipped.append(str(error))
             for file, best in zip(chunk, ranked, strict=False):  # none of a bad image
                 predictions.append({"file": file, "top": [prediction._asdict() for prediction in best]})
-                if not json and not sys.stdout.isatty():
+                if not json and not is_terminal(sys.stdout):
                     print_json(predictions[-1])
             advance(len(chunk))
     if skipped:
         console.warn(f"left out {len(skipped)} bad image{'s' * (len(skipped) > 1)}, first: {skipped[0]}")
     if json:
         print_json({"predictions": predictions})
-    elif sys.stdout.isatty():
+    elif is_terminal(sys.stdout):
         rows = []
         for prediction in predictions:
             for rank, one in enumerate(prediction["top"]):
@@ -88,7 +92,7 @@ def find_images(arguments: tuple[str, ...]) -> list[str]:
         raise InvalidArgument("Name images to classify: files, folders or quoted patterns.")
     files = []
     for argument in arguments:
-        path = Path(argument).expanduser()
+        path = expand(argument)
         if path.is_dir():
             found = images_of_folder(path)
         elif path.exists():

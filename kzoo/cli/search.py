@@ -9,8 +9,9 @@ from cyclopts import Parameter
 
 from kzoo.cli import _model, _runs
 from kzoo.cli._options import DataOptions, ImageSize, check_resume, parse_image_size, was_given
-from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.cli._output import Json, percent, print_json, print_line, print_table
 from kzoo.errors import InvalidArgument
+from kzoo.paths import command as command_line
 from kzoo.search.settings import SearchConfig
 from kzoo.train.config import TrainConfig, TransferConfig
 
@@ -65,7 +66,8 @@ def command(
     load = {"image_size": parse_image_size(image_size), "channels": channels, **asdict(data)}
     chosen = None if space is None else searching.spaces.read(space)
     if print_space:
-        print(dumps(chosen or searching.space_for(model, dataset, **start, **load), indent=2))
+        for line in dumps(chosen or searching.space_for(model, dataset, **start, **load), indent=2).splitlines():
+            print_line(line)
         return
     folder = Path(run_dir or _runs.run_dir_for(model, dataset, "search-"))
     _print_result(searching.search(model, dataset, folder, config=search, space=chosen, **start, **load), json)
@@ -103,7 +105,7 @@ def _print_result(result, json: bool) -> None:
             ("the same, loaded again", "yes" if best["verified"] else "NO"),
             ("test accuracy", percent(best["test"] and best["test"]["accuracy"])),
             ("best model", result.model_path),
-            ("train it again", f"kzoo {result.command} --from-search {result.search_dir}"),
+            ("train it again", command_line("kzoo", result.command, "--from-search", result.search_dir)),
         ],
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.cli._output import Json, percent, print_json, print_line, print_table
 from kzoo.errors import WeightsError, unknown
 from kzoo.text import dimensions
 from kzoo.weights import checksums, store
@@ -160,7 +160,7 @@ def _print_path(record, path, json):
     if json:
         print_json({"model": record.model, "tag": record.tag, "path": str(path)})
     else:
-        print(path, flush=True)
+        print_line(path)
 
 
 def _megabytes(size):

@@ -25,6 +25,8 @@ from kzoo.data.encoded import BadImage
 from kzoo.data.source import Source
 from kzoo.data.splits import SPLITS, TEST, TRAIN, VALIDATION, parts_of, stratify
 from kzoo.errors import DataError
+from kzoo.files import read_bytes
+from kzoo.paths import expand
 
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
@@ -207,7 +209,7 @@ class TfdsRecords(Source):
 
 def data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
     """Where TFDS datasets lie: the argument, or $TFDS_DATA_DIR as it is now, or TFDS's own default."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return expand(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def _prepared(name: str, root: Path) -> Path | None:
@@ -289,7 +291,7 @@ def _download(name: str, root: Path) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path))
     except (OSError, ValueError) as error:
         raise DataError(
             f"A file of a TFDS dataset cannot be read. Received: {str(path)!r} ({error}). Prepare the dataset again."

@@ -224,7 +224,7 @@ def _sizes(shape):
     if len(sizes) != 3 or not all(is_integer(size) and size >= 1 for size in sizes):
         raise InvalidArgument(
             "What is described is one size: input_shape=(height, width, channels), whole numbers of at least 1. "
-            f"Received: input_shape={shape!r}."
+            f"Received: input_shape={shape!r}. On the command line --image-size says it."
         )
     height, width, channels = map(int, sizes)
     return height, width, channels

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kzoo import errors
+from kzoo import children, errors
 from kzoo.errors import KzooError
 from kzoo.search.space import Task, dropout_of
 
@@ -39,10 +39,8 @@ class HelperProcess:
     def _exchange(self, line: str) -> dict | None:
         """One question; None if the process is gone."""
         if self._process is None or self._process.poll() is not None:
-            command = [sys.executable, "-P", "-m", "kzoo.search.helper"]  # -P: nothing from the current folder
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-            )
+            pipe = subprocess.PIPE
+            self._process = children.start("kzoo.search.helper", stdin=pipe, stdout=pipe, text=True)
         process = self._process
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they were asked for
         try:

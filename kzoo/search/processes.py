@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from kzoo import console
+from kzoo import children, console
 from kzoo.text import megabytes
 
 # How often the memory and the time of a process are looked at.
@@ -40,16 +39,15 @@ class CommandProcess:
         self._time_limit, self._memory_limit = time_limit, memory_limit
         self.started = time.monotonic()
         self._log_begins_at = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, "-P", "-m", "kzoo.search.child"]  # -P: nothing from the current folder
-        command += [",".join(map(str, cores)) or "-", *arguments]
         with open(log, "ab") as file:
-            self._process = subprocess.Popen(
-                command,
+            self._process = children.start(
+                "kzoo.search.child",
+                ",".join(map(str, cores)) or "-",
+                *arguments,
+                environment=_visible(gpus),
                 stdin=subprocess.PIPE,  # by its end the process knows of ours
                 stdout=subprocess.PIPE,
                 stderr=file,
-                env={**os.environ, **_visible(gpus)},
-                start_new_session=True,
             )
         _be_first_to_go(self._process.pid)
         self._output = b""

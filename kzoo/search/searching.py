@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from kzoo import console, plain
+from kzoo import console, paths, plain
 from kzoo.data.loading import fingerprint
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.hardware import probe, usable_only
@@ -90,7 +90,7 @@ def search(
     config = config or SearchConfig()
     base = _base(model, dataset, weights, like, train, transfer, data)
     space = None if space is None else spaces.check(space)
-    folder = Path(search_dir).expanduser()
+    folder = paths.expand(search_dir)
     with _helper() as helper:
         store.check_free(folder)
         settings, task = _resolve_settings(helper, base, config, space)
@@ -117,7 +117,7 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
         RunError: A file is damaged, the data has changed, or no trial completed.
         TrainingInterrupted: Ctrl-C.
     """
-    folder = Path(search_dir).expanduser()
+    folder = paths.expand(search_dir)
     state = store.read(folder)
     with _helper() as helper:
         if state.result is not None:
@@ -222,7 +222,7 @@ def _work(folder: Path, helper: HelperProcess, slots: int) -> SearchResult:
             trials.write_seconds()
             done = len(ranking.completed(trials.look().trials))
             raise TrainingInterrupted(
-                f"Interrupted after {done} trials. Continue with: kzoo search --resume {folder}"
+                f"Interrupted after {done} trials. Continue with: {paths.command('kzoo', 'search', '--resume', folder)}"
             ) from None
     return _result(folder, trials.look(), result)
 
@@ -248,11 +248,12 @@ def best_of(
         InvalidArgument: Not a search directory, or values that do not fit together.
         RunError: The search is not finished.
     """
-    folder = Path(search_dir).expanduser()
+    folder = paths.expand(search_dir)
     state = store.read(folder)
     if state.result is None:
         raise RunError(
-            f"This search is not finished. Received: {str(search_dir)!r}. Finish it: kzoo search --resume {search_dir}"
+            f"This search is not finished. Received: {str(search_dir)!r}. Finish it: "
+            f"{paths.command('kzoo', 'search', '--resume', search_dir)}"
         )
     best, settings, base = state.result, state.settings, state.settings.base
     run_dir = store.run_dir(folder, best.run)

@@ -16,6 +16,7 @@ from typing import Any
 
 from kzoo import arguments, augment, plain
 from kzoo.errors import InvalidArgument, KzooError, unknown
+from kzoo.files import read_bytes
 from kzoo.models.registry import check_name
 from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
 from kzoo.transfer.defaults import with_fine_tuning_defaults
@@ -360,8 +361,7 @@ def read(path: Any) -> dict:
         InvalidArgument: No such file, no JSON, or no space.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        content = json.loads(read_bytes(path))
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"Cannot read the search space. Received: {str(path)!r}: {error}.") from error
     try:

@@ -14,14 +14,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kzoo import arguments, files, plain
+from kzoo import arguments, files, paths, plain
 from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import is_temporary, write_bytes, write_text
 from kzoo.search import space as spaces
 from kzoo.search.settings import Settings
 from kzoo.search.space import Task
+from kzoo.train import runs
 
-SEARCH = "search.json"
+SEARCH = paths.SEARCH
 TRIALS = "trials.csv"  # a row per trial
 PLOT = "search.png"  # best so far, and each hyperparameter against the score
 BEST = "best.keras"  # the best model
@@ -186,10 +187,15 @@ def content(folder: Path) -> bytes:
         InvalidArgument: There is none.
         RunError: It cannot be read.
     """
-    path = folder.expanduser() / SEARCH
+    path = paths.expand(folder) / SEARCH
     try:
         return files.read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
+        if (path.parent / paths.RUN).exists():
+            resume = runs.read_record(folder).how_to_resume(folder)
+            raise InvalidArgument(
+                f"This is a run, not a search. Received: {str(folder)!r}. Continue it with {resume}"
+            ) from None
         raise InvalidArgument(f"Not a search directory: it has no {SEARCH}. Received: {str(folder)!r}.") from None
     except OSError as error:
         raise RunError(f"Cannot read the search. Received: {str(path)!r}: {error}.") from error

@@ -14,6 +14,7 @@ from typing import Any
 from kzoo import console
 from kzoo.errors import DataError, InvalidArgument, RunError
 from kzoo.hardware import probe
+from kzoo.paths import expand
 from kzoo.train import checkpoint, runs
 from kzoo.train.checkpoint import State
 from kzoo.train.config import Strategy
@@ -68,7 +69,7 @@ def begin(
             "Name a folder, and leave overwrite out."
         )
     if resume and run_dir is not None:
-        run_dir = Path(run_dir).expanduser()
+        run_dir = expand(run_dir)
         runs.recover(run_dir)
         if (run_dir / runs.CONFIG).exists():
             recorded = runs.read_record(run_dir)

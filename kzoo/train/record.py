@@ -1,17 +1,18 @@
 """The record of a run: all that config.json holds, as frozen dataclasses. It is read strictly and written whole."""
 
 import platform
-import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from kzoo import paths
 from kzoo.arguments import rate
 from kzoo.data.loading import check_images, checked_range
 from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument
+from kzoo.train.checkout import commit_of
 from kzoo.train.config import TrainConfig, TransferConfig
 
 
@@ -105,20 +106,12 @@ class FineTuningState:
 
 
 @dataclass(frozen=True)
-class GitState:
-    """The checkout that the command was given in."""
-
-    commit: str
-    changed: bool
-
-
-@dataclass(frozen=True)
 class Origin:
     """What the result of a run depends on besides its configuration."""
 
     versions: dict[str, str | None]
-    git: GitState | None
-    """None outside a checkout."""
+    commit: str | None
+    """Of the git checkout that the command was given in; None outside one."""
     command: tuple[str, ...]
 
 
@@ -155,7 +148,7 @@ class RunRecord:
         """What continues the run in a folder: a command, or a call for a run of Python's `fit` or `fine_tune`."""
         if self.data.load is None:
             return f"kzoo.train.resume({str(run_dir)!r}{'' if self.transfer is None else ', ...'})"
-        return f"kzoo {self.command} --resume {run_dir}"
+        return paths.command("kzoo", self.command, "--resume", run_dir)
 
     def __post_init__(self):
         """Keep what was asked, and check that the model suits.
@@ -178,7 +171,7 @@ class RunRecord:
 
 def origin() -> Origin:
     """What this process is."""
-    return Origin(versions(), _git_state(), tuple(sys.argv))
+    return Origin(versions(), commit_of(Path()), tuple(sys.argv))
 
 
 _PACKAGES = ("kzoo", "keras", "tensorflow", "numpy", "pillow", "tensorflow-datasets")
@@ -199,15 +192,4 @@ def _version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
-        return None
-
-
-def _git_state() -> GitState | None:
-    def git(*arguments: str) -> str:
-        command = ["git", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        return GitState(git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno")))
-    except (OSError, subprocess.SubprocessError):
         return None

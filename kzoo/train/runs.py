@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kzoo import plain
+from kzoo import paths, plain
 from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import is_temporary, locked, read_bytes, write_bytes, write_json, write_text
 from kzoo.train.record import RunRecord, origin
 
-CONFIG = "config.json"  # what was asked and what it was resolved to: written first
+CONFIG = paths.RUN  # what was asked and what it was resolved to: written first
 ARCHITECTURE = "model.json"  # the model without its weights
 CHECKPOINT = "checkpoint.safetensors"  # the state to resume from
 HISTORY = "history.csv"  # a row per epoch
@@ -39,7 +39,7 @@ def new(run_dir: str | Path, record: RunRecord, *, overwrite: bool = False) -> I
     A run that ends before its first checkpoint, for whatever reason, leaves the folder as it was: what it replaces is
     put aside, and deleted only when the new run has something to show (`forget_replaced`).
     """
-    run_dir = Path(run_dir).expanduser()
+    run_dir = paths.expand(run_dir)
     try:
         is_new_folder = not run_dir.exists()
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -165,10 +165,15 @@ def lock(run_dir: Path, doing: str = "training this run") -> Iterator[None]:
 
 def read_record(run_dir: str | Path) -> RunRecord:
     """The record of a run, from its config.json."""
-    path = Path(run_dir).expanduser() / CONFIG
+    path = paths.expand(run_dir) / CONFIG
     try:
         return plain.read(RunRecord, json.loads(read_bytes(path)))
     except (FileNotFoundError, NotADirectoryError):
+        if (path.parent / paths.SEARCH).exists():
+            resume = paths.command("kzoo", "search", "--resume", run_dir)
+            raise InvalidArgument(
+                f"This is a search, not a run. Received: {str(run_dir)!r}. Continue it with {resume}"
+            ) from None
         raise InvalidArgument(f"Not a run directory: it has no {CONFIG}. Received: {str(run_dir)!r}.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
@@ -256,8 +261,8 @@ def write_history(run_dir: Path, rows: list[dict]) -> None:
 
 def read_column(run_dir: Path, name: str) -> list[float]:
     """A column of history.csv."""
-    with open(run_dir / HISTORY, newline="") as file:
-        return [float(row[name]) for row in csv.DictReader(file)]
+    rows = csv.DictReader(read_bytes(run_dir / HISTORY).decode().splitlines())
+    return [float(row[name]) for row in rows]
 
 
 def write_events(run_dir: Path, row: dict, wall_time: float) -> None:

@@ -2,17 +2,14 @@
 
 import math
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kzoo import augment, console
+from kzoo import augment, console, interrupts
 from kzoo.backend import keras, tf
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data import Dataset
@@ -139,28 +136,34 @@ class Trainer:
         """Train from where the run stands to its last epoch."""
         state, config = self.state, self.config
         total = config.epochs * self.steps
-        with _deferred_interrupt() as interrupted, console.progress("training", total) as advance:
+        with interrupts.deferred(), console.progress("training", total) as advance:
             advance(state.epoch * self.steps + state.step, "")
             self._call_back("on_train_begin")
             # An epoch that a callback has stopped is ended first, also after a kill.
             while state.epoch < config.epochs and (state.step or not self._is_stopping_early()):
-                self.train_epoch(interrupted, advance)
-                self._end_epoch()
-                if interrupted.is_set() and state.epoch < config.epochs:
+                try:
+                    self.train_epoch(advance)
+                    self._end_epoch()
+                    if state.epoch < config.epochs:
+                        interrupts.check()
+                except interrupts.Interrupted:
                     self.save_checkpoint()
-                    raise self._interruption()
+                    raise self._interruption() from None
             if self.unsaved_rows:
                 self.save_checkpoint()
-            self.was_interrupted = interrupted.is_set()  # in the last epoch: the run is over, what follows it is not
+            self.was_interrupted = interrupts.is_pending()  # in the last epoch: the run is over, what follows it is not
             self._call_back("on_train_end")
             if self.callbacks.callbacks:  # one of which may have put other weights back
                 self._save_model(runs.LAST, self.step.evaluation_model.get_weights())
                 if self.keeps_last:
                     self._save_model(runs.BEST, self.step.evaluation_model.get_weights())
 
-    def train_epoch(self, interrupted, advance):
-        """Train to the end of the current epoch; `interrupted` is an event, `advance` tells of progress."""
+    def train_epoch(self, advance):
+        """Train to the end of the current epoch; `advance` tells of progress."""
         state, config = self.state, self.config
+        self._call_back("on_epoch_begin", state.epoch)
+        if state.step == self.steps:  # interrupted in its validation
+            return
         batches = self._batches(
             self.train_data,
             shuffle=True,
@@ -169,7 +172,6 @@ class Trainer:
             start_batch=state.step * config.gradient_accumulation_steps,
             augment=self.augment,
         )
-        self._call_back("on_epoch_begin", state.epoch)
         while state.step < self.steps and not (state.stopped and state.step):
             started = time.monotonic()
             count = min(self.steps_at_once, self.steps - state.step)
@@ -182,10 +184,9 @@ class Trainer:
                 self.steps_at_once = _adjust(self.steps_at_once, took / count)
             advance(count, f"epoch {state.epoch + 1}/{config.epochs} loss {self._running_means()['loss']:.4f}")
             if state.step < self.steps:
-                if interrupted.is_set():
+                if interrupts.is_pending():
                     self._check_weights()
-                    self.save_checkpoint()
-                    raise self._interruption()
+                    interrupts.check()
                 if time.monotonic() - self.saved_at > config.checkpoint_seconds:
                     self._check_weights()
                     self.save_checkpoint()
@@ -294,6 +295,7 @@ class Trainer:
         self._call_back("on_test_begin")
         totals = [0.0, 0.0, 0.0]
         for batch in self._batches(self.validation_data):
+            interrupts.check()
             sums = self.step.evaluate(*batch).numpy()
             totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
         loss, accuracy = totals[0] / totals[2], totals[1] / totals[2]
@@ -374,24 +376,3 @@ def _checked(callbacks) -> list:
 def _adjust(steps_at_once: int, seconds_per_step: float) -> int:
     """How many steps to execute next; at most ten times as many, since the first ones are slow."""
     return max(1, min(int(SECONDS_PER_EXECUTION / seconds_per_step), 10 * steps_at_once))
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that the loop can save its state; the second one interrupts as usual."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def remember(number, frame):
-        interrupted.set()
-        signal.signal(signal.SIGINT, before)
-        console.log("interrupted: saving the state (again to stop at once)")
-
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -20,11 +20,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from kzoo import augment, console
+from kzoo import augment, console, interrupts
 from kzoo.backend import compiled, keras
 from kzoo.data import Dataset
 from kzoo.data.readers import ArrayReader
-from kzoo.errors import DataError
+from kzoo.errors import DataError, WeightsError
 from kzoo.files import is_temporary, locked, put_in_place
 from kzoo.weights.locations import home
 
@@ -92,6 +92,7 @@ class Views:
                 header = {"descr": self._stored.str, "fortran_order": False, "shape": self.shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 for batch, _ in self._batches(view):
+                    interrupts.check()
                     content = np.ascontiguousarray(self._compute(batch).numpy()).tobytes()
                     file.write(content)
                     digest.update(content)
@@ -238,13 +239,14 @@ def features_of(views: Views, *, epochs_per_view: int = 0) -> Features | None:
 
 def cache_folder() -> Path:
     """Where features are kept: below kzoo's folder, or, where that cannot be written, in a temporary one."""
-    folder = home() / "features"
     try:
+        folder = home() / "features"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError as error:
-        console.warn(f"features are not kept: {error}. Set KZOO_HOME to a folder that can be written.")
+    except (OSError, WeightsError) as error:
+        remedy = "" if isinstance(error, WeightsError) else ". Set KZOO_HOME to a folder that can be written."
+        console.warn(f"features are not kept: {error}{remedy}")
         temporary = Path(tempfile.mkdtemp(prefix="kzoo-features-"))
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
         return temporary

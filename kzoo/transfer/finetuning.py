@@ -20,6 +20,7 @@ from kzoo.data import Dataset
 from kzoo.data.pixels import is_same, shown
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.models.registry import check_name, create_model
+from kzoo.paths import expand
 from kzoo.saving import load_model
 from kzoo.text import dimensions
 from kzoo.train import checkpoint, runs
@@ -350,7 +351,7 @@ def maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
 
 def _named(model: str, weights: str | Path) -> ZooModel:
     """What the record says of a model of the zoo, so that another one is not taken for it."""
-    path = str(Path(weights).expanduser().resolve())
+    path = str(expand(weights).resolve())
     return ZooModel(model, path if isinstance(weights, Path) else portable(model, weights))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from kzoo.data.loading import checked_size
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import CARDS, get_card
+from kzoo.paths import expand
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
 
@@ -52,7 +53,7 @@ def check_has_weights(model: str) -> None:
 
 def portable(model: str, weights: str) -> str:
     """A tag, or the path of a file or folder of weights in a form that means the same from any folder."""
-    path = Path(weights).expanduser()
+    path = expand(weights)
     # As for create_model, a tag is the tag, even beside a folder of that name.
     is_path = weights not in ("imagenet", *(record.tag for record in list_weights(model))) and path.exists()
     return str(path.resolve()) if is_path else weights

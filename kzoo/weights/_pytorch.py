@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from kzoo.files import check_regular
 from kzoo.weights import _pickle, archive
-from kzoo.weights.limits import check_count, check_regular
+from kzoo.weights.limits import check_count
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 PROTOCOL_VERSION = 1001

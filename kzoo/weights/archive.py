@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kzoo.weights.limits import MOST_TENSORS, check_count, check_regular
+from kzoo.files import check_regular
+from kzoo.weights.limits import MOST_TENSORS, check_count
 
 _DIRECTORY_ENTRY = b"PK\x01\x02"  # what each entry of the archive's directory begins with
 _LOCAL_HEADER = 30  # bytes before an entry's name and content, at least

@@ -12,8 +12,10 @@ import ml_dtypes
 import numpy as np
 
 from kzoo.errors import WeightsError, reason_of, unknown
+from kzoo.files import check_regular
+from kzoo.paths import expand
 from kzoo.weights import _pytorch, hdf5, safetensors_file
-from kzoo.weights.limits import check_count, check_regular
+from kzoo.weights.limits import check_count
 
 RAW_SUFFIX = ".bin"
 
@@ -47,7 +49,7 @@ def read(path: str | Path, format: str) -> dict[str, np.ndarray]:  # noqa: A002 
     ...     read(folder, "raw")
     {'bias': array([1., 2.], dtype=float32)}
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if format not in READERS:
         raise unknown("format of weights", format, READERS)
     if not path.exists():

@@ -21,7 +21,8 @@ import ml_dtypes
 import numpy as np
 from h5py import h5d, h5l, h5o, h5t  # pyright: ignore[reportAttributeAccessIssue] - compiled
 
-from kzoo.weights.limits import MOST_TENSORS, Budget, check_count, check_regular
+from kzoo.files import check_regular
+from kzoo.weights.limits import MOST_TENSORS, Budget, check_count
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DEEPEST = 16  # groups within groups

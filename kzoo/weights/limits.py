@@ -1,8 +1,5 @@
 """How much a file may ask of its readers: what no framework writes is refused before it is read."""
 
-import stat
-from pathlib import Path
-
 MOST_TENSORS = 10_000  # of one file; ResNet-152 with its optimizer's state has 3,000
 
 
@@ -23,9 +20,3 @@ def check_count(count: int, kind: str = "tensors", most: int = MOST_TENSORS) -> 
     """Refuse more entries than any file of weights has."""
     if count > most:
         raise ValueError(f"it has more than {most:,} {kind}")
-
-
-def check_regular(path: Path) -> None:
-    """Refuse what is no file on a disk, before it is opened: a named pipe would wait for a writer forever."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no regular file")

@@ -6,12 +6,14 @@ Face hub's cache.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import platformdirs
 
 from kzoo.errors import WeightsError
+from kzoo.paths import expand
 from kzoo.weights import hub
 from kzoo.weights.record import File, Record
 
@@ -32,9 +34,18 @@ class Location:
 
 
 def home() -> Path:
-    """The folder that kzoo keeps things in: KZOO_HOME, by default the platform's cache folder."""
-    folder = os.environ.get("KZOO_HOME")
-    return Path(folder).expanduser() if folder else platformdirs.user_cache_path("kzoo")
+    """The folder that kzoo keeps things in: KZOO_HOME, by default the platform's cache folder.
+
+    Raises:
+        WeightsError: The user has no home folder, as in some containers.
+    """
+    if folder := os.environ.get("KZOO_HOME"):
+        return expand(folder)
+    try:
+        return platformdirs.user_cache_path("kzoo")
+    except RuntimeError:
+        message = "There is no home folder to keep things in. Received: no HOME. Set KZOO_HOME to a folder."
+        raise WeightsError(message) from None
 
 
 def cache_folder(record: Record) -> Path:
@@ -45,7 +56,10 @@ def cache_folder(record: Record) -> Path:
 def search_folders() -> list[Path]:
     """The folders that are searched for weights, the cache first."""
     added = os.environ.get("KZOO_WEIGHTS_PATH", "").split(os.pathsep)
-    return [home() / "weights", *(Path(folder).expanduser() for folder in added if folder), PACKAGED]
+    folders = [*(expand(folder) for folder in added if folder), PACKAGED]
+    with suppress(WeightsError):
+        folders.insert(0, home() / "weights")
+    return folders
 
 
 def on_disk(record: Record) -> Iterator[Location]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import safetensors
 
-from kzoo.weights.limits import check_count, check_regular
+from kzoo.files import check_regular
+from kzoo.weights.limits import check_count
 
 LARGEST_HEADER = 2**23  # bytes; of a thousand tensors it has 0.1 million
 

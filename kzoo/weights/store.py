@@ -8,6 +8,7 @@ from pathlib import Path
 from kzoo.console import log, progress, warn
 from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.files import atomic_path, locked
+from kzoo.paths import expand
 from kzoo.weights import checksums, hub
 from kzoo.weights.download import download
 from kzoo.weights.locations import Location, cache_folder, location_below, on_disk
@@ -75,7 +76,7 @@ def fetch(record: Record, *, source: str | Path | None = None) -> Path:
     """
     try:
         if source is not None:
-            return _copy_from(Path(source).expanduser(), record)
+            return _copy_from(expand(source), record)
         return find(record) or _download(record)
     except OSError as error:
         raise WeightsError(

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 import kzoo
-from kzoo.cli import app
 from kzoo.cli import run as run_kzoo
 from kzoo.cli._options import DataOptions
 from kzoo.cli._runs import record_of
+from kzoo.cli.commands import app
 from kzoo.errors import RunError
 from kzoo.search import SearchConfig, resume, search
 from kzoo.train import TrainConfig, ZooModel, evaluate, runs

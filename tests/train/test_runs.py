@@ -45,23 +45,6 @@ def test_a_new_run_writes_what_was_asked(tmp_path):
     assert runs.read_record(run_dir).train == config
 
 
-def test_git_state_is_recorded(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert json.loads((begin("outside", TrainConfig()) / "config.json").read_text())["origin"]["git"] is None
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com"]
-    (tmp_path / "code.py").write_text("1")
-    for arguments in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "x"]):
-        subprocess.run([*git, *arguments], check=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    clean = json.loads((begin("clean", TrainConfig()) / "config.json").read_text())["origin"]["git"]
-    assert clean == {"commit": commit, "changed": False}
-    (tmp_path / "code.py").write_text("2")
-    assert json.loads((begin("changed", TrainConfig()) / "config.json").read_text())["origin"]["git"]["changed"] is True
-
-
 def test_an_occupied_run_is_kept(tmp_path):
     begin(tmp_path, TrainConfig(seed=1), ZooModel("mnist_net"))
     with pytest.raises(RunError) as caught:

@@ -1,0 +1,33 @@
+"""The commands and what is said of each in `kzoo --help`."""
+
+from importlib.metadata import version
+
+from cyclopts import App, Parameter
+
+from kzoo.cli._options import note_given
+
+app = App(
+    name="kzoo",
+    help="The classic CNNs for Keras 3: train, evaluate and predict.",
+    version=lambda: f"kzoo {version('kzoo')}",
+    help_format="plaintext",
+    default_parameter=Parameter(negative=()),
+    config=note_given,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,  # kzoo.cli tells of it
+)
+for _name, _function, _help in (
+    ("list", "models:list_command", "List the models of the zoo."),
+    ("info", "models:info_command", "Show what a model is: parameters, multiply-adds, depth, stages."),
+    ("train", "train:command", "Train a model on a dataset, or resume a run."),
+    ("finetune", "finetune:command", "Fine-tune a pretrained model on a dataset of your own, or resume a run."),
+    ("search", "search:command", "Search for the hyperparameters that train a model best."),
+    ("evaluate", "evaluate:command", "Score a trained model on labelled images."),
+    ("predict", "predict:command", "Classify images with a trained model."),
+    ("weights", "weights:app", "List, fetch, verify and add pretrained weights."),
+    ("augment", "augment:command", "Show what augmentation makes of a dataset's images, in a picture."),
+    ("bench", "bench:command", "Measure kzoo against plain Keras on this machine."),
+    ("doctor", "doctor:command", "Tell what kzoo would use on this machine, and what is wrong."),
+):
+    # A command's module is imported when it is called.
+    app.command(f"kzoo.cli.{_function}", name=_name, help=_help)
