@@ -49,7 +49,8 @@ def reason_of(error: BaseException) -> str:
     >>> reason_of(ValueError("no such entry:\nred")), reason_of(KeyError())
     ('no such entry: red', 'KeyError')
     """
-    return one_line(str(error))[:LONGEST_REASON] or type(error).__name__
+    said = getattr(error, "strerror", None) or str(error)  # the system's errors repeat the path
+    return one_line(said)[:LONGEST_REASON] or type(error).__name__
 
 
 def unknown(kind: str, received: object, valid: Iterable[str], hint: str = "") -> InvalidArgument:

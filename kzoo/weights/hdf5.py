@@ -21,6 +21,7 @@ import ml_dtypes
 import numpy as np
 from h5py import h5d, h5l, h5o, h5t  # pyright: ignore[reportAttributeAccessIssue] - compiled
 
+from kzoo import children
 from kzoo.files import check_regular
 from kzoo.weights.limits import MOST_TENSORS, Budget, check_count
 
@@ -88,12 +89,15 @@ def _check_whole(path: Path, size: int) -> None:
 
 def find_places(path: Path, kind: str) -> list[Place]:
     """Where the tensors of a file are, as another process found out."""
-    command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), kind]
-    try:
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=LONGEST_WAIT)
-    except subprocess.TimeoutExpired:
-        raise ValueError("the HDF5 library does not come to an end with it") from None
-    return places_in(done.stdout, done.returncode)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with children.start(__name__, str(path.absolute()), kind, **pipes) as child:
+        try:
+            answer, _ = child.communicate(timeout=LONGEST_WAIT)
+        except subprocess.TimeoutExpired:
+            raise ValueError("the HDF5 library does not come to an end with it") from None
+        finally:
+            child.kill()
+    return places_in(answer, child.returncode)
 
 
 def places_in(answer: bytes, status: int) -> list[Place]:
