@@ -6,6 +6,7 @@ through, and so are models within models. What is neither logits nor probabiliti
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -359,8 +360,8 @@ def _has_other_axes(shape, axis: int) -> bool:
 
 def _within(model, reading: _Reading):
     """How the logits of a model within a model are computed from its inputs."""
-    body = _part(model.inputs, reading.sources)
-    return lambda values, training: reading.logits(body(values, training), training)
+    body = cache(lambda: _part(model.inputs, reading.sources))  # not made where a model is only read
+    return lambda values, training: reading.logits(body()(values, training), training)
 
 
 def _part(inputs: list, outputs: list):

@@ -27,8 +27,10 @@ _SIDE = 16
 
 MARK = np.dtype([("pixels", "V16"), ("look", "u1", (_SIDE * _SIDE,)), ("has_look", "?")])
 
-# How many images are compared with all others at a time.
-_ROWS = 512
+# How many pairs of images are compared at a time, and at all: it takes half a minute. More images than that are
+# compared by their pixels alone.
+_PAIRS_AT_A_TIME = 2**24
+_MOST_PAIRS = 2_000_000_000
 
 DELETE = "Delete one of each pair."
 
@@ -62,15 +64,15 @@ def equal(marks: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
 
 
 def alike(marks: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
-    """(row, row of the others) of each image that looks like one of the others: the likest."""
+    """(row, row of the others) of each image that looks like one of the others: the likest. None of very many."""
     rows, candidates = (np.flatnonzero(one["has_look"]) for one in (marks, others))
-    if not len(candidates):
+    if not len(candidates) or len(rows) * len(candidates) > _MOST_PAIRS:
         return []
     known = others["look"][candidates].astype(np.float32) - 128
     squares, variances = (known**2).sum(axis=1), known.var(axis=1)
-    found = []
-    for start in range(0, len(rows), _ROWS):
-        some = rows[start : start + _ROWS]
+    found, step = [], max(1, _PAIRS_AT_A_TIME // len(candidates))
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
         looks = marks["look"][some].astype(np.float32) - 128
         differences = (looks**2).sum(axis=1)[:, np.newaxis] + squares - 2 * looks @ known.T
         # Of the mean square, by the smaller variance of the two.

@@ -1,17 +1,21 @@
 """Which images a run was trained on, kept with it: a copy of one among those that it is scored on is noticed."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from kzoo.data import Dataset
 from kzoo.data.checks import check_copies
 from kzoo.data.copies import MARK
-from kzoo.errors import RunError
+from kzoo.errors import RunError, reason_of
+from kzoo.files import write_bytes
 from kzoo.train import runs
+from kzoo.weights import safetensors_file
 
-_PIXELS, _LOOK = MARK["pixels"].itemsize, MARK["look"].itemsize
+# A row of the file is an image; the places are their paths, ended by NUL.
+_SHAPES = {"pixels": (MARK["pixels"].itemsize,), "look": MARK["look"].shape, "has_look": ()}
 
 
 def keep(run_dir: Path, images: Dataset) -> None:
@@ -19,11 +23,15 @@ def keep(run_dir: Path, images: Dataset) -> None:
     path = run_dir / runs.TRAINED_ON
     if path.exists() or (images.load_arguments is not None and images.public_name):
         return
-    rows = [
-        (images.where(row), mark["pixels"].tobytes().hex(), mark["look"].tobytes().hex() if mark["has_look"] else "")
-        for row, mark in enumerate(images.marks)
-    ]
-    runs.write_json(path, {"images": rows})
+    places = b"".join(images.where(row).encode("utf-8", "surrogateescape") + b"\0" for row in range(len(images)))
+    marks = np.ascontiguousarray(images.marks)
+    tensors = {
+        "places": np.frombuffer(places, np.uint8),
+        "pixels": np.ascontiguousarray(marks["pixels"]).view(np.uint8).reshape(len(marks), -1),
+        "look": np.ascontiguousarray(marks["look"]),
+        "has_look": marks["has_look"].astype(np.uint8),
+    }
+    write_bytes(path, safetensors.numpy.save(tensors))
 
 
 def check(run_dir: Path, images: Dataset) -> None:
@@ -36,18 +44,29 @@ def check(run_dir: Path, images: Dataset) -> None:
     path = run_dir / runs.TRAINED_ON
     if not path.exists():
         return
-    rows: Any = runs.read_json(path).get("images")
     try:
-        marks = np.zeros(len(rows), MARK)
-        for mark, (where, pixels, look) in zip(marks, rows, strict=True):
-            found = bytes.fromhex(pixels), bytes.fromhex(look)
-            if not isinstance(where, str) or (len(found[0]), len(found[1]) or _LOOK) != (_PIXELS, _LOOK):
-                raise ValueError("an entry is no image's")
-            mark["pixels"], mark["has_look"] = np.void(found[0]), bool(found[1])
-            if found[1]:
-                mark["look"] = np.frombuffer(found[1], np.uint8)
-    except (TypeError, ValueError) as error:
-        raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}") from error
+        places, marks = _read(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise RunError(
+            f"The run's {path.name} is damaged. Received: {str(path)!r}: {reason_of(error)}. Delete it to score "
+            "without a look at copies."
+        ) from error
     name = "Test" if images.split == "test" else "Evaluation"
     advice = "Score the model on other images, or delete the copies from these."
-    check_copies(name, images, marks, lambda row: rows[row][0], advice)
+    check_copies(name, images, marks, lambda row: places[row].decode("utf-8", "surrogateescape"), advice)
+
+
+def _read(path: Path) -> tuple[list[bytes], np.ndarray]:
+    with safetensors_file.opened(path) as file:
+        if set(file.keys()) != {"places", *_SHAPES}:
+            raise ValueError("it holds other tensors")
+        found = {name: file.get_tensor(name) for name in ("places", *_SHAPES)}
+    *places, end = found.pop("places").tobytes().split(b"\0")
+    if end or any(
+        array.dtype != np.uint8 or array.shape != (len(places), *_SHAPES[name]) for name, array in found.items()
+    ):
+        raise ValueError("its tensors are not those of as many images")
+    marks = np.zeros(len(places), MARK)
+    marks["pixels"] = np.ascontiguousarray(found["pixels"]).view(MARK["pixels"]).reshape(-1)
+    marks["look"], marks["has_look"] = found["look"], found["has_look"] != 0
+    return places, marks

@@ -1,9 +1,8 @@
 """Which images a run was trained on: a copy among those to score is noticed, a damaged file is one line."""
 
-import json
-
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from kzoo.data import Dataset
 from kzoo.errors import DataError, RunError
@@ -24,17 +23,34 @@ def test_a_copy_of_a_training_image_is_not_scored(tmp_path):
         trained_on.check(tmp_path, dataset(IMAGES[3:], "new"))
 
 
+def of(places, pixels=(2, 16), look=(2, 256), has_look=(2,), dtype=np.uint8):
+    shapes = {"pixels": pixels, "look": look, "has_look": has_look}
+    tensors = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
+    return {"places": np.frombuffer(places, np.uint8), **tensors}
+
+
 @pytest.mark.parametrize(
-    "content",
+    "tensors",
     [
         {},
-        {"images": 3},
-        {"images": [["a", "00", ""]]},
-        {"images": [["a", "zz" * 16, ""]]},
-        {"images": [[1, "00" * 16, ""]]},
+        {"places": np.zeros(3, np.uint8)},
+        of(b"a\0b"),
+        of(b"a\0b\0c\0"),
+        of(b"a\0b\0", pixels=(2, 15)),
+        of(b"a\0b\0", look=(3, 256)),
+        of(b"a\0b\0", has_look=(2, 1)),
+        of(b"a\0b\0", dtype=np.float32),
     ],
 )
-def test_a_damaged_file(tmp_path, content):
-    (tmp_path / runs.TRAINED_ON).write_text(json.dumps(content))
-    with pytest.raises(RunError, match=r"training_images\.json is damaged"):
+def test_a_damaged_file(tmp_path, tensors):
+    safetensors.numpy.save_file(tensors, tmp_path / runs.TRAINED_ON)
+    with pytest.raises(RunError, match=r"training_images\.safetensors is damaged"):
+        trained_on.check(tmp_path, dataset(IMAGES, "new"))
+
+
+def test_a_file_that_was_cut_off(tmp_path):
+    trained_on.keep(tmp_path, dataset(IMAGES, "old"))
+    path = tmp_path / runs.TRAINED_ON
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunError, match=r"training_images\.safetensors is damaged"):
         trained_on.check(tmp_path, dataset(IMAGES, "new"))
