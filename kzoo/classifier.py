@@ -56,7 +56,8 @@ def class_names_of(model) -> tuple[str, ...] | None:
 
 def scaling_of(model) -> dict:
     """How images are scaled for a model, as arguments of `kzoo.data.load`; what is missing has its default there."""
-    return {name: value for name, value in metadata(model).items() if name in ("crop_fraction", "interpolation")}
+    known = metadata(model)
+    return {name: known[name] for name in ("crop_fraction", "interpolation", "range_16_bit") if name in known}
 
 
 def pixel_range_of(model) -> Range:

@@ -15,6 +15,7 @@ from kzoo.console import duration
 from kzoo.text import markdown_table
 from pages import DOCS, write_page
 
+ROOT = Path(__file__).resolve().parents[2]
 TITLES = ("tests", "passed", "skipped", "failed", "time", "date", "commit", "machine")
 
 
@@ -22,7 +23,9 @@ def rows(report: Path, *since: str) -> dict[str, tuple[str, ...]]:
     """A row for each file of tests in a report by pytest (JUnit's format); `since` is date, commit and machine."""
     found = {}
     for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 (our own pytest wrote it)
-        name = f"{'/'.join(case.attrib['classname'].split('.'))}.py"
+        name = file_of(case.attrib["classname"])
+        if name is None:
+            continue
         counts = found.setdefault(name, {"passed": 0, "skipped": 0, "failed": 0, "seconds": 0.0})
         outcomes = {child.tag for child in case}
         outcome = "failed" if outcomes & {"failure", "error"} else "skipped" if "skipped" in outcomes else "passed"
@@ -34,10 +37,17 @@ def rows(report: Path, *since: str) -> dict[str, tuple[str, ...]]:
     }
 
 
+def file_of(classname: str) -> str | None:
+    """The file of a test, by JUnit's name of its class: "tests.train.test_runs.TestThis"."""
+    parts = classname.split(".")
+    paths = (f"{'/'.join(parts[:count])}.py" for count in range(len(parts), 0, -1))
+    return next((path for path in paths if (ROOT / path).is_file()), None)
+
+
 def known(page: str) -> dict[str, tuple[str, ...]]:
-    """The rows that a page has already."""
+    """The rows that a page has already, of files that are still there."""
     lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| tests/")]
-    return {line[0]: tuple(line) for line in lines}
+    return {line[0]: tuple(line) for line in lines if (ROOT / line[0]).is_file()}
 
 
 def commit() -> str:

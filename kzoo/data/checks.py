@@ -22,7 +22,10 @@ def check(train: Dataset, validation: Dataset | None, class_weight: str = "none"
     Raises:
         DataError: Images of the one are in the other.
     """
-    if validation is not None:
+    # Of arrays the fingerprint is that of these images, of what is loaded that of all splits.
+    if validation is not None and validation.load_arguments is None and validation.fingerprint == train.fingerprint:
+        console.warn("the validation images are the training images: figures on them say nothing of other images")
+    elif validation is not None:
         check_copies("Validation", validation, train.marks, train.where, copies.DELETE)
     warn_of_imbalance(train, class_weight)
 
@@ -40,8 +43,7 @@ def check_copies(name: str, scored: Dataset, trained_on: np.ndarray, where: Call
     equal = copies.equal(scored.marks, trained_on)
     pairs = [(scored.where(row), where(other)) for row, other in equal]
     count = f"{len(equal):,} of {len(scored):,}"
-    is_published = scored.load_arguments is not None and scored.public_name
-    if pairs and not is_published:
+    if pairs and not scored.is_published:
         raise copies.copies_error(f"{name} images are training images too", count, pairs, advice)
     if pairs:
         console.warn(f"{count} {name.lower()} images are training images too, first {copies.examples(pairs)}")

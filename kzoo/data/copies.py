@@ -39,8 +39,10 @@ _EXAMPLES = 3
 
 
 def mark_of(image: np.ndarray) -> np.void:
-    """The mark of an image `[height, width, channels]`, values 0 to 255."""
+    """The mark of an image `[height, width, channels]`, values 0 to 255. One of a single colour is no one's copy."""
     mark = np.zeros((), MARK)
+    if (image == image[0, 0]).all():
+        return cast(np.void, mark[()])
     mark["pixels"] = np.void(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest())
     height, width, channels = image.shape
     if min(height, width) >= _SMALLEST_SIDE and channels in (1, 3):
@@ -59,6 +61,7 @@ def mark_of(image: np.ndarray) -> np.void:
 def equal(marks: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
     """(row, row of the others) of each image whose pixels are those of one of the others."""
     first = {mark.tobytes(): row for row, mark in reversed(list(enumerate(others["pixels"])))}
+    first.pop(bytes(MARK["pixels"].itemsize), None)  # of a single colour
     found = ((row, first.get(mark.tobytes())) for row, mark in enumerate(marks["pixels"]))
     return [(row, other) for row, other in found if other is not None]
 

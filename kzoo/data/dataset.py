@@ -66,6 +66,11 @@ class Dataset:
     public_name: str = ""
     known_marks: np.ndarray | None = None
 
+    @property
+    def is_published(self) -> bool:
+        """Whether its splits are published ones, and not the user's."""
+        return self.load_arguments is not None and bool(self.public_name)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", read_only(self.labels))
 

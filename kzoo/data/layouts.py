@@ -134,7 +134,7 @@ class Folder:
         """Whether it can be loaded, by the look of it."""
         if any(split.classes for split in self.splits):
             return True
-        return any(split_of(folder.name) is None for folder in self.classes)
+        return sum(split_of(folder.name) is None for folder in self.classes) > 1
 
 
 class _Entries(NamedTuple):
@@ -366,6 +366,12 @@ def _at_another_level(folder: Folder) -> DataError:
             f"{start}with class folders in {names}{' and more' * (len(found) > 3)}. If these are splits, name them "
             f"train, val and test in one folder, with the class folders in them; or pass one of them, such as "
             f"{found[0].path!r}."
+        )
+    if len(inner := {tuple(one.name for one in child.classes) for child in folder.folders}) == 1 and len(*inner) == 1:
+        child = folder.folders[0]
+        return DataError(
+            f"{start}whose images lie a level deeper: {child.name}/{child.classes[0].name}. Move the images of each "
+            "class up into the folder of its name, or list them in a CSV file with the columns path,label,split."
         )
     return DataError(
         f"{start}which has the folders {', '.join(map(repr, children[:5]))}{' and more' * (len(children) > 5)}, with "

@@ -21,7 +21,7 @@ _SHAPES = {"pixels": (MARK["pixels"].itemsize,), "look": MARK["look"].shape, "ha
 def keep(run_dir: Path, images: Dataset) -> None:
     """Write down the marks of a run's training images; of a public dataset, whose splits are published, nothing."""
     path = run_dir / runs.TRAINED_ON
-    if path.exists() or (images.load_arguments is not None and images.public_name):
+    if path.exists() or (images.is_published):
         return
     places = b"".join(images.where(row).encode("utf-8", "surrogateescape") + b"\0" for row in range(len(images)))
     marks = np.ascontiguousarray(images.marks)

@@ -71,3 +71,15 @@ def test_copies_in_a_public_dataset_are_a_warning(capsys):
     public = replace(dataset(images(5), name="mnist"), load_arguments={"name": "mnist"})
     check(public, public)
     assert "5 of 5 validation images are training images too, first mnist #0 = mnist #0" in capsys.readouterr().err
+
+
+def test_the_same_arrays_as_validation_data_are_a_warning(capsys):
+    data = dataset(images(6), np.arange(6) % 2)
+    check(data, data)
+    assert "the validation images are the training images" in capsys.readouterr().err
+
+
+def test_images_of_one_colour_are_no_copies():
+    black = np.zeros((1, 4, 4, 3), np.uint8)
+    one, other = (dataset(np.concatenate([images(4, seed), black]), np.arange(5) % 2) for seed in (1, 2))
+    check(one, other)

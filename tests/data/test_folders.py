@@ -408,6 +408,22 @@ def test_what_is_left_out_is_said_by_kind_and_count(tmp_path, caplog):
     ) in caplog.text
 
 
+@pytest.mark.parametrize("within", ["", "train"])
+def test_images_in_a_folder_of_their_class(tmp_path, within):
+    """As Tiny ImageNet is laid out."""
+    for number, label in enumerate(("n01", "n02", "n03")):
+        write(tmp_path / within / label / "images" / "0.png", number)
+    assert "lie a level deeper: n01/images. Move the images of each class up" in error_of(tmp_path / within)
+
+
+def test_a_folder_of_one_class_is_not_proposed(tmp_path):
+    flat(tmp_path / "seg_train" / "seg_train", 3)
+    write(tmp_path / "seg_pred" / "seg_pred" / "1.png", 77)
+    text = error_of(tmp_path)
+    assert str(tmp_path / "seg_train" / "seg_train") in text
+    assert "seg_pred" not in text.partition("Received")[2].partition("Pass")[2]
+
+
 def test_a_text_with_the_suffix_of_an_image_is_a_bad_image(tmp_path):
     root = flat(tmp_path, 4)
     (root / "cat" / "note.jpe").write_text("hello")
