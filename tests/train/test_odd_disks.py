@@ -82,12 +82,16 @@ def test_a_folder_that_may_only_be_read(whose, tmp_path, child_environment):
     for arguments in (
         (*TRAIN, "--run-dir", other / "run"),
         (*TRAIN, "--run-dir", run, "--overwrite"),
-        ("evaluate", run),
     ):
         status, lines = kzoo(*arguments, environment=child_environment, prefix=AS_A_USER)
         said = [line for line in lines if line.startswith("kzoo: ")]
         assert (status, said) == (1, lines[-1:]), (arguments, lines)
         assert "Permission denied" in lines[-1]
+    # The figures are shown, and cannot be kept.
+    status, lines = kzoo("evaluate", run, environment=child_environment, prefix=AS_A_USER)
+    assert status == 0, lines
+    assert lines[-1].startswith("warning: the figures")
+    assert "Permission denied" in lines[-1]
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
