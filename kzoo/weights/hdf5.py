@@ -77,11 +77,11 @@ def _read(path: Path, kind: str) -> dict[str, np.ndarray]:
 def _check_whole(path: Path, size: int) -> None:
     """Refuse a file that was cut off, the commonest damage, without another process."""
     with open(path, "rb") as file:
-        start = file.read(48)
+        start = file.read(52)
     if not start.startswith(SIGNATURE):
         raise ValueError("it is no HDF5 file")
     # The superblock says where the file ends, after where it begins: see "Disk Format: Level 0A" of the HDF5 format.
-    at = 40 if start[8:9] in (b"\0", b"\1") else 28
+    at = {b"\0": 40, b"\1": 44}.get(start[8:9], 28)
     expected = int.from_bytes(start[at : at + 8], "little")
     if size < max(expected, len(start)):
         raise ValueError(f"it was cut off: it has {size:,} bytes of {expected:,}")
