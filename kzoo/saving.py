@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from kzoo import layers
 from kzoo.arguments import is_number, is_within
 from kzoo.backend import keras
@@ -126,8 +124,7 @@ def _check_file(path: Path) -> Any:
             if not isinstance(found[name], dict):
                 raise ValueError(f"its {name} is no JSON object")
         check_count(_count_layers(found[_CONFIG]), "layers", MOST_LAYERS)
-        with archive.content_of(entries, _WEIGHTS) as content, h5py.File(content, "r") as file:
-            hdf5.check_plain(file, entries.getinfo(_WEIGHTS).file_size)
+    hdf5.check_entry(path, _WEIGHTS)
     return found[_METADATA].get(_OURS, {})
 
 

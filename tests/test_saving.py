@@ -1,6 +1,7 @@
 """`.keras` files: whole, with class names, readable by plain Keras, and harmless."""
 
 import json
+import resource
 import zipfile
 from pathlib import Path
 
@@ -163,9 +164,25 @@ def add_strings(file):
     file["layers/dense/vars/9"] = ["text"]
 
 
+def add_dtypes(file):
+    """Keras reads this attribute of every array."""
+    file["layers/dense/vars/0"].attrs["dtype"] = ["bfloat16"] * 100
+
+
+def add_long_text(file):
+    file["layers/dense/vars/0"].attrs["dtype"] = "x" * 2_000
+
+
+def add_long_name(file):
+    file["layers/dense/vars"].attrs["name"] = np.bytes_(b"x" * 2_000)
+
+
 @pytest.mark.parametrize(
     ("add", "reason"),
     [
+        (add_dtypes, "attribute 'dtype' is neither text nor a number"),
+        (add_long_text, "attribute 'dtype' has more than 1,000 bytes"),
+        (add_long_name, "attribute 'name' has more than 1,000 bytes"),
         (add_zeros, "is compressed"),
         (add_many, "more than 40,000 entries"),
         (add_strings, "is no array of numbers"),
@@ -174,15 +191,46 @@ def add_strings(file):
     ],
 )
 def test_weights_that_are_no_plain_arrays(add, reason, tmp_path):
+    with pytest.raises(RunError, match=reason):
+        load_model(with_weights(add, tmp_path))
+
+
+def with_weights(change, tmp_path):
+    """A model file whose HDF5 entry `change` has altered."""
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "plain.keras")
     with zipfile.ZipFile(tmp_path / "plain.keras") as archive:
         (tmp_path / "weights.h5").write_bytes(archive.read("model.weights.h5"))
     with h5py.File(tmp_path / "weights.h5", "a") as file:
-        add(file)
+        change(file)
     changes = {"model.weights.h5": (tmp_path / "weights.h5").read_bytes()}
     rewrite(tmp_path / "plain.keras", tmp_path / "bad.keras", changes)
-    with pytest.raises(RunError, match=reason):
-        load_model(tmp_path / "bad.keras")
+    return tmp_path / "bad.keras"
+
+
+def test_strings_that_share_their_bytes(tmp_path):
+    """A thousand strings that all lie in the same 2 MB took 3.8 GB; one such string is refused as well."""
+    size = 2_000_000
+
+    def change(file):
+        texts = np.array(["x" * size, *"a" * 999], dtype=object)
+        file["layers/dense/vars/0"].attrs.create("dtype", texts, dtype=h5py.string_dtype())
+        file.flush()
+        content = bytearray(Path(file.filename).read_bytes())
+        # Each element is a length, the address of a heap ("GCOL") and a number in it.
+        place = content.find(size.to_bytes(4, "little"))
+        while content[int.from_bytes(content[place + 4 : place + 12], "little") :][:4] != b"GCOL":
+            place = content.find(size.to_bytes(4, "little"), place + 1)
+            assert place >= 0
+        content[place : place + 16_000] = content[place : place + 16] * 1_000
+        shared.append(bytes(content))
+
+    shared = []
+    bad = with_weights(change, tmp_path)
+    rewrite(bad, tmp_path / "shared.keras", {"model.weights.h5": shared[0]})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RunError, match="Cannot load the model file"):
+        load_model(tmp_path / "shared.keras")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
 def test_a_zip_bomb(saved, tmp_path):

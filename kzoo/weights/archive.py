@@ -1,4 +1,7 @@
-"""Zip archives of tensors, as torch.save and Keras write them: no entry takes more memory than it has bytes."""
+"""Zip archives of tensors, as torch.save and Keras write them.
+
+Their entries are stored uncompressed, so reading one takes its size in memory.
+"""
 
 import io
 import mmap
@@ -37,7 +40,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def content_of(archive: zipfile.ZipFile, name: str) -> io.BufferedReader:
-    """An entry as a file of its own, which takes no memory: it lies in the archive as it is."""
+    """Open an entry for reading in place, without copying it."""
     archive.open(name).close()  # which compares the entry's own header with the directory
     return io.BufferedReader(_Part(str(archive.filename), archive.getinfo(name)), 2**20)
 

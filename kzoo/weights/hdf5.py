@@ -5,14 +5,15 @@ external, virtual, compressed (a filter may be code of a plug-in) or unwritten d
 
 The HDF5 library allocates whatever an attribute claims before it looks at it, and can crash or hang on a file that was
 altered with intent. So it only says where the numbers are, in a process of its own with little memory and time; the
-numbers are then read without it.
+numbers are then read without it. What Keras reads itself, the entry of a `.keras` file, is looked through there first.
 """
 
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from h5py import h5d, h5l, h5o, h5t  # pyright: ignore[reportAttributeAccessIssu
 
 from kzoo import children
 from kzoo.files import check_regular
+from kzoo.weights import archive
 from kzoo.weights.limits import MOST_TENSORS, Budget, check_count
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -31,6 +33,7 @@ MOST_LINKS = 4 * MOST_TENSORS  # Keras writes a tensor into at most three groups
 MOST_SECONDS = 10  # of the CPU; of ResNet-152 it is less than one
 LONGEST_WAIT = 120  # seconds until the process is ended on a machine that has other work
 SPARE_MEMORY = 2**26  # bytes
+LONGEST_ATTRIBUTE = 1_000  # bytes; Keras has names of layers and dtypes there
 
 
 class Place(NamedTuple):
@@ -77,20 +80,28 @@ def _read(path: Path, kind: str) -> dict[str, np.ndarray]:
 def _check_whole(path: Path, size: int) -> None:
     """Refuse a file that was cut off, the commonest damage, without another process."""
     with open(path, "rb") as file:
-        start = file.read(48)
+        start = file.read(52)
     if not start.startswith(SIGNATURE):
         raise ValueError("it is no HDF5 file")
     # The superblock says where the file ends, after where it begins: see "Disk Format: Level 0A" of the HDF5 format.
-    at = 40 if start[8:9] in (b"\0", b"\1") else 28
+    at = {b"\0": 40, b"\1": 44}.get(start[8:9], 28)
     expected = int.from_bytes(start[at : at + 8], "little")
     if size < max(expected, len(start)):
         raise ValueError(f"it was cut off: it has {size:,} bytes of {expected:,}")
 
 
-def find_places(path: Path, kind: str) -> list[Place]:
-    """Where the tensors of a file are, as another process found out."""
+def check_entry(path: Path, entry: str) -> None:
+    """Refuse an HDF5 file within a zip archive unless Keras reads from it no more than it has.
+
+    All arrays in it lie there as they are, and all attributes are short.
+    """
+    find_places(path, "plain", entry)
+
+
+def find_places(path: Path, kind: str, entry: str = "") -> list[Place]:
+    """Where the tensors of a file, or of an entry of a zip archive, are, as another process found out."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with children.start(__name__, str(path.absolute()), kind, **pipes) as child:
+    with children.start(__name__, str(path.absolute()), kind, entry, **pipes) as child:
         try:
             answer, _ = child.communicate(timeout=LONGEST_WAIT)
         except subprocess.TimeoutExpired:
@@ -110,18 +121,28 @@ def places_in(answer: bytes, status: int) -> list[Place]:
     return [Place(name, dtype, tuple(shape), start) for name, dtype, shape, start in found["places"]]
 
 
-def main(path: str, kind: str) -> None:
+def main(path: str, kind: str, entry: str) -> None:
     """In the other process: print where the tensors are, or why the file is refused, as JSON."""
-    size = Path(path).stat().st_size
-    _limit_resources(2 * size + SPARE_MEMORY)
     try:
-        with h5py.File(path, "r") as file:
-            answer = {"places": FINDERS[kind](file, Places(size))}
+        with _content(Path(path), entry) as (content, size):
+            _limit_resources(2 * size + SPARE_MEMORY)
+            with h5py.File(content, "r") as file:
+                answer = {"places": FINDERS[kind](file, Places(size))}
     except MemoryError:
         answer = {"refused": "it asks for more memory than its size explains"}
     except Exception as error:  # whatever a damaged or hostile file makes h5py raise
         answer = {"refused": str(error) or type(error).__name__}
     print(json.dumps(answer))
+
+
+@contextmanager
+def _content(path: Path, entry: str) -> Iterator[tuple[Any, int]]:
+    """What h5py opens, and its size."""
+    if not entry:
+        yield path, path.stat().st_size
+        return
+    with archive.opened(path) as entries, archive.content_of(entries, entry) as content:
+        yield content, entries.getinfo(entry).file_size
 
 
 def _limit_resources(memory: int) -> None:
@@ -177,7 +198,27 @@ def _find_keras3(file: h5py.File, places: "Places") -> list[Place]:
     return list(places.found.values())
 
 
-FINDERS: dict[str, Callable[[h5py.File, "Places"], list[Place]]] = {"legacy": _find_legacy, "keras3": _find_keras3}
+def _find_nothing(file: h5py.File, places: "Places") -> list[Place]:
+    """Look through a file that Keras is going to read."""
+    for _, group in places.groups(file):
+        places.check_attributes(group)
+        for name in group:
+            dataset = places.child(group, name)
+            if not isinstance(dataset, h5py.Dataset):
+                continue
+            places.check_attributes(dataset)
+            if dataset.size != 0:
+                if dataset.dtype.kind not in "fiubV" or dataset.dtype.hasobject:
+                    raise ValueError(f"its {name!r:.100} is no array of numbers")
+                places.place(name, dataset)
+    return []
+
+
+FINDERS: dict[str, Callable[[h5py.File, "Places"], list[Place]]] = {
+    "legacy": _find_legacy,
+    "keras3": _find_keras3,
+    "plain": _find_nothing,
+}
 
 
 def has(group: h5py.Group, name: str) -> bool:
@@ -194,6 +235,7 @@ class Places:
         self.found: dict[str, Place] = {}
         self.seen: set[int] = set()
         self.links = 0
+        self.attributes = 0
 
     def child(self, group, name: str) -> Any:
         """What `name`, a path, leads to from `group`."""
@@ -270,38 +312,33 @@ class Places:
             dtype = np.dtype(ml_dtypes.bfloat16)
         elif dtype.kind not in "fiub" or not dataset.id.get_type().equal(h5t.py_create(dtype, logical=True)):
             raise ValueError(f"its {key!r:.100} is no array of numbers")
-        start, size = plain_place(dataset, key)
-        if start + size > self.size:
+        name = dtype.name if dtype.name == "bfloat16" else dtype.str
+        self.found[key] = Place(key, name, dataset.shape, self.place(key, dataset))
+
+    def place(self, key: str, dataset: h5py.Dataset) -> int:
+        """Where the numbers of a dataset begin in the file."""
+        plain = dataset.id.get_create_plist().get_layout() == h5d.CONTIGUOUS
+        if not plain or dataset.external or dataset.is_virtual:
+            raise ValueError(f"its {key!r:.100} is compressed, in parts, or in another file")
+        start, size = dataset.id.get_offset(), math.prod(dataset.shape) * dataset.dtype.itemsize
+        if start is None or dataset.id.get_storage_size() != size or start + size > self.size:
             raise ValueError(f"it does not hold the numbers of its {key!r:.100}")
         self.unread.spend(size)
-        name = dtype.name if dtype.name == "bfloat16" else dtype.str
-        self.found[key] = Place(key, name, dataset.shape, start)
+        return start
 
-
-def plain_place(dataset: h5py.Dataset, key: str) -> tuple[int, int]:
-    """Where the numbers of a dataset begin in the file, and how many bytes they take."""
-    plain = dataset.id.get_create_plist().get_layout() == h5d.CONTIGUOUS
-    if not plain or dataset.external or dataset.is_virtual:
-        raise ValueError(f"its {key!r:.100} is compressed, in parts, or in another file")
-    start, size = dataset.id.get_offset(), math.prod(dataset.shape) * dataset.dtype.itemsize
-    if start is None or dataset.id.get_storage_size() != size:
-        raise ValueError(f"it does not hold the numbers of its {key!r:.100}")
-    return start, size
-
-
-def check_plain(file: Any, size: int) -> None:
-    """Refuse an open file of `size` bytes unless all arrays in it lie there as they are; no attribute is read."""
-    places = Places(size)
-    for _, group in places.groups(file):
-        for name in group:
-            dataset = places.child(group, name)
-            if isinstance(dataset, h5py.Dataset) and dataset.size != 0:
-                if dataset.dtype.kind not in "fiubV" or dataset.dtype.hasobject:
-                    raise ValueError(f"its {name!r:.100} is no array of numbers")
-                start, length = plain_place(dataset, name)
-                if start + length > size:
-                    raise ValueError(f"it does not hold the numbers of its {name!r:.100}")
-                places.unread.spend(length)
+    def check_attributes(self, owner) -> None:
+        """Refuse attributes that are no short strings or single numbers."""
+        self.attributes += len(owner.attrs)
+        check_count(self.attributes, "attributes", MOST_LINKS)
+        for name in owner.attrs:
+            declared = owner.attrs.get_id(name)
+            is_string = h5py.check_string_dtype(declared.dtype) is not None
+            if declared.shape != () or not (is_string or declared.dtype.kind in "fiub"):
+                raise ValueError(f"its attribute {name!r:.100} is neither text nor a number")
+            if declared.dtype.itemsize > LONGEST_ATTRIBUTE or (
+                is_string and len(self._text(owner.attrs[name])) > LONGEST_ATTRIBUTE
+            ):
+                raise ValueError(f"its attribute {name!r:.100} has more than {LONGEST_ATTRIBUTE:,} bytes")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ MOST_TENSORS = 10_000  # of one file; ResNet-152 with its optimizer's state has 
 
 
 class Budget:
-    """How many bytes may be taken from a file of `size` bytes: as many."""
+    """A file of N bytes may give N bytes of data."""
 
     def __init__(self, size: int):
         self.left = size

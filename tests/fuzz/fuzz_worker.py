@@ -105,17 +105,17 @@ def read_weights(path):
     formats.read(path, formats.format_of(path))
 
 
-def read_hdf5(path):
-    """As `read_weights`, with a fork in place of a new process for each file, which would take most of the time."""
-    from kzoo.weights import formats, hdf5
+def fork_for_hdf5():
+    """Have HDF5 files looked at in a fork in place of a new process for each, which would take most of the time."""
+    from kzoo.weights import hdf5
 
-    def find_places(path, kind):
+    def find_places(path, kind, entry=""):
         readable, writable = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.dup2(writable, 1)
             sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-            hdf5.main(str(path), kind)
+            hdf5.main(str(path), kind, entry)
             sys.stdout.flush()
             os._exit(0)
         os.close(writable)
@@ -124,7 +124,6 @@ def read_hdf5(path):
         return hdf5.places_in(content, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
     hdf5.find_places = find_places
-    formats.read(path, formats.format_of(path))
 
 
 def read_model(path):
@@ -151,12 +150,13 @@ def read_search(folder):
     store.read(folder)
 
 
-READERS = {"weights": read_weights, "hdf5": read_hdf5, "model": read_model, "run": read_run, "search": read_search}
+READERS = {"weights": read_weights, "model": read_model, "run": read_run, "search": read_search}
 
 
 def main(kind, folder, count):
     """Change the files in `folder` in turn, `count` times, and read each."""
     folder, reader = Path(folder), READERS[kind]
+    fork_for_hdf5()
     originals = {path: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
     whole = kind in ("run", "search")
     for path in [folder] if whole else originals:

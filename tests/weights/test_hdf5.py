@@ -1,5 +1,6 @@
 """Keras's HDF5 files: read by the names of layers; nothing outside of them is followed."""
 
+import lzma
 import os
 
 import files
@@ -281,3 +282,14 @@ def test_other_files(tmp_path):
         (tmp_path / "file").write_bytes(content)
         refusal(tmp_path / "file")
         refusal(tmp_path / "file", "keras_weights_h5")
+
+
+def test_a_superblock_of_version_1(tmp_path):
+    """HDF5 writes it where a file was given its own size of index nodes for chunks (H5Pset_istore_k, not in h5py)."""
+    content = lzma.decompress((files.SAMPLES / "superblock_1.h5.xz").read_bytes())
+    assert content[8] == 1
+    (tmp_path / "whole").write_bytes(content)
+    found = formats.read(tmp_path / "whole", "keras_h5")
+    np.testing.assert_array_equal(found["conv/kernel"], np.ones((3, 3), "float32"), strict=True)
+    (tmp_path / "cut").write_bytes(content[:-1])
+    assert "it was cut off: it has 8,227 bytes of 8,228" in refusal(tmp_path / "cut")
