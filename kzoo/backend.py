@@ -7,12 +7,14 @@ layers still build and run but `kzoo.train` does not.
 from typing import TYPE_CHECKING, Any
 
 from kzoo.chatter import tensorflow, without_chatter
+from kzoo.plotting import import_matplotlib
 
 if TYPE_CHECKING:
     # Neither has type stubs; what a type checker infers of them is wrong more often than right.
     keras: Any = None
     tf: Any = None
 else:
+    import_matplotlib()  # before Keras does
     with without_chatter():
         import keras
 

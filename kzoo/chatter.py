@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kzoo import interrupts
+from kzoo.plotting import import_matplotlib
 
 # TensorFlow's C++ logging of what it found on this machine. The start-up lines ignore TF_CPP_MIN_LOG_LEVEL (they come
 # before its logging is initialised), so they are taken out by file descriptor; `kzoo doctor` says what matters of them.
@@ -49,6 +50,7 @@ def without_chatter() -> Iterator[None]:
 
 def tensorflow() -> Any:
     """Import TensorFlow quietly, the search for devices included."""
+    import_matplotlib()  # before Keras does, which TensorFlow imports
     with without_chatter():
         import tensorflow as tf
 

@@ -7,6 +7,8 @@ ordinary way: `logging.getLogger("kzoo").setLevel("ERROR")`.
 import logging
 import sys
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
@@ -29,8 +31,11 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        self.write(f"{prefix}{record.getMessage()}")
+
+    def write(self, text: str) -> None:
         if sys.stderr is not None:
-            _Forgiving(sys.stderr).write(f"{prefix}{record.getMessage()}\n")
+            _Forgiving(sys.stderr).write(f"{text}\n")
 
 
 class _Forgiving:
@@ -78,6 +83,32 @@ def warn(message: str) -> None:
     """Say one line that needs attention."""
     _configure()
     logger.warning("%s", one_line(message))
+
+
+def escape_what_libraries_say() -> None:
+    """Have Python's warnings, the lines of all loggers, and tracebacks be printable: they quote names from files.
+
+    For processes of kzoo's own: a program that uses the library decides for itself.
+    """
+    warnings.showwarning = lambda message, *_, **__: warn(str(message))
+    logging.setLogRecordFactory(_PrintableRecord)
+    sys.excepthook = lambda *error: _StandardError().write(_printable_traceback(error))
+
+
+class _PrintableRecord(logging.LogRecord):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if self.exc_info and self.exc_info[0]:
+            self.exc_text = _printable_traceback(self.exc_info)
+
+    def getMessage(self) -> str:  # noqa: N802 - its name there
+        return one_line(super().getMessage())
+
+
+def _printable_traceback(error: Any) -> str:
+    # Further lines are indented: those of a message are told from lines of others.
+    parts = [part.rstrip("\n").split("\n") for part in traceback.format_exception(*error)]
+    return "\n".join("\n ".join(map(printable, part)) for part in parts)
 
 
 def is_terminal(stream: Any) -> bool:

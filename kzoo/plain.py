@@ -53,7 +53,7 @@ def read(kind: type[Kind], value: Any, where: str = "", *, others: bool = False)
     for name in value:
         if name not in hints and not others:
             close = "".join(f" Did you mean {one!r}?" for one in difflib.get_close_matches(str(name), hints, n=1))
-            entry, names = f"{_join(where, name)} = {_shown(value[name])}.", ", ".join(hints)
+            entry, names = f"{_join(where, name)} = {shown(value[name])}.", ", ".join(hints)
             raise EntryError(f"{entry}{close} Expected: no entries other than {names}.")
     arguments = {name: _read(hint, value[name], _join(where, name)) for name, hint in hints.items()}
     try:
@@ -141,10 +141,11 @@ def _join(where: str, name: object) -> str:
 
 
 def _wrong(where: str, value: Any, hint: Any) -> EntryError:
-    return EntryError(f"{where or 'the whole'} = {_shown(value)}. Expected: {_expected(hint)}.")
+    return EntryError(f"{where or 'the whole'} = {shown(value)}. Expected: {_expected(hint)}.")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a message quotes it."""
     text = repr(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 

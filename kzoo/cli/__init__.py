@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kzoo import interrupts
+from kzoo import console, interrupts
 from kzoo.errors import InvalidArgument, KzooError, TrainingInterrupted
 from kzoo.text import one_line
 
@@ -17,6 +17,7 @@ from kzoo.text import one_line
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
     _open_standard_streams()
+    console.escape_what_libraries_say()
     try:
         interrupts.interrupt_on_signals()
         status = run(sys.argv[1:] if arguments is None else arguments)

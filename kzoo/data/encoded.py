@@ -23,8 +23,12 @@ _MAX_SCANS = 100
 _MAX_SCANNED_PIXELS = 600_000_000
 _MAX_SCANNED_PIXELS_PER_BYTE = 128
 
-# Parts of a header before the pixels. An encoder needs hundreds, where it cuts a large profile up.
+# Parts of a header before the pixels, used or not: each takes some time. An encoder needs hundreds, where it cuts a
+# large profile up.
 _MAX_PARTS = 20_000
+
+# Parts that the pixels of a PNG are in. Encoders write 8 KiB and more at a time.
+_MAX_PIXEL_PARTS = MAX_BYTES >> 10
 
 # Pillow decodes BMP's run lengths in Python: so many pixels, or bytes, take about a second.
 _MAX_RUN_LENGTH_PIXELS = 1 << 22
@@ -34,11 +38,11 @@ _MAX_RUN_LENGTH_BYTES = 1 << 22
 _MAX_METADATA = 1 << 20
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG_WITHOUT_BODY = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a body
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _JPEG_LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # without those that have no body
+_GIF_BLOCK = re.compile(rb"[!,;]")  # an extension, an image, the end
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
@@ -175,8 +179,6 @@ def _jpeg(content: bytes) -> Encoded:
         # JFIF's and Adobe's segments say what the channels are, all other ones of applications and comments nothing.
         if not (0xE1 <= marker <= 0xEF or marker == 0xFE) or marker == 0xEE:
             kept.append(content[position:end])
-        if len(kept) > _MAX_PARTS:
-            raise BadImage(f"its header has more than {_MAX_PARTS:,} parts")
         if marker == 0xDA:
             break
     else:
@@ -196,19 +198,30 @@ def _jpeg(content: bytes) -> Encoded:
 
 
 def _jpeg_segments(content: bytes, position: int = 2) -> Iterator[tuple[int, int, int]]:
-    """(position, marker, end) of the segments, found as libjpeg does: what is between them is skipped."""
+    """(position, marker, end) of the segments, found as libjpeg does: what is between them is skipped.
+
+    Raises:
+        BadImage: There are too many of them.
+    """
+    parts = 0
     while match := _JPEG_MARKER.search(content, position):
         position = match.start()
         marker = content[position + 1]
         if marker in (0xD8, 0xD9):  # a second image, or the end
             return
-        end = position + 2
-        if marker not in _JPEG_WITHOUT_BODY:
-            end += int.from_bytes(content[end : end + 2], "big")
-            if end > len(content) or end < position + 4:
-                return
-            yield position, marker, end
+        end = position + 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+        if end > len(content) or end < position + 4:
+            return
+        parts = _counted(parts)
+        yield position, marker, end
         position = end
+
+
+def _counted(parts: int, most: int = _MAX_PARTS) -> int:
+    """One part more."""
+    if parts == most:
+        raise BadImage(f"its header has more than {most:,} parts")
+    return parts + 1
 
 
 def _check_scans(content: bytes, first: int, pixels: int) -> None:
@@ -224,19 +237,19 @@ def _check_scans(content: bytes, first: int, pixels: int) -> None:
 
 def _png(content: bytes) -> Encoded:
     kept, pixels, exif, xmp = [_PNG], [], None, None
-    position, text = len(_PNG), b""
+    position, text, parts = len(_PNG), b"", 0
     while position + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, position)
         body, position = position + 8, position + 12 + length
         if kind == b"IDAT":
+            _counted(len(pixels), _MAX_PIXEL_PARTS)
             pixels.append(content[body : body + length])
             continue
         if pixels:  # what comes after them is not needed
             break
+        parts = _counted(parts)
         if kind in (b"IHDR", b"PLTE", b"tRNS"):
             kept.append(content[body - 8 : position])
-            if len(kept) > _MAX_PARTS:
-                raise BadImage(f"its header has more than {_MAX_PARTS:,} parts")
         elif kind == b"eXIf":
             exif = exif or content[body : body + length]
         elif kind in (b"tEXt", b"zTXt") and content.startswith(b"Raw profile type exif\0", body):
@@ -291,16 +304,19 @@ def _gif(content: bytes) -> Encoded:
     if len(content) > 10 and content[10] & 0x80:
         position += 3 << ((content[10] & 7) + 1)
     header, kept, parts = position, [], 0
-    while content[position : position + 1] == b"!":  # extensions before the first image
-        start, position = position, position + 2
+    # Extensions before the first image; what is between them is skipped, as Pillow does, byte by byte.
+    while (match := _GIF_BLOCK.search(content, position)) and match[0] == b"!":
+        start = match.start()
+        position, parts = start + 2, _counted(parts)
         while position < len(content) and content[position]:
-            position += content[position] + 1
-            parts += 1
-            if parts > _MAX_PARTS:
-                raise BadImage(f"its header has more than {_MAX_PARTS:,} parts")
+            position, parts = position + content[position] + 1, _counted(parts)
         position += 1
-        if content[start + 1 : start + 2] == b"\xf9":  # the transparent colour
+        # The transparent colour. Without a first block Pillow would take what follows for more of them.
+        if content[start + 1 : start + 2] == b"\xf9" and position > start + 3:
             kept.append(content[start:position])
+    if match is None or match[0] == b";":
+        raise BadImage("it is truncated or damaged (no image after its header)")
+    position = match.start()
     content = b"".join((content[:header], *kept, memoryview(content)[position:]))
     return Encoded("GIF", content, 1, 0, scales=False)
 

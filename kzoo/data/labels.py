@@ -7,7 +7,7 @@ import numpy as np
 from kzoo.errors import DataError
 
 # A label beyond this is no class index but, say, an identifier.
-_MOST_CLASSES = 1_000_000
+MOST_CLASSES = 1_000_000
 
 
 def class_indices(labels: Any, to_indices: str = "labels.argmax(axis=1)") -> np.ndarray:
@@ -54,7 +54,7 @@ def class_indices(labels: Any, to_indices: str = "labels.argmax(axis=1)") -> np.
             f"labels must be class indices, whole numbers. Received: {labels[index]:g} for image {index}. Give each "
             "class a number that counts from 0."
         )
-    if labels.min() < 0 or labels.max() >= _MOST_CLASSES:
+    if labels.min() < 0 or labels.max() >= MOST_CLASSES:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise DataError(f"labels must be class indices that count from 0. Received: {wrong.item()}.")
     return np.ascontiguousarray(labels, dtype=np.int32)

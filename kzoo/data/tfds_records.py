@@ -7,28 +7,44 @@ needs. `tfds` itself is only imported to download.
 
 import difflib
 import hashlib
+import io
 import json
 import os
+import re
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
 
-from kzoo import console
+from kzoo import console, plain
 from kzoo.chatter import tensorflow
 from kzoo.data.encoded import BadImage
+from kzoo.data.images import MAX_PIXELS, MAX_SIDE
+from kzoo.data.labels import MOST_CLASSES
 from kzoo.data.source import Source
 from kzoo.data.splits import SPLITS, TEST, TRAIN, VALIDATION, parts_of, stratify
-from kzoo.errors import DataError
+from kzoo.errors import DataError, reason_of
 from kzoo.files import read_bytes
 from kzoo.paths import expand
 
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+
+# What tells one file of several apart.
+_NUMBERS_OF_SHARDS = ("{SHARD_X_OF_Y}", "{SHARD_INDEX}")
+
+# Of names and templates, which are parts of file names.
+_LONGEST_TEXT = 1000
+
+# Features that a message lists.
+_MOST_LISTED = 20
+
+_MISSING = object()
 
 # tf.io.TFRecord: length (uint64), its CRC (uint32), the data, its CRC (uint32).
 _RECORD_HEADER = struct.Struct("<QI")
@@ -118,7 +134,7 @@ class TfdsRecords(Source):
             if folder is None:
                 raise _not_prepared(name, root)
             return cls._of_folder(name, splits, folder)
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeError, RecursionError) as error:
             raise DataError(
                 f"The files of a TFDS dataset cannot be read. Received: {name!r} in {str(root)!r} ({error}). "
                 "Check the folder's permissions."
@@ -126,14 +142,15 @@ class TfdsRecords(Source):
 
     @classmethod
     def _of_folder(cls, name: str, splits: Sequence[str], folder: Path) -> "TfdsRecords":
-        info = _json(folder / "dataset_info.json")
+        info = _Info.read(folder / "dataset_info.json")
         (height, width, channels), class_names, is_16_bit = _features(name, folder)
-        lengths = {entry["name"]: [int(n) for n in entry.get("shardLengths", ())] for entry in info.get("splits", ())}
-        stored = [split for split in SPLITS if sum(lengths.get(split, ()))]
+        by_name = {split.name: split for split in info.splits}
+        stored = [split for split in SPLITS if split in by_name and sum(by_name[split].lengths)]
         if is_16_bit and SPLITS[TRAIN] in stored:  # the range of its values is that of all images
             splits = [*splits, SPLITS[TRAIN]]
         wanted, cut = _needed_splits(name, splits, stored)
-        counts = [sum(lengths[split]) for split in wanted]
+        shards = _shards(name, folder, info, [by_name[split] for split in wanted])
+        counts = [sum(by_name[split].lengths) for split in wanted]  # which are those of the shards
         source = cls(
             name=name,
             class_names=class_names,
@@ -142,7 +159,7 @@ class TfdsRecords(Source):
             fingerprint=_fingerprint(folder, info, class_names),
             size=(height, width) if height and width else None,
             channels=None if not channels else 1 if channels == 1 else 3,
-            shards=_shards(name, folder, info, wanted),
+            shards=shards,
             stored_splits=list(zip(wanted, counts, strict=True)),
             has_16_bits=np.full(sum(counts), is_16_bit),
         )
@@ -289,40 +306,129 @@ def _download(name: str, root: Path) -> None:
         ) from None
 
 
-def _json(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Split:
+    """What is stated of a split."""
+
+    name: str
+    lengths: list[int]
+    template: str
+    size: int
+
+    @classmethod
+    def of(cls, entry: "_Entry") -> "_Split":
+        """Read an entry of "splits"."""
+        lengths = [length.number() for length in entry.items("shardLengths")]
+        template = entry.get("filepathTemplate", "").text() or _TEMPLATE
+        if len(lengths) > 1 and not any(one in template for one in _NUMBERS_OF_SHARDS):  # the same file again and again
+            raise entry.get("filepathTemplate", "").wrong("text with {SHARD_X_OF_Y}")
+        return cls(entry.get("name").text(), lengths, template, entry.get("numBytes", 0).number())
+
+
+@dataclass(frozen=True)
+class _Info:
+    """What dataset_info.json states."""
+
+    name: str
+    file_format: str
+    splits: list[_Split]
+    others: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "_Info":
+        """Read it."""
+        entry = _json(path)
+        splits = [_Split.of(split) for split in entry.items("splits")]
+        others = {name: entry.get(name, None).value for name in ("name", "configName", "version", "downloadChecksums")}
+        return cls(entry.get("name").text(), entry.get("fileFormat", "tfrecord").text(), splits, others)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of a JSON file of TFDS, which omits what is zero or empty and has large numbers as text."""
+
+    path: Path
+    where: str
+    value: Any
+
+    def get(self, name: str, default: Any = _MISSING) -> "_Entry":
+        """An entry of this one, which must be an object."""
+        if not isinstance(self.value, dict):
+            raise self.wrong("an object")
+        found = _Entry(self.path, f"{self.where}.{name}".lstrip("."), self.value.get(name, default))
+        if found.value is _MISSING:
+            raise found.wrong("text")
+        return found
+
+    def items(self, name: str) -> list["_Entry"]:
+        """The items of a list in this one."""
+        found = self.get(name, [])
+        if not isinstance(found.value, list):
+            raise found.wrong("a list")
+        return [_Entry(self.path, f"{found.where}[{i}]", value) for i, value in enumerate(found.value)]
+
+    def text(self) -> str:
+        """A name: text that is short."""
+        if not isinstance(self.value, str) or len(self.value) > _LONGEST_TEXT:
+            raise self.wrong(f"text of up to {_LONGEST_TEXT} characters")
+        return self.value
+
+    def number(self, least: int = 0, most: int = 2**63 - 1) -> int:
+        """A whole number within bounds."""
+        number = self.value
+        if isinstance(number, str) and len(number) < 20 and re.fullmatch("-?[0-9]+", number):
+            number = int(number)
+        if type(number) is not int or not least <= number <= most:
+            raise self.wrong(f"a whole number from {least} to {most}")
+        return number
+
+    def wrong(self, expected: str) -> DataError:
+        """The error for an entry that is not as expected."""
+        value = "is missing" if self.value is _MISSING else f"= {plain.shown(self.value)}"
+        return DataError(
+            f"A file of a TFDS dataset is damaged. Received: {str(self.path)!r}: {self.where or 'the whole'} {value}. "
+            f"Expected: {expected}. Prepare the dataset again."
+        )
+
+
+def _json(path: Path) -> _Entry:
     try:
-        return json.loads(read_bytes(path))
-    except (OSError, ValueError) as error:
+        return _Entry(path, "", json.loads(read_bytes(path)))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"A file of a TFDS dataset cannot be read. Received: {str(path)!r} ({error}). Prepare the dataset again."
+            f"A file of a TFDS dataset cannot be read. Received: {str(path)!r} ({reason_of(error)}). Prepare the "
+            "dataset again."
         ) from None
 
 
 def _features(name: str, folder: Path) -> tuple[tuple[int, int, int], tuple[str, ...], bool]:
     """The shape of the images (0 or -1 where it varies, given as 0), class names, whether pixels have 16 bits."""
     features = _json(folder / "features.json").get("featuresDict", {}).get("features", {})
-    image, label = features.get("image", {}).get("image"), features.get("label", {}).get("classLabel")
-    if image is None or label is None:
+    image, label = features.get("image", {}).get("image", None), features.get("label", {}).get("classLabel", None)
+    if image.value is None or label.value is None:
         raise DataError(
             f"A TFDS dataset is not one for image classification. Received: {name!r} with features "
-            f"{', '.join(sorted(features)) or 'unknown'}. It needs an Image 'image' and a ClassLabel 'label'."
+            f"{', '.join(sorted(features.value)[:_MOST_LISTED]) or 'unknown'}. It needs an Image 'image' and a "
+            "ClassLabel 'label'."
         )
-    if image.get("dtype", "uint8") not in ("uint8", "uint16"):
-        raise DataError(
-            f"A TFDS dataset has images that are not 8 or 16 bits. Received: {name!r} with dtype {image['dtype']}."
-        )
-    dimensions = [max(0, int(n)) for n in image.get("shape", {}).get("dimensions", ())]
+    dtype = image.get("dtype", "uint8").text()
+    if dtype not in ("uint8", "uint16"):
+        raise DataError(f"A TFDS dataset has images that are not 8 or 16 bits. Received: {name!r} with dtype {dtype}.")
+    shape = image.get("shape", {})
+    dimensions = [max(0, one.number(-1, MAX_SIDE)) for one in shape.items("dimensions")]
     height, width, channels = dimensions if len(dimensions) == 3 else (0, 0, 0)
-    count = int(label.get("numClasses", 0))
+    if height * width > MAX_PIXELS:
+        raise shape.wrong(f"images of up to {MAX_PIXELS:,} pixels")
+    count = label.get("numClasses", 0).number(0, MOST_CLASSES)
     names_file = folder / "label.labels.txt"
-    names = names_file.read_text(encoding="utf-8").splitlines() if names_file.is_file() else map(str, range(count))
-    class_names = tuple(line.strip() for line in names if line.strip())
+    names = io.StringIO(read_bytes(names_file).decode()) if names_file.is_file() else map(str, range(count))
+    class_names = tuple(islice(filter(None, map(str.strip, names)), count + 1))
     if len(class_names) != count or count == 0:
         raise DataError(
             f"A TFDS dataset does not name its classes. Received: {len(class_names)} names for {count} classes in "
             f"{str(folder)!r}. Prepare the dataset again."
         )
-    return (height, width, channels), class_names, image.get("dtype") == "uint16"
+    return (height, width, channels), class_names, dtype == "uint16"
 
 
 def _needed_splits(name: str, splits: Sequence[str], stored: list[str]) -> tuple[list[str], tuple[int, ...]]:
@@ -346,15 +452,13 @@ def _needed_splits(name: str, splits: Sequence[str], stored: list[str]) -> tuple
     return [split for split in stored if split in needed], cut
 
 
-def _shards(name: str, folder: Path, info: dict[str, Any], wanted: list[str]) -> list[Any]:
+def _shards(name: str, folder: Path, info: _Info, wanted: list[_Split]) -> list[Any]:
     """The files of some splits, each a sequence of records."""
-    open_shard = _shard_opener(name, info.get("fileFormat", "tfrecord"))
-    by_name = {entry["name"]: entry for entry in info["splits"]}
+    open_shard = _shard_opener(name, info.file_format)
     shards = []
     for split in wanted:
-        lengths = [int(length) for length in by_name[split]["shardLengths"]]
-        for number, length in enumerate(lengths):
-            path = folder / _shard_name(info, by_name[split], number, len(lengths))
+        for number, length in enumerate(split.lengths):
+            path = folder / _shard_name(info, split, number)
             if not path.is_file():
                 raise DataError(
                     f"A file of a TFDS dataset is missing. Received: {str(path)!r}. Prepare the dataset again."
@@ -386,33 +490,31 @@ def _shard_opener(name: str, file_format: str) -> Callable[[Path], Any]:
     )
 
 
-def _shard_name(info: dict[str, Any], split: dict[str, Any], number: int, count: int) -> str:
+def _shard_name(info: _Info, split: _Split, number: int) -> str:
+    count = len(split.lengths)
     replacements = {
-        "{DATASET}": info["name"],
-        "{SPLIT}": split["name"],
-        "{FILEFORMAT}": info.get("fileFormat", "tfrecord"),
+        "{DATASET}": info.name,
+        "{SPLIT}": split.name,
+        "{FILEFORMAT}": info.file_format,
         "{SHARD_X_OF_Y}": f"{number:05d}-of-{count:05d}",
         "{SHARD_INDEX}": f"{number:05d}",
         "{NUM_SHARDS}": f"{count:05d}",
     }
-    text = split.get("filepathTemplate") or _TEMPLATE
+    text = split.template
     for placeholder, value in replacements.items():
         text = text.replace(placeholder, value)
     return text
 
 
-def _fingerprint(folder: Path, info: dict[str, Any], class_names: tuple[str, ...]) -> str:
+def _fingerprint(folder: Path, info: _Info, class_names: tuple[str, ...]) -> str:
     """A hash of what TFDS states about the dataset: hashing the records of a large one would take minutes."""
     stated = {
-        "name": info.get("name"),
-        "config": info.get("configName"),
-        "version": info.get("version"),
-        "splits": sorted(
-            (entry["name"], [int(n) for n in entry.get("shardLengths", ())], int(entry.get("numBytes", 0)))
-            for entry in info.get("splits", ())
-        ),
-        "checksums": info.get("downloadChecksums"),
-        "features": _json(folder / "features.json"),
+        "name": info.others["name"],
+        "config": info.others["configName"],
+        "version": info.others["version"],
+        "splits": sorted((split.name, split.lengths, split.size) for split in info.splits),
+        "checksums": info.others["downloadChecksums"],
+        "features": _json(folder / "features.json").value,
         "class_names": class_names,
     }
     return hashlib.blake2b(json.dumps(stated, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kzoo import children, errors
+from kzoo import children, console, errors
 from kzoo.errors import KzooError
 from kzoo.search.space import Task, dropout_of
 
@@ -149,6 +149,7 @@ ANSWERS = {"inspect": inspect, "get_ready": _get_ready, "propose": _propose, "pl
 
 
 def _serve() -> None:
+    console.escape_what_libraries_say()
     # What libraries print must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

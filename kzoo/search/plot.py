@@ -5,20 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from kzoo.files import write_bytes
+from kzoo.plotting import new_figure
 from kzoo.search import ranking, store
 from kzoo.search.store import BestTrial, CompletedTrial
 
 
 def write_plot(folder: Path, best: BestTrial) -> None:
     """Draw search.png from the trials in a search directory."""
-    from matplotlib.figure import Figure
-
     state = store.read(folder)
     space = state.settings.space
     panels = len(space) + 2
     columns = min(4, panels)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
+    figure = new_figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
     first, second, *others = figure.subplots(rows, columns, squeeze=False).flat
     done = _with_floor(ranking.completed(state.trials))
     failed = [trial.number for trial in state.trials if trial.status == "failed"]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from kzoo import paths, plain
 from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import is_temporary, locked, read_bytes, write_bytes, write_json, write_text
+from kzoo.plotting import new_figure
 from kzoo.train.record import RunRecord, origin
 
 CONFIG = paths.RUN  # what was asked and what it was resolved to: written first
@@ -290,10 +291,9 @@ def write_events(run_dir: Path, row: dict, wall_time: float) -> None:
 
 def write_curves(run_dir: Path, rows: list[dict]) -> None:
     """Draw loss and accuracy by epoch, of training and validation."""
-    from matplotlib.figure import Figure
+    figure = new_figure(figsize=(9, 3.6), layout="constrained")
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
     epochs = [row["epoch"] for row in rows]
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):

@@ -99,6 +99,44 @@ def test_tables_and_bars_on_a_terminal(child_environment, encoding):
     assert text.count("\\x1b[31mred") >= 4
 
 
+LIBRARIES = """
+import ast, logging, sys, warnings
+import absl.logging
+from kzoo.cli import main
+from kzoo.cli.commands import app
+
+@app.command
+def speak(names: str):
+    for name in ast.literal_eval(names):
+        warnings.warn(f"1 {name}")
+        logging.warning("2 %s", name)
+        logging.getLogger("library").error(f"3 {name}")
+        absl.logging.use_absl_handler()
+        absl.logging.error("4 %s", name)
+        try:
+            raise ValueError(f"5 {name}")
+        except ValueError:
+            logging.getLogger("library").exception("6 %s", name)
+    raise RuntimeError("7 " + name + "".join(ast.literal_eval(names)))
+
+main(["speak", sys.argv[1]])
+"""
+
+
+def test_what_libraries_say_of_names(fresh_python):
+    """Python's warnings, lines of loggers and tracebacks: they quote names of layers in a model file."""
+    done = fresh_python(LIBRARIES, ascii(HOSTILE), status=1)
+    lines = done.stderr.split("\n")
+    assert all(line.isprintable() for line in lines), done.stderr
+    assert not any(line.startswith("kzoo:") for line in lines)
+    for name in HOSTILE:
+        assert f"warning: 1 {one_line(name)}" in lines
+        for number in (2, 3, 4, 6):
+            assert any(line.endswith(f"{number} {one_line(name)}") for line in lines)
+    assert done.stderr.count("ValueError: 5 ") == len(HOSTILE)
+    assert "RuntimeError: 7 " in done.stderr
+
+
 def test_a_folder_of_hostile_names(photos, capfd):
     """An error that names a file, a warning and a listing; --json has the names themselves."""
     (photos / "plain" / "bad\x1b[5m.png").write_bytes(b"no image")

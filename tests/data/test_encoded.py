@@ -79,10 +79,18 @@ def bmp(width: int, height: int, compression: int, bits: int, pixels: bytes) -> 
     return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + header + bytes(1024) + pixels
 
 
-def long_gif() -> bytes:
+def gif_with(extra: bytes) -> bytes:
+    """A GIF with something before its image."""
     content = encoded(Image.new("P", (16, 16)), "GIF")
     start = content.index(b",", 13 + 6)
-    return content[:start] + b"!\xfe" + b"\1a" * 2_000_000 + b"\0" + content[start:]
+    return content[:start] + extra + content[start:]
+
+
+def parts_between_scans() -> bytes:
+    """A progressive JPEG with many comments after its first scan, and bytes in them that look like scans."""
+    content = encoded(Image.new("RGB", (64, 64), 90), "JPEG", progressive=True)
+    start = content.index(b"\xff\xda", content.index(b"\xff\xda") + 2)
+    return content[:start] + segment(0xFE, b"\xff\xda" * 200) + segment(0xFE, b"") * 3_000_000 + content[start:]
 
 
 def hidden_pixels() -> bytes:
@@ -108,6 +116,10 @@ ATTACKS = {
     "sequential_scans.jpg": (lambda: sequential_scans(1000, 300), "it has 300 scans"),
     "fewest_scans.jpg": (lambda: progressive(1500, 100), None),
     "parts.jpg": (lambda: jpeg_with(segment(0xDD, b"\0\0") * 400_000), "its header has more than 20,000 parts"),
+    "comments.jpg": (lambda: jpeg_with(segment(0xFE, b"") * 5_000_000), "its header has more than 20,000 parts"),
+    "profiles.jpg": (lambda: jpeg_with(segment(0xE2, b"") * 5_000_000), "its header has more than 20,000 parts"),
+    "restarts.jpg": (lambda: jpeg_with(b"\xff\xd0" * 10_000_000), None),
+    "parts_between_scans.jpg": (parts_between_scans, "its header has more than 20,000 parts"),
     "hidden.jpg": (hidden_pixels, None),
     "side.jpg": (lambda: hidden_pixels().replace(struct.pack(">HH", 16000, 16000), b"\xff\xff" * 2), "268,435,456"),
     "exif.jpg": (lambda: jpeg_with(segment(0xE1, b"Exif\0\0" + exif_of_overlaps(5000, 60_000))), None),
@@ -122,7 +134,13 @@ ATTACKS = {
     "grey16.png": (lambda: png_of_zeros(9000, 16, 0), None),
     "tail.png": (lambda: png_of_zeros(8, 8, 0, size=1 << 27), None),
     "many_chunks.png": (lambda: png(8, 8, 8, 0, bytes(72), chunk(b"IDAT", b"") * 100_000), None),
-    "long.gif": (long_gif, "its header has more than 20,000 parts"),
+    "text.png": (lambda: png(8, 8, 8, 0, bytes(72), chunk(b"tEXt", b"") * 2_000_000), "more than 20,000 parts"),
+    "most_chunks.png": (lambda: png(8, 8, 8, 0, bytes(72), chunk(b"IDAT", b"") * 2_000_000), "more than 262,144 parts"),
+    "long.gif": (lambda: gif_with(b"!\xfe" + b"\1a" * 2_000_000 + b"\0"), "its header has more than 20,000 parts"),
+    "extensions.gif": (lambda: gif_with(b"!\xfe\0" * 7_000_000), "its header has more than 20,000 parts"),
+    "between.gif": (lambda: gif_with(bytes(20_000_000)), None),
+    "between_parts.gif": (lambda: gif_with(b"\0!\xfe\0" * 5_000_000), "its header has more than 20,000 parts"),
+    "empty_part.gif": (lambda: gif_with(b"!\xf9\0" + b"\1a" * 10_000_000 + b"\0"), None),
     "large.gif": (lambda: encoded(Image.new("P", (9000, 9000)), "GIF"), "would take"),
     "wide.bmp": (lambda: bmp(89_000_000, 1, 1, 8, b"\0\2\xff\xff\0\1"), "run-length encoded BMP of 89000000 x 1"),
     "lines.bmp": (lambda: bmp(9400, 9400, 1, 8, b"\1\1\0\0" * 9400 + b"\0\1"), "run-length encoded BMP of 9400 x 9400"),
@@ -133,7 +151,7 @@ ATTACKS = {
 }  # fmt: skip
 
 DECODE = """
-import json, resource, sys
+import json, resource, sys, time
 from pathlib import Path
 import numpy
 from kzoo.data import images
@@ -145,13 +163,14 @@ def peak():
 images.pool()
 base = peak()
 for path in sorted(Path(sys.argv[1]).iterdir()):
+    start = time.process_time()
     try:
         with images.no_warnings():
             images.header(read_file(path))
             result = images.decode(read_file(path), (224, 224), 3).shape
     except BadImage as error:
         result = str(error)
-    print(json.dumps([path.name, result, peak() - base]), flush=True)
+    print(json.dumps([path.name, result, peak() - base, time.process_time() - start]), flush=True)
 """
 
 
@@ -167,7 +186,7 @@ def test_attack_files_take_no_more_than_is_allowed_for_any_file(tmp_path, fresh_
     os.mkfifo(tmp_path / "pipe.jpg")
     rows = [json.loads(line) for line in fresh_python(DECODE, tmp_path, timeout=120).stdout.splitlines()]
     assert len(rows) == len(ATTACKS) + 3
-    for name, result, memory in rows:
+    for name, result, memory, seconds in rows:
         reason = {
             "sparse.jpg": "it has 64,424,509,440 bytes, more than the 268,435,456",
             "sparse.png": "it has 268,435,457 bytes",
@@ -178,6 +197,7 @@ def test_attack_files_take_no_more_than_is_allowed_for_any_file(tmp_path, fresh_
         else:
             assert reason in result, name
         assert memory < 400, (name, memory)
+        assert seconds < 3, (name, seconds)  # of the processor, several times what they take
 
 
 @pytest.mark.parametrize("on_bad_image", ["stop", "skip"])

@@ -190,6 +190,107 @@ def test_damaged_files(tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
+FEATURES = ("featuresDict", "features")
+CLASSES = (*FEATURES, "label", "classLabel", "numClasses")
+SPLIT = ("splits", 0)
+DIMENSION = (*FEATURES, "image", "image", "shape", "dimensions", 0)
+ENTRIES = [
+    ("info", (), [], "the whole = []. Expected: an object"),
+    ("info", (), None, "the whole = None. Expected: an object"),
+    ("info", ("splits",), {"train": 1}, "splits = {'train': 1}. Expected: a list"),
+    ("info", SPLIT, "train", "splits[0] = 'train'. Expected: an object"),
+    ("info", (*SPLIT, "name"), ["train"], "splits[0].name = ['train']. Expected: text"),
+    ("info", (*SPLIT, "shardLengths"), 6, "splits[0].shardLengths = 6. Expected: a list"),
+    ("info", (*SPLIT, "shardLengths", 0), "x", "splits[0].shardLengths[0] = 'x'. Expected: a whole number"),
+    ("info", (*SPLIT, "shardLengths", 0), "-6", "splits[0].shardLengths[0] = '-6'. Expected: a whole number from 0"),
+    ("info", (*SPLIT, "shardLengths", 0), 6.5, "splits[0].shardLengths[0] = 6.5. Expected: a whole number"),
+    ("info", (*SPLIT, "shardLengths", 0), True, "splits[0].shardLengths[0] = True. Expected: a whole number"),
+    ("info", (*SPLIT, "shardLengths", 0), "5000000000000", "with 6 of 5000000000000 records"),
+    ("info", (*SPLIT, "shardLengths"), ["6"] * 100, "is missing"),
+    ("info", (*SPLIT, "numBytes"), "9" * 5000, "Expected: a whole number"),
+    ("info", (*SPLIT, "filepathTemplate"), "{DATASET}" * 10**6, "Expected: text of up to 1000 characters"),
+    ("info", (*SPLIT, "filepathTemplate"), ["a"], "splits[0].filepathTemplate = ['a']. Expected: text"),
+    ("info", (*SPLIT, "filepathTemplate"), "{DATASET}" * 100, "cannot be read"),
+    ("info", ("name",), "\ud800", "is missing"),
+    ("info", ("name",), "a\0b", "is missing"),
+    ("info", ("name",), "n" * 10**6, "Expected: text of up to 1000 characters"),
+    ("info", ("fileFormat",), {"a": 1}, "fileFormat = {'a': 1}. Expected: text"),
+    ("features", (), [], "the whole = []. Expected: an object"),
+    ("features", ("featuresDict",), "x", "featuresDict = 'x'. Expected: an object"),
+    ("features", FEATURES, [1], "featuresDict.features = [1]. Expected: an object"),
+    ("features", (*FEATURES, "image"), 1, "featuresDict.features.image = 1. Expected: an object"),
+    ("features", (*FEATURES, "label"), "x", "featuresDict.features.label = 'x'. Expected: an object"),
+    ("features", (*FEATURES, "label", "classLabel"), "x", "label.classLabel = 'x'. Expected: an object"),
+    ("features", CLASSES, "10000000000", "numClasses = '10000000000'. Expected: a whole number from 0 to 1000000"),
+    ("features", CLASSES, [3], "numClasses = [3]. Expected: a whole number"),
+    ("features", CLASSES, "2", "3 names for 2 classes"),
+    ("features", (*FEATURES, "image", "image", "dtype"), ["\x1b"], "dtype = ['\\x1b']. Expected: text"),
+    ("features", DIMENSION, "10000000000", "dimensions[0] = '10000000000'. Expected: a whole number"),
+    ("features", DIMENSION[:-1], ["60000", "60000", "3"], "Expected: images of up to 89,478,485 pixels"),
+    ("features", DIMENSION[:-1], {}, "shape.dimensions = {}. Expected: a list"),
+]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    make(folder, {"train": 6})
+    return folder
+
+
+@pytest.mark.parametrize(("file", "path", "value", "says"), ENTRIES)
+def test_a_damaged_entry_is_one_line(file, path, value, says, prepared, tmp_path):
+    name = {"info": "dataset_info.json", "features": "features.json"}[file]
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    target = tmp_path / "insects" / "1.2.0" / name
+    content = [json.loads(target.read_text())]
+    parent, last = content, 0
+    for step in path:
+        parent, last = parent[last], step
+    parent[last] = value
+    target.write_text(json.dumps(content[0]))
+    with pytest.raises(DataError) as error:
+        load("insects", "all", data_dir=tmp_path)
+    assert says in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 3000
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "label.labels.txt"])
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 900 + b"1" + b"}" * 900, b"\xff", b"9" * 5000, b""])
+def test_a_damaged_description_is_one_line(name, content, prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    (path,) = tmp_path.rglob(f"*{name}")
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        load("insects", "all", data_dir=tmp_path)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("entry", [("name",), (*SPLIT, "name")])
+def test_a_missing_name_is_one_line(entry, prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    (path,) = tmp_path.rglob("dataset_info.json")
+    content = parent = json.loads(path.read_text())
+    for step in entry[:-1]:
+        parent = parent[step]
+    del parent["name"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"name is missing. Expected: text. Prepare the dataset again"):
+        load("insects", "all", data_dir=tmp_path)
+
+
+def test_shards_that_are_all_the_same_file(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    (path,) = tmp_path.rglob("dataset_info.json")
+    (shard,) = tmp_path.rglob("*.tfrecord*")
+    content = json.loads(path.read_text())
+    content["splits"][0] |= {"filepathTemplate": shard.name, "shardLengths": ["6"] * 3}
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"Expected: text with {SHARD_X_OF_Y}"):
+        load("insects", "all", data_dir=tmp_path)
+
+
 def test_a_changed_byte_anywhere_in_a_record_is_found(tmp_path):
     """In its length, the length's checksum, its content (the pixels aside, all of it is read anyway), and its own."""
     make(tmp_path, {"train": 6})

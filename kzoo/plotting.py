@@ -1,0 +1,34 @@
+"""matplotlib without the settings of the current folder, which may hold files of anyone.
+
+matplotlib reads `matplotlibrc` of the current folder before all others, while it is imported, and such a file may have
+it call LaTeX. Keras imports matplotlib too, so `kzoo.backend` comes here first.
+"""
+
+import os
+import sys
+import threading
+from typing import Any
+
+_importing = threading.Lock()
+
+
+def import_matplotlib() -> None:
+    """Import matplotlib, unless it is, with the user's own settings but not those of the current folder."""
+    with _importing:
+        if "matplotlib" in sys.modules:
+            return
+        exists = os.path.exists
+        # There is no setting for it. Unlike a change of the current folder this misleads no other thread.
+        os.path.exists = lambda path: path != "matplotlibrc" and exists(path)
+        try:
+            import matplotlib  # noqa: F401
+        finally:
+            os.path.exists = exists
+
+
+def new_figure(**options: Any) -> Any:
+    """A `matplotlib.figure.Figure`, which needs no pyplot and no window."""
+    import_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(**options)
