@@ -9,11 +9,11 @@ import kzoo
 from kzoo.backend import keras
 from kzoo.classifier import pixel_range_of, set_metadata
 from kzoo.data import Dataset
-from kzoo.data.pixels import SIGNED, UNIT
+from kzoo.data.pixels import RAW, SIGNED, UNIT
 from kzoo.errors import DataError, InvalidArgument, RunError
 from kzoo.saving import load_model, save_model
 from kzoo.train import TrainConfig, evaluate, fit
-from kzoo.train.inputs import Stream
+from kzoo.train.inputs import Stream, check_pixels, range_of_training
 
 CONFIG = TrainConfig(epochs=6, batch_size=20, learning_rate=0.02, precision="float32")
 LABELS = np.arange(60) % 2
@@ -116,6 +116,38 @@ def test_pixels_of_0_to_255_are_used_without_a_word(images, caplog):
 def test_training_and_validation_of_two_ranges():
     with pytest.raises(InvalidArgument, match="training images of 0 to 1, validation images of 0 to 255"):
         fit(net, stream(IMAGES / np.float32(255)), (IMAGES, LABELS), CONFIG)
+
+
+def augmented(images, change):
+    return stream(images.astype("float32")).map(lambda x, y: (change(x), y))
+
+
+CHANGES = {
+    "contrast": (IMAGES / np.float32(255), lambda x: x * 1.2 - 0.1, UNIT),
+    "more contrast": (IMAGES / np.float32(255), lambda x: x * 1.4 - 0.2, UNIT),
+    "brightness": (IMAGES, lambda x: x - 48, RAW),
+    "less contrast": (IMAGES / np.float32(127.5) - 1, lambda x: x * 0.93, SIGNED),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_augmented_training_images_are_of_the_range_of_the_validation_images(name, caplog):
+    images, change, expected = CHANGES[name]
+    train, validation = Stream(augmented(images, change), None), Stream(stream(images), None)
+    check_pixels(train, validation)
+    assert not any("prepared alike" in line for line in caplog.messages)
+    assert range_of_training(train, validation) == expected
+    check_pixels(validation, train)
+
+
+def test_validation_images_that_are_weak_in_contrast_are_no_reason_to_refuse_training():
+    signed = IMAGES / np.float32(127.5) - 1
+    check_pixels(Stream(stream(signed), None), Stream(stream(signed * np.float32(0.9)), None))
+
+
+def test_standardized_training_images_and_others_for_validation(caplog):
+    check_pixels(Stream(stream((IMAGES / 255 - 0.4) / 0.3), None), Dataset.from_arrays(IMAGES, LABELS))
+    assert "hold values -1.32 to 2, the validation images 0 to 255: both must be prepared alike" in caplog.text
 
 
 def test_a_new_run_forgets_the_range_of_an_old_one(tmp_path):
