@@ -8,11 +8,11 @@ import numpy as np
 
 from kzoo.arguments import integer
 from kzoo.backend import keras
-from kzoo.classifier import class_names_of, scaling_of, scaling_to, without_auxiliary_heads
+from kzoo.classifier import class_names_of, pixel_range_of, scaling_of, scaling_to, without_auxiliary_heads
 from kzoo.data import encoded
 from kzoo.data import images as decoding
 from kzoo.data.loading import checked_size
-from kzoo.data.pixels import RAW, SAMPLE, SIGNED, UNIT, Range, pixel_range, scale, shown, unscale
+from kzoo.data.pixels import KNOWN, RAW, SAMPLE, SIGNED, UNIT, Range, common, pixel_range, scale, shown, unscale
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import as_probabilities, check_classifier
 from kzoo.paths import expand
@@ -125,6 +125,7 @@ def _preparation(
     if arrays:
         given = pixel_range(arrays)
         of_arrays = scaling_to(model, given, "images") or _as_they_are
+        given = given and common(given, pixel_range_of(model))
 
     def prepare_one(item, number):
         if _is_path(item):
@@ -192,7 +193,10 @@ def _in_shape(pixels: np.ndarray, shape: tuple) -> np.ndarray:
 
 
 def _resized(pixels: np.ndarray, shape: tuple, scaling: decoding.Scaling, given: Range | None) -> np.ndarray:
-    """An array in the model's size; that has it already, or is resized in the range of its pixels."""
+    """An array in the model's size; that has it already, or is resized in a range that holds its pixels.
+
+    `given` is the range of the images, or one that it may be.
+    """
     height, width, channels = shape
     if pixels.shape == shape and (scaling.crop_fraction == 1 or channels not in _CHANNELS):
         return pixels
@@ -204,15 +208,21 @@ def _resized(pixels: np.ndarray, shape: tuple, scaling: decoding.Scaling, given:
             "An image must be an array (height, width), or (height, width, channels) of 1 or 3 channels. "
             f"Received: shape {pixels.shape}.{alpha}"
         )
-    if given not in (None, RAW, UNIT, SIGNED):
+    if given not in (None, *KNOWN):
         raise InvalidArgument(
             f"Only images of 0 to 255 are resized. Received: values {shown(given)}, shape {pixels.shape}. Pass images "
             f"of the model's shape {shape}."
         )
-    source = given or RAW
+    source = given or _narrowest(pixels)
     whole = np.clip(np.rint(unscale(pixels, source)), 0, 255).astype(np.uint8)
     resized = decoding.decode(whole, (height, width), channels, scaling)
     return resized if source == RAW else scale(resized, source)
+
+
+def _narrowest(pixels: np.ndarray) -> Range:
+    """The narrowest known range that pixels lie in; resized in it they stay of whatever range they are."""
+    low, high = pixels.min(), pixels.max()
+    return next((known for known in (UNIT, SIGNED) if known[0] <= low and high <= known[1]), RAW)
 
 
 def _decoded(item: Any, shape: tuple, scaling: decoding.Scaling) -> np.ndarray:

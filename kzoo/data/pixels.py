@@ -85,8 +85,8 @@ def are_different(one: Range | None, other: Range | None) -> bool:
 
 
 def common(one: Range | None, other: Range | None) -> Range | None:
-    """Of two ranges that may be the same the one that says more."""
-    return other if one not in KNOWN and other is not None and is_same(one, other) else one
+    """The first of two ranges, or the second where that is of a known kind and the first may be the same."""
+    return other if one not in KNOWN and other in KNOWN and is_same(one, other) else one
 
 
 def can_scale(source: Range | None, target: Range) -> bool:

@@ -99,9 +99,36 @@ def test_divided_pixels_for_a_model_of_0_to_255(given, caplog):
     else:
         evaluate(threshold(127), stream(divided) if given == "stream" else (divided, LABELS))
     [line] = caplog.messages
-    assert line.startswith(
-        "the images hold values 0 to 1, but the model was trained on 0 to 255: expect wrong answers."
-    )
+    assert "the images hold values 0 to 1; kzoo takes images as 0 to 255. If this model was trained on such" in line
+
+
+def test_divided_pixels_for_a_model_that_kzoo_trained_on_0_to_255(tmp_path, caplog):
+    fit(net, (IMAGES, LABELS), config=TrainConfig(epochs=1), run_dir=tmp_path / "run")
+    model = load_model(tmp_path / "run")
+    caplog.clear()
+    kzoo.predict(model, IMAGES / np.float32(255))
+    [line] = caplog.messages
+    assert "hold values 0 to 1, but the model was trained on 0 to 255: expect wrong answers" in line
+
+
+def test_one_signed_image_of_weak_contrast_for_a_model_of_such(caplog):
+    model = set_metadata(threshold(0), pixel_range=SIGNED)
+    for sign in (-1, 1):
+        image = np.random.default_rng(0).uniform(-0.7, 0.5, (4, 4, 1)) * -sign
+        for given in ([image], image[np.newaxis], [image.repeat(2, 0).repeat(2, 1)]):
+            [[best]] = kzoo.predict(model, given, top=1)
+            assert best.index == (sign > 0)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("low", "high", "known"), [(-48, 207, RAW), (-0.2, 1.2, UNIT), (-1.3, 0.9, SIGNED)])
+def test_images_after_a_change_of_brightness_for_a_model_of_their_range(low, high, known, caplog):
+    model = set_metadata(threshold(0), pixel_range=known)
+    images = np.random.default_rng(0).uniform(low, high, (20, 4, 4, 1))
+    evaluate(model, stream(images, LABELS[:20]))
+    kzoo.predict(model, images)
+    kzoo.predict(model, [image.repeat(2, 0) for image in images])
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("images", [IMAGES, np.zeros_like(IMAGES), np.minimum(IMAGES, 3).astype("float32")])
