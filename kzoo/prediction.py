@@ -62,19 +62,35 @@ def predict(
     >>> len(ranked), ranked[0].probability >= ranked[1].probability
     (3, True)
     """
-    integer("top", top, 1)
     if isinstance(images, str | os.PathLike):
         images = [images]
+    rank = ranker(model, images, top, image_size)
+    return rank(0, len(images))
+
+
+def ranker(
+    model, images: Any, top: int, image_size: int | tuple[int, int] | None
+) -> Callable[[int, int], list[list[Prediction]]]:
+    """A function that classifies some of the images, from a number on up to another; the arguments are `predict`'s.
+
+    What holds for all of them, such as the range of their pixels, is found, and said, once.
+    """
+    integer("top", top, 1)
     names, scaling = class_names_of(model), decoding.Scaling(**scaling_of(model))
     model = without_auxiliary_heads(model)
     check_classifier(model)
     shape, scaling = _shape_of(model, image_size, scaling)
-    prepare, ranked = _preparation(model, images, shape, scaling), []
-    for start in range(0, len(images), BATCH_SIZE):
-        for row in probabilities(model, prepare(images[start : start + BATCH_SIZE], start)):
-            best = np.argsort(-row, kind="stable")[:top]
-            ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
-    return ranked
+    prepare = _preparation(model, images, shape, scaling)
+
+    def rank(first: int, end: int) -> list[list[Prediction]]:
+        ranked = []
+        for start in range(first, end, BATCH_SIZE):
+            for row in probabilities(model, prepare(images[start : min(start + BATCH_SIZE, end)], start)):
+                best = np.argsort(-row, kind="stable")[:top]
+                ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
+        return ranked
+
+    return rank
 
 
 def probabilities(model, batch: np.ndarray) -> np.ndarray:
