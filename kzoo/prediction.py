@@ -12,7 +12,7 @@ from kzoo.classifier import class_names_of, pixel_range_of, scaling_of, scaling_
 from kzoo.data import encoded
 from kzoo.data import images as decoding
 from kzoo.data.loading import checked_size
-from kzoo.data.pixels import KNOWN, RAW, SAMPLE, SIGNED, UNIT, Range, common, pixel_range, scale, shown, unscale
+from kzoo.data.pixels import KNOWN, RAW, SAMPLE, SIGNED, UNIT, Range, common, is_same, pixel_range, scale, shown, unscale
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import as_probabilities, check_classifier
 from kzoo.paths import expand
@@ -125,21 +125,21 @@ def _preparation(
     def pixels_of(items, start):
         return _in_8_bits(_pixels(items, start), scaling)
 
-    if _is_array(images):
+    if _is_array(images) and np.ndim(images) > 0:
         given = pixel_range(pixels_of(images[:SAMPLE], 0))
         to_model = scaling_to(model, given, "images") or _as_they_are
         return lambda items, start: to_model(_in_shape(pixels_of(items, start), shape))
     if not isinstance(images, Sequence):
         raise InvalidArgument(
             "images must be an array (N, height, width, channels), or a list of paths and arrays. "
-            f"Received: {type(images).__name__}."
+            f"Received: {'a single number' if _is_array(images) else type(images).__name__}."
         )
     of_files, of_arrays, given = _as_they_are, _as_they_are, None
     if any(map(_is_path, images)):
         of_files = scaling_to(model, RAW, "image files") or _as_they_are
     arrays = [pixels_of([item], i)[0] for i, item in enumerate(images[:SAMPLE]) if not _is_path(item)]
     if arrays:
-        given = pixel_range(arrays)
+        given = _range_of_list(arrays)
         of_arrays = scaling_to(model, given, "images") or _as_they_are
         given = given and common(given, pixel_range_of(model))
 
@@ -157,6 +157,21 @@ def _preparation(
         return np.stack([prepare_one(item, start + i) for i, item in enumerate(items)])
 
     return prepare
+
+
+def _range_of_list(arrays: list[np.ndarray]) -> Range | None:
+    """The range of pixels of all arrays of a list: found among those of one kind of numbers, and the same for all."""
+    kinds: dict[str, list[np.ndarray]] = {}
+    for array in arrays:
+        kinds.setdefault("integers" if array.dtype.kind in "iu" else "floats", []).append(array)
+    found = {kind: pixel_range(some) for kind, some in kinds.items()}
+    whole, real = found.get("integers"), found.get("floats")
+    if whole is not None and real is not None and not is_same(whole, real):
+        raise InvalidArgument(
+            f"The images of a list must have pixels of one range. Received: integers of {shown(whole)} and floats of "
+            f"{shown(real)}. Prepare all alike, best as 0 to 255."
+        )
+    return common(real, whole) or whole
 
 
 def _is_array(images: Any) -> bool:

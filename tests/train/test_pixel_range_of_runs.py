@@ -261,6 +261,9 @@ def test_a_model_where_a_function_is_wanted(build, message):
         (1, [[[1.0], [2.0, 3.0]]], "rows of several lengths, image 0"),
         (1, np.full((2, 4, 4, 1), "a"), "Pixels must be numbers"),
         (1, None, "Received: NoneType"),
+        (1, np.array(5), r"or a list of paths and arrays. Received: a single number"),
+        (1, [IMAGES[0], IMAGES[1] / 255], "one range. Received: integers of 0 to 255 and floats of 0 to 1"),
+        (1, [IMAGES[0] / 127.5 - 1, IMAGES[1]], "one range. Received: integers of 0 to 255 and floats of -1 to 1"),
     ],
 )
 def test_images_that_predict_cannot_take(channels, images, message):
@@ -274,3 +277,8 @@ def test_predict_on_what_is_no_model_of_images():
         kzoo.predict(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), np.zeros((2, 8)))
     with pytest.raises(InvalidArgument, match=r"must be a keras.Model. Received: str"):
         kzoo.predict("mnist_net", np.zeros((2, 8, 8, 1)))
+
+
+def test_bytes_and_dark_floats_in_one_list():
+    images = [IMAGES[1], np.full((4, 4, 1), 0.4), IMAGES[3].astype("float32"), IMAGES[0].astype("int64")]
+    assert [best.index for [best] in kzoo.predict(threshold(127), images, top=1)] == [1, 0, 1, 0]
