@@ -35,14 +35,14 @@ def set_metadata(
 ):
     """Store the class names of `model` and how images are scaled for it; returns the model.
 
-    The defaults of `kzoo.data.load` are not stored, and neither is a `pixel_range` of 0 to 255.
+    The defaults of `kzoo.data.load` are not stored.
     """
     known = {
         "class_names": None if class_names is None else list(class_names),
         "crop_fraction": None if crop_fraction == 1 else crop_fraction,
         "interpolation": interpolation,
         "range_16_bit": None if range_16_bit is None else tuple(range_16_bit),
-        "pixel_range": None if pixel_range in (None, RAW) else tuple(pixel_range),
+        "pixel_range": None if pixel_range is None else tuple(pixel_range),
     }
     model._kzoo_metadata = {name: value for name, value in known.items() if value is not None}
     return model
@@ -61,8 +61,13 @@ def scaling_of(model) -> dict:
 
 
 def pixel_range_of(model) -> Range:
-    """The range of pixel values that a model was trained on, 0 to 255 where it does not say otherwise."""
+    """The range of pixel values that a model takes: that which it was trained on, or 0 to 255 where it does not say."""
     return metadata(model).get("pixel_range", RAW)
+
+
+def knows_pixel_range(model) -> bool:
+    """Whether a model says which range of pixel values it was trained on: kzoo has trained it."""
+    return "pixel_range" in metadata(model)
 
 
 def scaling_to(model, given: Range | None, what: str) -> Callable[[Any], Any] | None:
@@ -75,7 +80,7 @@ def scaling_to(model, given: Range | None, what: str) -> Callable[[Any], Any] | 
 
     Returns:
         A function of images, NumPy arrays or tensors of float32; None where they stay as they are. Where that is
-        surely wrong, a warning says so.
+        wrong, or may be for a model of which kzoo does not know the range, a warning says so.
     """
     trained_on = pixel_range_of(model)
     if given is None or is_same(given, trained_on):
@@ -83,6 +88,12 @@ def scaling_to(model, given: Range | None, what: str) -> Callable[[Any], Any] | 
     if can_scale(given, trained_on):
         console.log(f"{what} of 0 to 255 are scaled to {shown(trained_on)}, which the model was trained on")
         return lambda images: scale(images, trained_on)
+    if not knows_pixel_range(model):
+        console.warn(
+            f"the {what} hold values {shown(given)}; kzoo takes images as {shown(trained_on)}. If this model was "
+            "trained on such values, ignore this"
+        )
+        return None
     console.warn(
         f"the {what} hold values {shown(given)}, but the model was trained on {shown(trained_on)}: expect wrong "
         "answers. Pass pixels as in training" + (", not divided by 255." if given == UNIT else ".")

@@ -8,11 +8,11 @@ import numpy as np
 
 from kzoo.arguments import integer
 from kzoo.backend import keras
-from kzoo.classifier import class_names_of, scaling_of, scaling_to, without_auxiliary_heads
+from kzoo.classifier import class_names_of, pixel_range_of, scaling_of, scaling_to, without_auxiliary_heads
 from kzoo.data import encoded
 from kzoo.data import images as decoding
 from kzoo.data.loading import checked_size
-from kzoo.data.pixels import RAW, SAMPLE, SIGNED, UNIT, Range, pixel_range, scale, shown, unscale
+from kzoo.data.pixels import KNOWN, RAW, SAMPLE, SIGNED, UNIT, Range, common, is_same, pixel_range, scale, shown, unscale
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import as_probabilities, check_classifier
 from kzoo.paths import expand
@@ -62,19 +62,35 @@ def predict(
     >>> len(ranked), ranked[0].probability >= ranked[1].probability
     (3, True)
     """
-    integer("top", top, 1)
     if isinstance(images, str | os.PathLike):
         images = [images]
+    rank = ranker(model, images, top, image_size)
+    return rank(0, len(images))
+
+
+def ranker(
+    model, images: Any, top: int, image_size: int | tuple[int, int] | None
+) -> Callable[[int, int], list[list[Prediction]]]:
+    """A function that classifies some of the images, from a number on up to another; the arguments are `predict`'s.
+
+    What holds for all of them, such as the range of their pixels, is found, and said, once.
+    """
+    integer("top", top, 1)
     names, scaling = class_names_of(model), decoding.Scaling(**scaling_of(model))
     model = without_auxiliary_heads(model)
     check_classifier(model)
     shape, scaling = _shape_of(model, image_size, scaling)
-    prepare, ranked = _preparation(model, images, shape, scaling), []
-    for start in range(0, len(images), BATCH_SIZE):
-        for row in probabilities(model, prepare(images[start : start + BATCH_SIZE], start)):
-            best = np.argsort(-row, kind="stable")[:top]
-            ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
-    return ranked
+    prepare = _preparation(model, images, shape, scaling)
+
+    def rank(first: int, end: int) -> list[list[Prediction]]:
+        ranked = []
+        for start in range(first, end, BATCH_SIZE):
+            for row in probabilities(model, prepare(images[start : min(start + BATCH_SIZE, end)], start)):
+                best = np.argsort(-row, kind="stable")[:top]
+                ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
+        return ranked
+
+    return rank
 
 
 def probabilities(model, batch: np.ndarray) -> np.ndarray:
@@ -109,22 +125,23 @@ def _preparation(
     def pixels_of(items, start):
         return _in_8_bits(_pixels(items, start), scaling)
 
-    if _is_array(images):
+    if _is_array(images) and np.ndim(images) > 0:
         given = pixel_range(pixels_of(images[:SAMPLE], 0))
         to_model = scaling_to(model, given, "images") or _as_they_are
         return lambda items, start: to_model(_in_shape(pixels_of(items, start), shape))
     if not isinstance(images, Sequence):
         raise InvalidArgument(
             "images must be an array (N, height, width, channels), or a list of paths and arrays. "
-            f"Received: {type(images).__name__}."
+            f"Received: {'a single number' if _is_array(images) else type(images).__name__}."
         )
     of_files, of_arrays, given = _as_they_are, _as_they_are, None
     if any(map(_is_path, images)):
         of_files = scaling_to(model, RAW, "image files") or _as_they_are
     arrays = [pixels_of([item], i)[0] for i, item in enumerate(images[:SAMPLE]) if not _is_path(item)]
     if arrays:
-        given = pixel_range(arrays)
+        given = _range_of_list(arrays)
         of_arrays = scaling_to(model, given, "images") or _as_they_are
+        given = given and common(given, pixel_range_of(model))
 
     def prepare_one(item, number):
         if _is_path(item):
@@ -140,6 +157,21 @@ def _preparation(
         return np.stack([prepare_one(item, start + i) for i, item in enumerate(items)])
 
     return prepare
+
+
+def _range_of_list(arrays: list[np.ndarray]) -> Range | None:
+    """The range of pixels of all arrays of a list: found among those of one kind of numbers, and the same for all."""
+    kinds: dict[str, list[np.ndarray]] = {}
+    for array in arrays:
+        kinds.setdefault("integers" if array.dtype.kind in "iu" else "floats", []).append(array)
+    found = {kind: pixel_range(some) for kind, some in kinds.items()}
+    whole, real = found.get("integers"), found.get("floats")
+    if whole is not None and real is not None and not is_same(whole, real):
+        raise InvalidArgument(
+            f"The images of a list must have pixels of one range. Received: integers of {shown(whole)} and floats of "
+            f"{shown(real)}. Prepare all alike, best as 0 to 255."
+        )
+    return common(real, whole) or whole
 
 
 def _is_array(images: Any) -> bool:
@@ -192,7 +224,10 @@ def _in_shape(pixels: np.ndarray, shape: tuple) -> np.ndarray:
 
 
 def _resized(pixels: np.ndarray, shape: tuple, scaling: decoding.Scaling, given: Range | None) -> np.ndarray:
-    """An array in the model's size; that has it already, or is resized in the range of its pixels."""
+    """An array in the model's size; that has it already, or is resized in a range that holds its pixels.
+
+    `given` is the range of the images, or one that it may be.
+    """
     height, width, channels = shape
     if pixels.shape == shape and (scaling.crop_fraction == 1 or channels not in _CHANNELS):
         return pixels
@@ -204,15 +239,21 @@ def _resized(pixels: np.ndarray, shape: tuple, scaling: decoding.Scaling, given:
             "An image must be an array (height, width), or (height, width, channels) of 1 or 3 channels. "
             f"Received: shape {pixels.shape}.{alpha}"
         )
-    if given not in (None, RAW, UNIT, SIGNED):
+    if given not in (None, *KNOWN):
         raise InvalidArgument(
             f"Only images of 0 to 255 are resized. Received: values {shown(given)}, shape {pixels.shape}. Pass images "
             f"of the model's shape {shape}."
         )
-    source = given or RAW
+    source = given or _narrowest(pixels)
     whole = np.clip(np.rint(unscale(pixels, source)), 0, 255).astype(np.uint8)
     resized = decoding.decode(whole, (height, width), channels, scaling)
     return resized if source == RAW else scale(resized, source)
+
+
+def _narrowest(pixels: np.ndarray) -> Range:
+    """The narrowest known range that pixels lie in; resized in it they stay of whatever range they are."""
+    low, high = pixels.min(), pixels.max()
+    return next((known for known in (UNIT, SIGNED) if known[0] <= low and high <= known[1]), RAW)
 
 
 def _decoded(item: Any, shape: tuple, scaling: decoding.Scaling) -> np.ndarray:

@@ -46,16 +46,16 @@ def command(
     if top < 1:
         raise InvalidArgument(f"--top must be at least 1. Received: {top}.")
     size, chosen = parse_image_size(image_size), find(run, weights, like, which)
-    from kzoo import predict as classify
+    from kzoo.prediction import ranker
 
     model = load(run, chosen, which, precision, size)
     predictions, skipped = [], []
-    step = CHUNK if on_bad_image == "stop" else 1
+    rank, step = ranker(model, files, top, size), CHUNK if on_bad_image == "stop" else 1
     with console.progress("predicting", len(files)) as advance:
         for start in range(0, len(files), step):
             chunk, ranked = files[start : start + step], []
             try:
-                ranked = classify(model, chunk, top=top, image_size=size)
+                ranked = rank(start, start + len(chunk))
             except DataError as error:
                 if on_bad_image == "stop":
                     raise

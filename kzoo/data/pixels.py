@@ -16,6 +16,8 @@ SIGNED: Range = (-1.0, 1.0)
 
 # Images that are looked at to find out the range of many.
 SAMPLE = 64
+KNOWN = (RAW, UNIT, SIGNED)
+
 # Resizing by bicubic interpolation and changes of brightness overshoot a range; of centred pixels half are negative.
 _OVERSHOOT, _MOST_NEGATIVE = 0.3, 0.05
 # Rounding of float32 pixels that are compared with whole steps of 1/255, and of those at the ends of a range.
@@ -63,8 +65,28 @@ def pixel_range(images: Sequence[np.ndarray] | np.ndarray) -> Range | None:
 
 
 def is_same(one: Range | None, other: Range | None) -> bool:
-    """Whether two ranges may be the same: of those that are of no known kind only the kind is compared."""
-    return one is None or other is None or _kind(one) == _kind(other)
+    """Whether two ranges may be the same: one that is of no known kind is, or has been before its brightness was changed.
+
+    >>> is_same((-48, 207), RAW), is_same((-2.1, 2.6), UNIT), is_same((-2.1, 2.6), (-1.8, 2.2))
+    (True, False, True)
+    """
+    if one is None or other is None:
+        return True
+    if (one in KNOWN) == (other in KNOWN):
+        return one == other or one not in KNOWN
+    found, (low, high) = (other, one) if one in KNOWN else (one, other)
+    tolerance = _OVERSHOOT * (high - low)
+    return abs(found[0] - low) <= tolerance and abs(found[1] - high) <= tolerance
+
+
+def are_different(one: Range | None, other: Range | None) -> bool:
+    """Whether two ranges are surely not the same: both are of a known kind."""
+    return one in KNOWN and other in KNOWN and one != other
+
+
+def common(one: Range | None, other: Range | None) -> Range | None:
+    """The first of two ranges, or the second where that is of a known kind and the first may be the same."""
+    return other if one not in KNOWN and other in KNOWN and is_same(one, other) else one
 
 
 def can_scale(source: Range | None, target: Range) -> bool:
@@ -93,18 +115,15 @@ def shown(values: Range) -> str:
     return f"{values[0]:.3g} to {values[1]:.3g}"
 
 
-def _kind(values: Range) -> Range | str:
-    return values if values in (RAW, UNIT, SIGNED) else "another"
-
-
 def _of_negative(values: np.ndarray, low: float, high: float) -> Range | None:
     few = float(np.mean(values < 0)) < _MOST_NEGATIVE
     for top in (255.0, 1.0):
-        if few and low >= -_OVERSHOOT * top and 0.5 * top <= high <= (1 + _OVERSHOOT) * top:
+        # A mean that is taken off lowers the top: beyond it there may be more negative values.
+        if (few or high >= top) and low >= -_OVERSHOOT * top and 0.5 * top <= high <= (1 + _OVERSHOOT) * top:
             return RAW if top == 255 else UNIT
     if low >= -1 - _END_TOLERANCE and high <= 1 + _END_TOLERANCE:
         reaches_both_ends = low <= -0.95 and high >= 0.95
-        return SIGNED if reaches_both_ends or _is_in_steps((values + 1) * 127.5) else (low, high)
+        return SIGNED if reaches_both_ends or _is_in_steps((values + 1) * 127.5) else None
     return low, high
 
 

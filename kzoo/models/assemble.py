@@ -4,6 +4,7 @@ from kzoo import console
 from kzoo.arguments import integer, is_integer, rate
 from kzoo.backend import keras
 from kzoo.classifier import set_metadata
+from kzoo.data.pixels import RAW
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.layers import ReverseChannels
 from kzoo.models.card import Card
@@ -95,7 +96,13 @@ def _load(model, chosen: ResolvedWeights, *, with_head, classes):
     if head:
         class_names = None if record.labels is None else labels.names(record.labels)
         interpolation = record.preprocessing.interpolation
-        set_metadata(model, class_names=class_names, crop_fraction=record.crop_fraction, interpolation=interpolation)
+        set_metadata(
+            model,
+            class_names=class_names,
+            crop_fraction=record.crop_fraction,
+            interpolation=interpolation,
+            pixel_range=RAW,
+        )
     elif with_head:
         had = f"its {record.classes} classes" if record.include_top else "no classifier"
         console.log(

@@ -26,6 +26,7 @@ from kzoo.train.inputs import (
     as_data,
     check_fit,
     check_pixels,
+    range_of_training,
     class_names_of_data,
     data_errors,
     with_labels_of,
@@ -204,7 +205,8 @@ class Setup:
             weights = self.train_data.class_weights() if self.config.class_weight == "balanced" else None
             step = TrainStep(model, self.config, weights, rate_factors)
         given = {"train_data": self.train_data, "validation_data": self.validation_data, **arguments}
-        trainer = Trainer(self.run_dir, self.config, step, final, pixel_range=self.train_data.pixel_range, **given)
+        found = range_of_training(self.train_data, self.validation_data)
+        trainer = Trainer(self.run_dir, self.config, step, final, pixel_range=found, **given)
         trainer.restore(self.record)
         return trainer
 

@@ -13,7 +13,7 @@ from kzoo.backend import tf
 from kzoo.data import Dataset, match_labels
 from kzoo.data.labels import class_indices
 from kzoo.data.pipeline import augmented, without_autotuner
-from kzoo.data.pixels import RAW, SAMPLE, UNIT, Range, can_scale, is_same, pixel_range, shown
+from kzoo.data.pixels import RAW, SAMPLE, UNIT, Range, are_different, can_scale, common, is_same, pixel_range, shown
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import check_classifier, classes_of
 from kzoo.train.config import default_batch_size
@@ -162,22 +162,30 @@ def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None 
         )
 
 
+def range_of_training(train_data: Dataset | Stream, validation_data: Dataset | Stream | None) -> Range | None:
+    """The range of pixel values that a model is trained on: validation images are not augmented, and may show it."""
+    return common(train_data.pixel_range, None if validation_data is None else validation_data.pixel_range)
+
+
 def check_pixels(train_data: Dataset | Stream, validation_data: Dataset | Stream | None) -> None:
-    """Say where training images are not of 0 to 255.
+    """Say where training images are not of 0 to 255, or seem to differ from the validation images.
 
     Raises:
-        InvalidArgument: Those of the validation data are of another range.
+        InvalidArgument: Those of the validation data are surely of another range.
     """
-    found = train_data.pixel_range
-    if found is None:
-        return
-    other = None if validation_data is None else validation_data.pixel_range
-    if other is not None and not is_same(found, other):
-        raise InvalidArgument(
-            "Training and validation images must have pixels of one range. Received: training images of "
-            f"{shown(found)}, validation images of {shown(other)}. Prepare both alike, best as 0 to 255."
+    own, other = train_data.pixel_range, None if validation_data is None else validation_data.pixel_range
+    if own is not None and other is not None and not is_same(own, other):
+        if are_different(own, other):
+            raise InvalidArgument(
+                "Training and validation images must have pixels of one range. Received: training images of "
+                f"{shown(own)}, validation images of {shown(other)}. Prepare both alike, best as 0 to 255."
+            )
+        console.warn(
+            f"the training images hold values {shown(own)}, the validation images {shown(other)}: both must be "
+            "prepared alike"
         )
-    if found == RAW:
+    found = range_of_training(train_data, validation_data)
+    if found in (None, RAW):
         return
     divided = " (divided by 255?)" if found == UNIT else ""
     later = "Image files will be scaled to that for this model"

@@ -17,7 +17,7 @@ from kzoo import augment, console, functional
 from kzoo.backend import keras
 from kzoo.classifier import pixel_range_of, set_metadata
 from kzoo.data import Dataset
-from kzoo.data.pixels import is_same, shown
+from kzoo.data.pixels import Range, can_scale, is_same, shown
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.models.registry import check_name, create_model
 from kzoo.paths import expand
@@ -26,7 +26,7 @@ from kzoo.text import dimensions
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.fitting import Setup, check_data, set_up
-from kzoo.train.inputs import Stream, as_data, check_pixels, data_errors
+from kzoo.train.inputs import Stream, as_data, check_pixels, data_errors, range_of_training
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import in_float32, in_precision, twin
 from kzoo.train.record import FineTuningState, RunRecord, ZooModel
@@ -207,13 +207,8 @@ def _train_head(tuning: _FineTuning, make) -> None:
         )
     check_pixels(tuning.train, tuning.validation)
     source = make(tuning.train.image_shape)
-    if not is_same(tuning.train.pixel_range, trained_on := pixel_range_of(source)):
-        console.warn(
-            f"the training images hold values {shown(tuning.train.pixel_range)}, but the pretrained model was trained "
-            f"on {shown(trained_on)}: its features will be poor. Scale the images, or put keras.layers.Rescaling in "
-            "front of the model"
-        )
     whole = set_metadata(add_head(source, len(tuning.train.class_names)))
+    whole = _for_range(whole, range_of_training(tuning.train, tuning.validation), pixel_range_of(source))
     tuning.setup.check_model(whole)
     _check_weights(tuning, whole)
     config = head_config(tuning.config, tuning.transfer, len(tuning.train))
@@ -240,6 +235,33 @@ def _train_head(tuning: _FineTuning, make) -> None:
     trainer.finish(tuning.validation)
     if trainer.was_interrupted:
         raise TrainingInterrupted(f"Interrupted between the phases. Continue with: {tuning.how_to_resume}")
+
+
+def _for_range(model, given: Range | None, trained_on: Range):
+    """The model with what brings its images to the range that it was trained on, where that is known."""
+    if given is None or is_same(given, trained_on):
+        return model
+    if not can_scale(given, trained_on):
+        console.warn(
+            f"the training images hold values {shown(given)}, but the pretrained model takes {shown(trained_on)}: its "
+            "features will be poor. Scale the images, or put keras.layers.Rescaling in front of the model"
+        )
+        return model
+    console.log(f"images of 0 to 255 are scaled to {shown(trained_on)}, which the pretrained model was trained on")
+    low, high = trained_on
+    images = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype, name=model.inputs[0].name)
+    scaled = keras.layers.Rescaling((high - low) / 255, low, dtype="float32", name="to_pretrained_range")(images)
+
+    def call(layer, *arguments, **options):
+        arguments, options = keras.tree.map_structure(
+            lambda one: scaled if one is images else one, (arguments, options)
+        )
+        return layer(*arguments, **options)
+
+    shared = keras.models.clone_model(
+        model, input_tensors=images, clone_function=lambda layer: layer, call_function=call
+    )
+    return twin(shared)  # whose layers are called in this model alone
 
 
 def _train_upper_stages(tuning: _FineTuning) -> Result:

@@ -6,7 +6,11 @@ import re
 import pytest
 from PIL import Image
 
+from kzoo.backend import keras
+from kzoo.classifier import set_metadata
 from kzoo.cli import run as kzoo
+from kzoo.data.pixels import UNIT
+from kzoo.saving import save_model
 
 TRAIN = "train mnist_net digits"
 
@@ -235,3 +239,16 @@ def check_one_line(capfd, text, is_pattern=False):
     line = error.splitlines()[-1]
     assert line.startswith("kzoo: ")
     assert re.search(text if is_pattern else re.escape(text), line), line
+
+
+def test_the_scaling_of_files_is_said_once_where_bad_ones_are_skipped(tmp_path, capfd):
+    net = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    save_model(set_metadata(net, pixel_range=UNIT), tmp_path / "net.keras")
+    for i in range(3):
+        Image.new("L", (4, 4), 50 * i).save(tmp_path / f"{i}.png")
+    (tmp_path / "bad.png").write_bytes(b"text")
+    files = [str(path) for path in sorted(tmp_path.glob("*.png"))]
+    assert kzoo(["predict", str(tmp_path / "net.keras"), *files, "--on-bad-image", "skip"]) == 0
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 3
+    assert err.count("are scaled to 0 to 1") == 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kzoo.data.pixels import RAW, SIGNED, UNIT, is_same, pixel_range, scale, unscale
+from kzoo.data.pixels import RAW, SIGNED, UNIT, are_different, common, is_same, pixel_range, scale, unscale
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (20, 8, 8, 3)).astype("uint8")
@@ -23,7 +23,10 @@ IMAGES = {
     "drawings of zeros and ones": (DRAWINGS.astype("float32"), UNIT),
     "truth values": (DRAWINGS, UNIT),
     "standardized": ((PIXELS / 255 - 0.45) / 0.22, "another"),
-    "centred": (PIXELS / 255 - 0.5, "another"),
+    "divided by 255, with more contrast": (PIXELS / 255 * 1.2 - 0.1, UNIT),
+    "centred": (PIXELS / 255 - 0.5, None),
+    "from -1 to 1, with less contrast": ((PIXELS / 127.5 - 1) * 0.9, None),
+    "divided by 255, without the mean": (PIXELS / 255 - 0.13, None),
     "without ImageNet's mean": (PIXELS - [103.939, 116.779, 123.68], "another"),
     "of 16 bits": (PIXELS * 257, "another"),
     "of signed bytes": ((BYTES - 128).view("int8"), "another"),
@@ -56,3 +59,20 @@ def test_scaling_there_and_back(target):
     assert pixel_range(scaled) == target
     # float32: 24 bits
     np.testing.assert_allclose(unscale(scaled, target), PIXELS, atol=255 * 2**-22)
+
+
+@pytest.mark.parametrize("known", [RAW, UNIT, SIGNED])
+def test_a_range_after_a_change_of_brightness_may_be_a_known_one(known):
+    low, high = known
+    changed = (low - 0.2 * (high - low), high - 0.2 * (high - low))
+    assert is_same(changed, known)
+    assert is_same(known, changed)
+    assert common(changed, known) == common(known, changed) == known
+    assert common(None, known) == known
+    standardized = (-2.1, 2.6)
+    assert not is_same(standardized, known)
+    assert common(standardized, known) == standardized
+    assert not are_different(standardized, known)
+    assert [are_different(known, other) for other in (RAW, UNIT, SIGNED)] == [
+        known != other for other in (RAW, UNIT, SIGNED)
+    ]

@@ -19,6 +19,7 @@ from kzoo.augment.image_augmentation import ImageAugmentation
 from kzoo.backend import keras
 from kzoo.classifier import class_names_of, metadata, set_metadata
 from kzoo.data import Dataset
+from kzoo.data.pixels import RAW
 from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged
 from kzoo.layers import BatchNormalization, MixUp, RandomCrop
 from kzoo.train import RunRecord, TrainConfig, evaluate, fit, load, resume, runs
@@ -458,8 +459,11 @@ def test_a_trained_model_wants_images_as_its_data_was_scaled(digits):
         return set_metadata(small(), **own)
 
     config = TrainConfig(**FAST, epochs=1)
-    assert metadata(fit(named, *digits, config=config).model) == {"class_names": list("0123456789")}
-    assert metadata(fit(named, *map(arrays, digits), config=config).model) == own
+    assert metadata(fit(named, *digits, config=config).model) == {
+        "class_names": list("0123456789"),
+        "pixel_range": RAW,
+    }
+    assert metadata(fit(named, *map(arrays, digits), config=config).model) == {**own, "pixel_range": RAW}
 
 
 def test_augmentation_must_make_images_of_the_model_s_size(digits):

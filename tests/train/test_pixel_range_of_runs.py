@@ -9,11 +9,11 @@ import kzoo
 from kzoo.backend import keras
 from kzoo.classifier import pixel_range_of, set_metadata
 from kzoo.data import Dataset
-from kzoo.data.pixels import SIGNED, UNIT
+from kzoo.data.pixels import RAW, SIGNED, UNIT
 from kzoo.errors import DataError, InvalidArgument, RunError
 from kzoo.saving import load_model, save_model
 from kzoo.train import TrainConfig, evaluate, fit
-from kzoo.train.inputs import Stream
+from kzoo.train.inputs import Stream, check_pixels, range_of_training
 
 CONFIG = TrainConfig(epochs=6, batch_size=20, learning_rate=0.02, precision="float32")
 LABELS = np.arange(60) % 2
@@ -99,9 +99,36 @@ def test_divided_pixels_for_a_model_of_0_to_255(given, caplog):
     else:
         evaluate(threshold(127), stream(divided) if given == "stream" else (divided, LABELS))
     [line] = caplog.messages
-    assert line.startswith(
-        "the images hold values 0 to 1, but the model was trained on 0 to 255: expect wrong answers."
-    )
+    assert "the images hold values 0 to 1; kzoo takes images as 0 to 255. If this model was trained on such" in line
+
+
+def test_divided_pixels_for_a_model_that_kzoo_trained_on_0_to_255(tmp_path, caplog):
+    fit(net, (IMAGES, LABELS), config=TrainConfig(epochs=1), run_dir=tmp_path / "run")
+    model = load_model(tmp_path / "run")
+    caplog.clear()
+    kzoo.predict(model, IMAGES / np.float32(255))
+    [line] = caplog.messages
+    assert "hold values 0 to 1, but the model was trained on 0 to 255: expect wrong answers" in line
+
+
+def test_one_signed_image_of_weak_contrast_for_a_model_of_such(caplog):
+    model = set_metadata(threshold(0), pixel_range=SIGNED)
+    for sign in (-1, 1):
+        image = np.random.default_rng(0).uniform(-0.7, 0.5, (4, 4, 1)) * -sign
+        for given in ([image], image[np.newaxis], [image.repeat(2, 0).repeat(2, 1)]):
+            [[best]] = kzoo.predict(model, given, top=1)
+            assert best.index == (sign > 0)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("low", "high", "known"), [(-48, 207, RAW), (-0.2, 1.2, UNIT), (-1.3, 0.9, SIGNED)])
+def test_images_after_a_change_of_brightness_for_a_model_of_their_range(low, high, known, caplog):
+    model = set_metadata(threshold(0), pixel_range=known)
+    images = np.random.default_rng(0).uniform(low, high, (20, 4, 4, 1))
+    evaluate(model, stream(images, LABELS[:20]))
+    kzoo.predict(model, images)
+    kzoo.predict(model, [image.repeat(2, 0) for image in images])
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("images", [IMAGES, np.zeros_like(IMAGES), np.minimum(IMAGES, 3).astype("float32")])
@@ -116,6 +143,38 @@ def test_pixels_of_0_to_255_are_used_without_a_word(images, caplog):
 def test_training_and_validation_of_two_ranges():
     with pytest.raises(InvalidArgument, match="training images of 0 to 1, validation images of 0 to 255"):
         fit(net, stream(IMAGES / np.float32(255)), (IMAGES, LABELS), CONFIG)
+
+
+def augmented(images, change):
+    return stream(images.astype("float32")).map(lambda x, y: (change(x), y))
+
+
+CHANGES = {
+    "contrast": (IMAGES / np.float32(255), lambda x: x * 1.2 - 0.1, UNIT),
+    "more contrast": (IMAGES / np.float32(255), lambda x: x * 1.4 - 0.2, UNIT),
+    "brightness": (IMAGES, lambda x: x - 48, RAW),
+    "less contrast": (IMAGES / np.float32(127.5) - 1, lambda x: x * 0.93, SIGNED),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_augmented_training_images_are_of_the_range_of_the_validation_images(name, caplog):
+    images, change, expected = CHANGES[name]
+    train, validation = Stream(augmented(images, change), None), Stream(stream(images), None)
+    check_pixels(train, validation)
+    assert not any("prepared alike" in line for line in caplog.messages)
+    assert range_of_training(train, validation) == expected
+    check_pixels(validation, train)
+
+
+def test_validation_images_that_are_weak_in_contrast_are_no_reason_to_refuse_training():
+    signed = IMAGES / np.float32(127.5) - 1
+    check_pixels(Stream(stream(signed), None), Stream(stream(signed * np.float32(0.9)), None))
+
+
+def test_standardized_training_images_and_others_for_validation(caplog):
+    check_pixels(Stream(stream((IMAGES / 255 - 0.4) / 0.3), None), Dataset.from_arrays(IMAGES, LABELS))
+    assert "hold values -1.32 to 2, the validation images 0 to 255: both must be prepared alike" in caplog.text
 
 
 def test_a_new_run_forgets_the_range_of_an_old_one(tmp_path):
@@ -202,6 +261,9 @@ def test_a_model_where_a_function_is_wanted(build, message):
         (1, [[[1.0], [2.0, 3.0]]], "rows of several lengths, image 0"),
         (1, np.full((2, 4, 4, 1), "a"), "Pixels must be numbers"),
         (1, None, "Received: NoneType"),
+        (1, np.array(5), r"or a list of paths and arrays. Received: a single number"),
+        (1, [IMAGES[0], IMAGES[1] / 255], "one range. Received: integers of 0 to 255 and floats of 0 to 1"),
+        (1, [IMAGES[0] / 127.5 - 1, IMAGES[1]], "one range. Received: integers of 0 to 255 and floats of -1 to 1"),
     ],
 )
 def test_images_that_predict_cannot_take(channels, images, message):
@@ -215,3 +277,8 @@ def test_predict_on_what_is_no_model_of_images():
         kzoo.predict(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), np.zeros((2, 8)))
     with pytest.raises(InvalidArgument, match=r"must be a keras.Model. Received: str"):
         kzoo.predict("mnist_net", np.zeros((2, 8, 8, 1)))
+
+
+def test_bytes_and_dark_floats_in_one_list():
+    images = [IMAGES[1], np.full((4, 4, 1), 0.4), IMAGES[3].astype("float32"), IMAGES[0].astype("int64")]
+    assert [best.index for [best] in kzoo.predict(threshold(127), images, top=1)] == [1, 0, 1, 0]

@@ -11,12 +11,14 @@ from small_models import KINDS, assert_same_weights, digits, functional
 
 import kzoo
 from kzoo.backend import keras
-from kzoo.classifier import class_names_of
+from kzoo.classifier import class_names_of, pixel_range_of, set_metadata
 from kzoo.data import Dataset
+from kzoo.data.pixels import RAW, SIGNED, UNIT
 from kzoo.errors import DataError, InvalidArgument, RunError, WeightsError
 from kzoo.layers import MixUp
 from kzoo.train import TrainConfig, evaluate, load, resume, runs
 from kzoo.transfer import TransferConfig, features, fine_tune
+from kzoo.transfer.finetuning import _for_range
 
 CONFIG = TrainConfig(epochs=2, batch_size=48, precision="float32", augment="digits", learning_rate=0.003)
 # As many views as epochs, so that each epoch has a view of its own, as it would have without features.
@@ -298,3 +300,36 @@ def test_a_model_of_keras_applications(data):
     assert statistics
     expected = dict(zip([w.path for w in backbone.weights], before, strict=True))
     assert all(np.array_equal(found[path], expected[path]) for path in statistics)
+
+
+def of_a_range():
+    """A model whose input is used twice, once in a list, and by an operation."""
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, padding="same")(images)
+    x = keras.layers.Concatenate()([x, images]) + keras.ops.relu(images)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, keras.layers.Dense(10, name="predictions")(x))
+
+
+@pytest.mark.parametrize("trained_on", [UNIT, SIGNED])
+def test_images_are_scaled_for_a_model_of_another_range(trained_on, data):
+    model, images = of_a_range(), data[0].images
+    low, high = trained_on
+    expected = model(images / np.float32(255) * (high - low) + low)
+    # float32
+    np.testing.assert_allclose(_for_range(model, RAW, trained_on)(images), expected, atol=1e-5)
+    for given in (trained_on, None):
+        assert _for_range(model, given, trained_on) is model
+
+
+def test_a_model_of_another_range_is_fine_tuned_on_what_it_knows(data, tmp_path, caplog):
+    model = set_metadata(of_a_range(), pixel_range=SIGNED)
+    config = replace(CONFIG, epochs=1, augment="none")
+    result = fine_tune(model, *data, config=config, transfer=TransferConfig(head_epochs=1), run_dir=tmp_path / "run")
+    assert "images of 0 to 255 are scaled to -1 to 1, which the pretrained model was trained on" in caplog.text
+    tuned = load(tmp_path / "run")
+    assert pixel_range_of(tuned) == RAW
+    caplog.clear()
+    figures = evaluate(tuned, data[1])
+    assert figures["accuracy"] == pytest.approx(result.metrics["validation"]["accuracy"])
+    assert not caplog.messages

@@ -16,6 +16,7 @@ import mnist_weights
 from kzoo import publishing, saving
 from kzoo.classifier import class_names_of
 from kzoo.cli import run as kzoo
+from kzoo.data.pixels import RAW
 from kzoo.errors import InvalidArgument, RunError, WeightsError
 from kzoo.publishing import add_weights, preprocessing_of
 from kzoo.weights import locations, store, user_weights
@@ -164,7 +165,8 @@ def test_preprocessing_is_read_off_the_layers(name):
 def test_the_crop_comes_back(small, tmp_path, crop, resize):
     from kzoo.classifier import metadata, set_metadata
 
-    model = set_metadata(small(), class_names=["a", "b", "c"], crop_fraction=crop, interpolation="bicubic")
+    known = {"class_names": ["a", "b", "c"], "crop_fraction": crop, "interpolation": "bicubic"}
+    model = set_metadata(small(), **known, pixel_range=RAW)
     saving.save_model(model, tmp_path / "a.keras")
     assert add_weights(tmp_path / "a.keras", "mine").preprocessing.resize == resize
     again = metadata(package.create_model("mnist_net", weights="mine"))
