@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from kzoo import console
 from kzoo.arguments import integer
 from kzoo.backend import keras
 from kzoo.classifier import class_names_of, pixel_range_of, scaling_of, scaling_to, without_auxiliary_heads
 from kzoo.data import encoded
 from kzoo.data import images as decoding
+from kzoo.data.decoding import range_of_16_bit_images
 from kzoo.data.loading import checked_size
 from kzoo.data.pixels import KNOWN, RAW, SAMPLE, SIGNED, UNIT, Range, common, is_same, pixel_range, scale, shown, unscale
 from kzoo.errors import DataError, InvalidArgument
@@ -135,7 +138,9 @@ def _preparation(
             f"Received: {'a single number' if _is_array(images) else type(images).__name__}."
         )
     of_files, of_arrays, given = _as_they_are, _as_they_are, None
-    if any(map(_is_path, images)):
+    files = [expand(item) for item in images if _is_path(item)]
+    if files:
+        scaling = _with_range_of_files(scaling, files)
         of_files = scaling_to(model, RAW, "image files") or _as_they_are
     arrays = [pixels_of([item], i)[0] for i, item in enumerate(images[:SAMPLE]) if not _is_path(item)]
     if arrays:
@@ -157,6 +162,19 @@ def _preparation(
         return np.stack([prepare_one(item, start + i) for i, item in enumerate(items)])
 
     return prepare
+
+
+def _with_range_of_files(scaling: decoding.Scaling, files: list[Path]) -> decoding.Scaling:
+    """With the range of 16-bit files, as `kzoo.data.load` finds it, where the model has none."""
+    if scaling.range_16_bit is not None:
+        return scaling
+    found = range_of_16_bit_images(encoded.read_file, files, "16-bit images")
+    if found is not None:
+        console.log(
+            f"16-bit image files: the values {found[0]:,} to {found[1]:,} become 0 to 255 (the range is that of these "
+            "files)"
+        )
+    return scaling._replace(range_16_bit=found)
 
 
 def _range_of_list(arrays: list[np.ndarray]) -> Range | None:
