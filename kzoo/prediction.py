@@ -23,7 +23,20 @@ from kzoo.data import encoded
 from kzoo.data import images as decoding
 from kzoo.data.decoding import range_of_16_bit_images
 from kzoo.data.loading import checked_size
-from kzoo.data.pixels import KNOWN, RAW, SAMPLE, SIGNED, UNIT, Range, common, is_same, pixel_range, scale, shown, unscale
+from kzoo.data.pixels import (
+    KNOWN,
+    RAW,
+    SAMPLE,
+    SIGNED,
+    UNIT,
+    Range,
+    common,
+    is_same,
+    pixel_range,
+    scale,
+    shown,
+    unscale,
+)
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import as_probabilities, check_classifier
 from kzoo.paths import expand

@@ -26,9 +26,9 @@ from kzoo.train.inputs import (
     as_data,
     check_fit,
     check_pixels,
-    range_of_training,
     class_names_of_data,
     data_errors,
+    range_of_training,
     with_labels_of,
 )
 from kzoo.train.lifecycle import Result, begin, result_of

@@ -288,7 +288,7 @@ def test_signed_arrays_are_trained_on_as_a_stream_of_them_is(tmp_path, caplog):
     fit(net, (signed[:40], LABELS[:40]), (signed[40:], LABELS[40:]), CONFIG, tmp_path / "run")
     assert "the training images hold values -1 to 1; kzoo expects 0 to 255" in caplog.text
     assert pixel_range_of(load_model(tmp_path / "run")) == SIGNED
-    with pytest.raises(DataError, match="images must hold values 0 to 255. Received: -0.992157 to 1"):
+    with pytest.raises(DataError, match=r"images must hold values 0 to 255. Received: -0.992157 to 1"):
         Dataset.from_arrays(signed, LABELS)
-    with pytest.raises(DataError, match="images must hold values 0 to 255. Received: -1 to 1"):
+    with pytest.raises(DataError, match=r"images must hold values 0 to 255. Received: -1 to 1"):
         fit(net, (np.sign(signed).astype("int64"), LABELS), config=CONFIG)
