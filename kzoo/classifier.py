@@ -103,11 +103,11 @@ def scaling_to(model, given: Range | None, what: str) -> Callable[[Any], Any] | 
     return None
 
 
-def image_shape_of(model, *, of_files: bool = False) -> tuple[int | None, int | None, int | None]:
+def image_shape_of(model, *, of_files: bool = False) -> tuple[Any, Any, Any]:
     """The shape (height, width, channels) of the images that a model takes.
 
     Raises:
-        InvalidArgument: It takes something else; with `of_files` also a number of channels that image files do not have.
+        InvalidArgument: It takes something else; with `of_files` also channels that image files do not have.
     """
     shape = getattr(model, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4:
