@@ -13,6 +13,9 @@ from kzoo.errors import InvalidArgument
 
 PREDICTIONS = "predictions"
 
+# Of images that are decoded and resized.
+FILE_CHANNELS = (1, 3)
+
 
 def metadata(model) -> dict:
     """Return what is stored with a classifier besides its layers.
@@ -99,6 +102,25 @@ def scaling_to(model, given: Range | None, what: str) -> Callable[[Any], Any] | 
         "answers. Pass pixels as in training" + (", not divided by 255." if given == UNIT else ".")
     )
     return None
+
+
+def image_shape_of(model, *, of_files: bool = False) -> tuple[Any, Any, Any]:
+    """The shape (height, width, channels) of the images that a model takes.
+
+    Raises:
+        InvalidArgument: It takes something else; with `of_files` also channels that image files do not have.
+    """
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        taken = shape[1:] if isinstance(shape, tuple) else shape
+        raise InvalidArgument(
+            f"The model must take images (height, width, channels). Received: {model.name!r}, which takes {taken}."
+        )
+    if of_files and shape[3] not in FILE_CHANNELS:
+        raise InvalidArgument(
+            f"Image files have 1 or 3 channels. Received: a model of {shape[3]}. Pass arrays of shape {shape[1:]}."
+        )
+    return shape[1:]
 
 
 def auxiliary_heads(model) -> tuple[str, ...]:

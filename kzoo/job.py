@@ -247,11 +247,11 @@ def _load(described: DataRecord) -> tuple[Any, Any]:
 
 def _images_for_file(path: str, size: int | tuple[int, int] | None) -> dict:
     """The arguments of `kzoo.data.load` for a model file or a run."""
-    from kzoo.classifier import scaling_of
+    from kzoo.classifier import image_shape_of, scaling_of
     from kzoo.saving import load_model
 
     model = load_model(path)
-    *model_size, channels = model.input_shape[1:]
+    *model_size, channels = image_shape_of(model, of_files=True)
     scaling = {**scaling_of(model), "range_16_bit": None}  # other images have a range of their own
     if size is not None:
         return {**scaling, "image_size": size, "channels": channels, "crop_fraction": 1.0}

@@ -152,7 +152,8 @@ def features_below_classifier(model):
     call = _classifier_call(output, within_models=False)
     if call is not None:
         return call.input_tensors[0]
-    if _classifier_call(output, within_models=True) is not None or _is_probabilities(output):
+    buried = _classifier_call(output, within_models=True) is not None
+    if buried or _is_probabilities(output) or _is_average_of_logits(output):
         raise InvalidArgument(
             f"The model ends in a classifier that cannot be taken off. Received: {model.name}, whose last layer is "
             f"{functional.layer_of(output).name!r}. Pass the model up to its features, for example one made with "
@@ -167,20 +168,52 @@ def _classifier_call(output, *, within_models: bool):
     while True:
         call, inner = functional.call_of(tensor), functional.inner_tensor(tensor)
         layer = call.operation
-        if isinstance(layer, keras.layers.Dense):
+        is_dense = isinstance(layer, keras.layers.Dense)
+        if is_dense or (tensor is not output and _is_classifying_convolution(call)):
             return call if tensor is output or layer.activation in (*_LOGITS, *_SOFTMAX, *_SIGMOID) else None
         if inner is not None and within_models:
             tensor = inner
-        elif _is_unchanging(layer) or _is_activation_of_classes(layer):
+        elif _is_unchanging(layer) or _is_activation_of_classes(layer) or _keeps_classes(call):
             tensor = call.input_tensors[0]
         else:
             return None
+
+
+def _is_classifying_convolution(call) -> bool:
+    """Whether it is a convolution of one pixel, which computes what a Dense layer does: MobileNet's classifier."""
+    layer, shape = call.operation, call.input_tensors[0].shape if call.input_tensors else ()
+    if not _calls_as(layer, (_Layers.Conv2D,)) or layer.data_format != "channels_last" or layer.groups != 1:
+        return False
+    return (
+        tuple(shape[1:3]) == (1, 1)
+        and tuple(layer.kernel_size) == (1, 1)
+        and tuple(call.outputs[0].shape[1:3]) == (1, 1)
+    )
+
+
+def _keeps_classes(call) -> bool:
+    """Whether a call gives the classes of its input in another shape or scale."""
+    layer = call.operation
+    if _calls_as(layer, (_Layers.Rescaling,)):
+        return True
+    if not _calls_as(layer, (_Layers.Flatten, _Layers.Reshape)) and not _is_operation(layer, _RESHAPING_OPERATIONS):
+        return False
+    before, after = call.input_tensors[0].shape, call.outputs[0].shape
+    return before[-1] == after[-1] and not _has_other_axes(before, len(before) - 1)
 
 
 def _is_activation_of_classes(layer) -> bool:
     if isinstance(layer, _Layers.Activation):
         return layer.activation in (*_LOGITS, *_SOFTMAX, *_SIGMOID)
     return isinstance(layer, _Layers.Softmax) or _is_operation(layer, ("Softmax", "Sigmoid", "LogSoftmax"))
+
+
+def _is_average_of_logits(tensor) -> bool:
+    call = functional.call_of(tensor)
+    if not _calls_as(call.operation, (_Layers.Average,)):
+        return False
+    found = [_classifier_call(one, within_models=True) for one in call.input_tensors]
+    return all(one is not None and one.operation.activation in _LOGITS for one in found)
 
 
 def _is_probabilities(tensor) -> bool:

@@ -2,15 +2,26 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from kzoo import console
 from kzoo.arguments import integer
 from kzoo.backend import keras
-from kzoo.classifier import class_names_of, pixel_range_of, scaling_of, scaling_to, without_auxiliary_heads
+from kzoo.classifier import (
+    FILE_CHANNELS,
+    class_names_of,
+    image_shape_of,
+    pixel_range_of,
+    scaling_of,
+    scaling_to,
+    without_auxiliary_heads,
+)
 from kzoo.data import encoded
 from kzoo.data import images as decoding
+from kzoo.data.decoding import range_of_16_bit_images
 from kzoo.data.loading import checked_size
 from kzoo.data.pixels import (
     KNOWN,
@@ -32,9 +43,6 @@ from kzoo.paths import expand
 from kzoo.text import dimensions
 
 BATCH_SIZE = 32
-
-# Of images that are decoded and resized.
-_CHANNELS = (1, 3)
 
 
 class Prediction(NamedTuple):
@@ -115,11 +123,7 @@ def _shape_of(
     model, image_size: int | tuple[int, int] | None, scaling: decoding.Scaling
 ) -> tuple[tuple[int | None, ...], decoding.Scaling]:
     """The shape (height, width, channels) that images are brought to, and how; whole images for a size asked for."""
-    shape = tuple(model.input_shape[1:])
-    if len(shape) != 3:
-        raise InvalidArgument(
-            f"The model must take images (height, width, channels). Received: {model.name!r}, which takes {shape}."
-        )
+    shape = image_shape_of(model)
     size = checked_size(image_size)
     if size is None:
         return shape, scaling
@@ -148,7 +152,10 @@ def _preparation(
             f"Received: {'a single number' if _is_array(images) else type(images).__name__}."
         )
     of_files, of_arrays, given = _as_they_are, _as_they_are, None
-    if any(map(_is_path, images)):
+    files = [expand(item) for item in images if _is_path(item)]
+    if files:
+        image_shape_of(model, of_files=True)
+        scaling = _with_range_of_files(scaling, files)
         of_files = scaling_to(model, RAW, "image files") or _as_they_are
     arrays = [pixels_of([item], i)[0] for i, item in enumerate(images[:SAMPLE]) if not _is_path(item)]
     if arrays:
@@ -170,6 +177,19 @@ def _preparation(
         return np.stack([prepare_one(item, start + i) for i, item in enumerate(items)])
 
     return prepare
+
+
+def _with_range_of_files(scaling: decoding.Scaling, files: list[Path]) -> decoding.Scaling:
+    """With the range of 16-bit files, as `kzoo.data.load` finds it, where the model has none."""
+    if scaling.range_16_bit is not None:
+        return scaling
+    found = range_of_16_bit_images(encoded.read_file, files, "16-bit images")
+    if found is not None:
+        console.log(
+            f"16-bit image files: the values {found[0]:,} to {found[1]:,} become 0 to 255 (the range is that of these "
+            "files)"
+        )
+    return scaling._replace(range_16_bit=found)
 
 
 def _range_of_list(arrays: list[np.ndarray]) -> Range | None:
@@ -229,7 +249,7 @@ def _in_shape(pixels: np.ndarray, shape: tuple) -> np.ndarray:
     if pixels.ndim == 4 and all(want in (None, got) for want, got in zip(shape, pixels.shape[1:], strict=True)):
         return pixels
     height, width, channels = shape
-    can_resize = pixels.ndim == 4 and channels in _CHANNELS and pixels.shape[-1] in _CHANNELS
+    can_resize = pixels.ndim == 4 and channels in FILE_CHANNELS and pixels.shape[-1] in FILE_CHANNELS
     raise InvalidArgument(
         f"The model takes an array (N, {height}, {width}, {channels}). Received: shape {pixels.shape}. "
         + ("Pass a list of images to have them resized." if can_resize else "Bring the images to that shape.")
@@ -242,9 +262,9 @@ def _resized(pixels: np.ndarray, shape: tuple, scaling: decoding.Scaling, given:
     `given` is the range of the images, or one that it may be.
     """
     height, width, channels = shape
-    if pixels.shape == shape and (scaling.crop_fraction == 1 or channels not in _CHANNELS):
+    if pixels.shape == shape and (scaling.crop_fraction == 1 or channels not in FILE_CHANNELS):
         return pixels
-    if channels not in _CHANNELS:
+    if channels not in FILE_CHANNELS:
         raise InvalidArgument(f"The model takes images of shape {shape}. Received: shape {pixels.shape}.")
     if pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (1,), (3,)):
         alpha = " Leave the fourth channel out: image[..., :3]." if pixels.shape[2:] == (4,) else ""
@@ -272,10 +292,6 @@ def _narrowest(pixels: np.ndarray) -> Range:
 def _decoded(item: Any, shape: tuple, scaling: decoding.Scaling) -> np.ndarray:
     """An image file in the model's size."""
     height, width, channels = shape
-    if channels not in _CHANNELS:
-        raise InvalidArgument(
-            f"Image files have 1 or 3 channels. Received: a model of {channels}. Pass arrays of shape {shape}."
-        )
     path = expand(item)
     if not os.path.lexists(path):
         raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.")

@@ -282,6 +282,55 @@ def test_a_classifier_by_several_layers_is_taken_off_and_frozen_around(end):
     assert [w.shape[-1] for w in freeze(model).trainable_weights] == [model.output_shape[-1]] * 2
 
 
+def mobile(*end):
+    """What MobileNet ends in."""
+    images = keras.Input((4, 4, 3))
+    x = L.Conv2D(6, 3, name="features")(images)
+    x = L.Conv2D(5, 1, name="old")(L.GlobalAveragePooling2D(keepdims=True)(x))
+    for layer in end:
+        x = layer(x)
+    return keras.Model(images, x)
+
+
+def dense_then(*end):
+    images = keras.Input((4, 4, 3))
+    x = L.Dense(5, name="old")(L.Flatten(name="features")(images))
+    for layer in end:
+        x = layer(x)
+    return keras.Model(images, x)
+
+
+@pytest.mark.parametrize(
+    ("build", "end"),
+    [
+        (mobile, [L.Reshape((5,)), L.Activation("softmax")]),
+        (mobile, [L.Flatten()]),
+        (mobile, [L.Softmax(), L.Flatten()]),
+        (dense_then, [L.Reshape((5,))]),
+        (dense_then, [L.Reshape((5,)), L.Softmax()]),
+        (dense_then, [L.Rescaling(0.5)]),
+    ],
+)
+def test_a_classifier_is_found_through_what_reshapes_or_scales_it(build, end):
+    model = build(*end)
+    assert "old" not in [layer.name for layer in add_head(model, 4).layers]
+    assert {weight.path.split("/")[0] for weight in freeze(model).trainable_weights} == {"old"}
+
+
+def test_what_ends_in_no_classifier_is_not_frozen_as_a_whole():
+    for model in (dense_then(L.Reshape((5, 1)), L.Flatten(), L.ReLU()), mobile()):
+        with pytest.raises(InvalidArgument, match="No classifier was found at the end of the model"):
+            freeze(model)
+        assert len(model.trainable_weights) == len(model.weights)
+
+
+def test_an_average_of_logits_cannot_be_taken_off():
+    features = keras.Input((3,))
+    logits = [L.Dense(2)(features), L.Dense(2)(features)]
+    with pytest.raises(InvalidArgument, match="a classifier that cannot be taken off"):
+        add_head(keras.Model(features, L.Average()(logits)), 4)
+
+
 def test_an_average_of_classifiers_cannot_be_taken_off():
     with pytest.raises(InvalidArgument, match="a classifier that cannot be taken off"):
         add_head(ensemble(), 4)

@@ -78,9 +78,9 @@ def command(
 
 def _load_for(model, dataset: str, split: str, data: DataOptions, size: tuple[int, int] | None):
     """Images as the model takes them; of a size that was asked for, whole."""
-    from kzoo.classifier import scaling_of
+    from kzoo.classifier import image_shape_of, scaling_of
 
-    height, width, channels = model.input_shape[1:]
+    height, width, channels = image_shape_of(model, of_files=True)
     scaling = scaling_of(model) if size is None else {**scaling_of(model), "crop_fraction": 1.0}
     if size is None and height is not None and width is not None:
         size = height, width

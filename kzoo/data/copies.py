@@ -39,7 +39,10 @@ _EXAMPLES = 3
 
 
 def mark_of(image: np.ndarray) -> np.void:
-    """The mark of an image `[height, width, channels]`, values 0 to 255. One of a single colour is no one's copy."""
+    """The mark of an image `[height, width, channels]`, values 0 to 255; of others it has no look, or a poor one.
+
+    An image of a single colour is no one's copy.
+    """
     mark = np.zeros((), MARK)
     if (image == image[0, 0]).all():
         return cast(np.void, mark[()])
@@ -51,7 +54,7 @@ def mark_of(image: np.ndarray) -> np.void:
         # A look is so coarse that of a large image every nth pixel does as well as all of them.
         step = max(1, min(height, width) // 100)
         few = image[::step, ::step, 0 if channels == 1 else slice(None)]
-        pixels = np.ascontiguousarray(few if few.dtype == np.uint8 else np.rint(few).astype(np.uint8))
+        pixels = np.ascontiguousarray(few if few.dtype == np.uint8 else np.rint(few.clip(0, 255)).astype(np.uint8))
         look = np.asarray(Image.fromarray(pixels).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX))
         if look.std() >= _LEAST_DEVIATION:
             mark["look"], mark["has_look"] = look.reshape(-1), True

@@ -94,6 +94,8 @@ class Dataset:
         'float32'
         """
         data = cls.from_arrays_as_they_are(images, labels, class_names, name)
+        if data.dtype != "uint8":
+            _check_range(data.images)
         if data.pixel_range == UNIT:
             console.warn("images hold values 0 to 1, but kzoo expects 0 to 255: were they divided by 255?")
         return data
@@ -102,7 +104,7 @@ class Dataset:
     def from_arrays_as_they_are(
         cls, images: Any, labels: Any, class_names: Sequence[str] | None = None, name: str = "arrays"
     ) -> "Dataset":
-        """The same without a word on the range of the pixels: for who compares it with a model's."""
+        """The same without a word on the range of the pixels, of floats any: for who compares it with a model's."""
         try:
             images = np.asarray(images)
         except ValueError:
@@ -159,7 +161,7 @@ class Dataset:
 
     @property
     def dtype(self) -> str:
-        """Of values from 0 to 255 either way: "uint8", or "float32" for arrays that were given as floats."""
+        """Of values from 0 to 255: "uint8", or "float32" for arrays that were given as floats."""
         return self.reader.dtype
 
     @property
@@ -318,15 +320,22 @@ def _checked_images(images: np.ndarray) -> np.ndarray:
         return images
     if images.dtype.kind not in "iuf":
         raise DataError(f"images must be uint8 or float, values 0 to 255. Received: dtype {images.dtype}.")
+    if images.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # a number that float32 does not hold becomes infinity
+            images = images.astype(np.float32, copy=False)
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         index = int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))
         raise DataError(f"images hold NaN or infinity. Received: first in image {index}. Remove or repair such images.")
+    if images.dtype.kind == "f":
+        return images
+    _check_range(images)
+    return images.astype(np.uint8)
+
+
+def _check_range(images: np.ndarray) -> None:
     low, high = images.min(), images.max()
     if low < 0 or high > 255:
         raise DataError(
             f"images must hold values 0 to 255. Received: {low:g} to {high:g}. Pass raw pixels: kzoo's models "
             "preprocess inside."
         )
-    if images.dtype.kind != "f":
-        return images.astype(np.uint8)
-    return images.astype(np.float32, copy=False)

@@ -1,8 +1,10 @@
 """From a Source to a Dataset: decode every image of one split, and refuse or leave out those that are bad."""
 
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -11,7 +13,7 @@ from kzoo import console
 from kzoo.data import images
 from kzoo.data.copies import MARK, mark_of
 from kzoo.data.dataset import Dataset
-from kzoo.data.encoded import BadImage
+from kzoo.data.encoded import BadImage, is_16_bit
 from kzoo.data.images import Header, Scaling
 from kzoo.data.readers import ArrayReader
 from kzoo.data.source import Source
@@ -68,21 +70,33 @@ def range_of_16_bit(source: Source) -> tuple[int, int] | None:
     members = np.flatnonzero(source.has_16_bits & (source.splits == TRAIN))
     if len(members) == 0:
         members = np.flatnonzero(source.has_16_bits)
+
+    def read(index: int) -> bytes:
+        content = source.read(index)
+        assert isinstance(content, bytes)  # noqa: S101 - sources of pixels have 8 bits
+        return content
+
+    wanted = [index for index in members.tolist() if index not in source.problems]
+    return range_of_16_bit_images(read, wanted, source.name)
+
+
+def range_of_16_bit_images(read: Callable[[Any], bytes], wanted: Sequence[Any], name: str) -> tuple[int, int] | None:
+    """The same of those encoded images among some that have 16 bits."""
     total, lock = np.zeros(images.VALUES_16_BIT, np.int64), threading.Lock()
 
-    def count(index: int) -> None:
+    def count(one: Any) -> None:
         try:
-            content = source.read(index)
-            assert isinstance(content, bytes)  # noqa: S101 - sources of pixels have 8 bits
+            content = read(one)
+            if not is_16_bit(content):
+                return
             counts = images.histogram(content)
         except BadImage:
             return  # decoding reports it
         with lock:
             np.add(total, counts, out=total)
 
-    wanted = [index for index in members.tolist() if index not in source.problems]
     with images.no_warnings():
-        for _ in images.in_parallel(count, wanted, None if len(wanted) < _FEW else f"range of {source.name}"):
+        for _ in images.in_parallel(count, wanted, None if len(wanted) < _FEW else f"range of {name}"):
             pass
     return _range_of(total) if total.any() else None
 

@@ -65,7 +65,7 @@ def pixel_range(images: Sequence[np.ndarray] | np.ndarray) -> Range | None:
 
 
 def is_same(one: Range | None, other: Range | None) -> bool:
-    """Whether two ranges may be the same: one of no known kind is, or was before its brightness was changed.
+    """Whether two ranges may be the same: one of no known kind may be one whose brightness was changed.
 
     >>> is_same((-48, 207), RAW), is_same((-2.1, 2.6), UNIT), is_same((-2.1, 2.6), (-1.8, 2.2))
     (True, False, True)

@@ -38,6 +38,11 @@ def freeze(model, through: str | None = None):
     """
     if through is None:
         classifier = classifier_layer(model)
+        if classifier is None:
+            raise InvalidArgument(
+                f"No classifier was found at the end of the model. Received: {model.name!r}. Name the last stage or "
+                "layer to freeze with through=."
+            )
         layers = [layer for layer in leaves(model) if layer is not classifier]
     else:
         layers = list(_up_to(model, through))

@@ -252,3 +252,26 @@ def test_the_scaling_of_files_is_said_once_where_bad_ones_are_skipped(tmp_path, 
     out, err = capfd.readouterr()
     assert len(out.splitlines()) == 3
     assert err.count("are scaled to 0 to 1") == 1
+
+
+def of_inputs(*shapes):
+    inputs = [keras.Input(shape) for shape in shapes]
+    flat = [keras.layers.Flatten()(one) for one in inputs]
+    x = flat[0] if len(flat) == 1 else keras.layers.Concatenate()(flat)
+    return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "finetune"])
+@pytest.mark.parametrize(
+    ("shapes", "line"),
+    [
+        ([(16,)], "The model must take images (height, width, channels)."),
+        ([(4, 4, 1), (4, 4, 1)], "The model must take images (height, width, channels)."),
+        ([(4, 4, 4)], "Image files have 1 or 3 channels. Received: a model of 4."),
+    ],
+)
+def test_a_model_that_takes_no_image_files(command, shapes, line, tmp_path, capfd):
+    save_model(of_inputs(*shapes), tmp_path / "net.keras")
+    photos(tmp_path / "photos")
+    assert kzoo([command, str(tmp_path / "net.keras"), str(tmp_path / "photos")]) == 2
+    check_one_line(capfd, line)

@@ -96,3 +96,10 @@ def test_marks_of_streamed_images_are_found_while_they_are_checked(tmp_path, mon
     np.testing.assert_array_equal(streamed.marks, in_memory.marks)
     arrays = Dataset.from_arrays(in_memory.images, in_memory.labels)
     np.testing.assert_array_equal(arrays.marks, in_memory.marks)
+
+
+def test_images_of_minus_one_to_one_look_like_nothing():
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    marks = np.array([mark_of(image) for image in images])
+    assert not marks["has_look"].any()
+    assert len(set(marks["pixels"].tolist())) == 2

@@ -183,3 +183,19 @@ def test_a_trained_model_scales_what_it_sees_later_alike(tmp_path, monkeypatch):
     assert kzoo.predict(model, [values.astype(np.uint16)]) == by_pixels
     assert kzoo.predict(model, values[np.newaxis].astype(np.uint16)) == by_pixels
     assert kzoo.predict(model, [np.asarray(Image.open(io.BytesIO(png_16(values))))]) == by_pixels
+
+
+def test_files_for_a_model_without_a_range_are_scaled_as_load_scales_them(tmp_path, caplog):
+    """Predict finds the range of the files, evaluate that of the dataset; of the same files they are the same."""
+    make(tmp_path, count=2)
+    data = load(tmp_path, "train")
+    model = kzoo.create_model("mnist_net", input_shape=(16, 16, 1), classes=2)
+    paths = [data.where(index) for index in range(len(data))]
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        found = kzoo.predict(model, [*paths, tmp_path / "train" / "cold" / "0.png"])
+    assert found[:-1] == kzoo.predict(model, list(data.images))
+    assert caplog.text.count("the values 1,000 to 5,000 become 0 to 255 (the range is that of these files)") == 1
+    missing = tmp_path / "none.png"
+    with pytest.raises(DataError, match="No such image file"):
+        kzoo.predict(model, [paths[0], missing])

@@ -59,8 +59,7 @@ def test_a_model_trained_on_scaled_pixels_is_right_on_files(name, tmp_path, capl
     )
     caplog.clear()
     assert evaluate(model, stream(scaled(IMAGES)))["accuracy"] == 1.0
-    if name == "divided":  # arrays below 0 are refused
-        assert evaluate(model, (scaled(IMAGES), LABELS))["accuracy"] == 1.0
+    assert evaluate(model, (scaled(IMAGES), LABELS))["accuracy"] == 1.0
     assert not caplog.messages
     paths = []
     for row, size in ((0, 4), (1, 4), (0, 9), (1, 9)):
@@ -282,3 +281,14 @@ def test_predict_on_what_is_no_model_of_images():
 def test_bytes_and_dark_floats_in_one_list():
     images = [IMAGES[1], np.full((4, 4, 1), 0.4), IMAGES[3].astype("float32"), IMAGES[0].astype("int64")]
     assert [best.index for [best] in kzoo.predict(threshold(127), images, top=1)] == [1, 0, 1, 0]
+
+
+def test_signed_arrays_are_trained_on_as_a_stream_of_them_is(tmp_path, caplog):
+    signed = IMAGES / np.float32(127.5) - 1
+    fit(net, (signed[:40], LABELS[:40]), (signed[40:], LABELS[40:]), CONFIG, tmp_path / "run")
+    assert "the training images hold values -1 to 1; kzoo expects 0 to 255" in caplog.text
+    assert pixel_range_of(load_model(tmp_path / "run")) == SIGNED
+    with pytest.raises(DataError, match=r"images must hold values 0 to 255. Received: -0.992157 to 1"):
+        Dataset.from_arrays(signed, LABELS)
+    with pytest.raises(DataError, match=r"images must hold values 0 to 255. Received: -1 to 1"):
+        fit(net, (np.sign(signed).astype("int64"), LABELS), config=CONFIG)

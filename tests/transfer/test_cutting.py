@@ -108,8 +108,10 @@ def test_what_is_random_is_above():
     assert find_cut(with_layer(layers.GaussianNoise(0.1))) == "conv"
     within = keras.Sequential([keras.Input((6, 6, 2)), layers.RandomFlip()], name="augmentation")
     assert find_cut(with_layer(within)) == "conv"
-    first = keras.Sequential([keras.Input((8, 8, 1)), layers.RandomFlip(), layers.Conv2D(2, 3), layers.Flatten()])
-    assert find_cut(freeze(first)) is None
+    first = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.RandomFlip(), layers.Conv2D(2, 3), layers.Flatten(name="flat")]
+    )
+    assert find_cut(freeze(first, "flat")) is None
 
 
 def test_operations_that_are_not_layers():
