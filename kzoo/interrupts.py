@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, which schedulers send: one line, and what is in training saves its state first."""
+"""Ctrl-C and SIGTERM, which schedulers send: one line. A training saves its state first."""
 
 import signal
 import threading
@@ -15,7 +15,7 @@ _pending = False
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal that was pending has ended what waited for it."""
+    """Raised by `check` when a signal is pending."""
 
 
 def interrupt_on_signals() -> None:
@@ -50,7 +50,7 @@ def check() -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Have the first signal wait for `check`, so that a state can be saved; the second one interrupts as usual.
+    """Have the first signal wait for `check`, so that a state can be saved; the second, of either kind, acts as usual.
 
     In another thread than the main one, which alone is told of signals, it does nothing. A program's own handler of
     SIGTERM is left alone.
@@ -63,9 +63,14 @@ def deferred() -> Iterator[None]:
     mine = {signal.SIGINT: before[signal.SIGINT] not in (signal.SIG_IGN, None)}
     mine[signal.SIGTERM] = before[signal.SIGTERM] in (signal.SIG_DFL, _raise)
 
+    def put_back() -> None:
+        for number in _SIGNALS:
+            if mine[number]:
+                signal.signal(number, before[number])
+
     def remember(number: int, frame: Any) -> None:
         _note(number)
-        signal.signal(number, before[number])
+        put_back()
         console.log("interrupted: saving the state (again to stop at once)")
 
     for number in _SIGNALS:
@@ -74,9 +79,7 @@ def deferred() -> Iterator[None]:
     try:
         yield
     finally:
-        for number in _SIGNALS:
-            if mine[number]:
-                signal.signal(number, before[number])
+        put_back()
         _pending = False
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,25 @@ def test_nothing_of_the_current_folder_is_executed(tmp_path, monkeypatch, path):
         _, complaints = process.communicate(timeout=60)
     assert (process.returncode, complaints) == (0, "")
     assert not (tmp_path / "ran").exists()
+
+
+def test_python_m_kzoo_executes_nothing_of_the_current_folder(tmp_path, child_environment):
+    """Nor with modules that kzoo imports first; with packages of others that import kzoo the folder stays."""
+    for name in ("lazy_loader", "pathlib", "cyclopts", "json", "kzoo_plugin"):
+        (tmp_path / f"{name}.py").write_text(f"open('ran_{name}', 'w').close(); __version__ = '1'")
+    environment = {name: value for name, value in child_environment.items() if name != "PYTHONSAFEPATH"}
+    for arguments in (["-m", "kzoo", "list"], ["-mkzoo", "list"]):
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert not list(tmp_path.glob("ran_*"))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "__init__.py").write_text("import kzoo")
+    (tmp_path / "theirs" / "__main__.py").write_text("import kzoo_plugin")
+    (tmp_path / "lazy_loader.py").unlink()
+    subprocess.run([sys.executable, "-m", "theirs"], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "ran_kzoo_plugin").exists()
 
 
 def test_a_child_imports_this_kzoo_and_what_pythonpath_names(tmp_path, monkeypatch):

@@ -93,9 +93,9 @@ with interrupts.deferred():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_waits_and_the_second_does_not(number):
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, interrupts._raise)
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_waits_and_the_second_does_not(number, second):
+    before = {one: signal.signal(one, interrupts._raise) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         with interrupts.deferred():
             interrupts.check()
@@ -104,11 +104,12 @@ def test_the_first_signal_waits_and_the_second_does_not(number):
             with pytest.raises(interrupts.Interrupted):
                 interrupts.check()
             with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(number)
+                signal.raise_signal(second)
         assert not interrupts.is_pending()
-        assert interrupts.exit_status() == 128 + number
+        assert interrupts.exit_status() == 128 + second
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def test_a_programs_own_handler_of_sigterm_is_left_alone():

@@ -43,8 +43,9 @@ MAX_JPEG_PIXELS = 1 << 28
 # A longer side no camera has. BMP and PNG allow two billion, where one row would fill the memory.
 MAX_SIDE = 65_535
 
-# What decoding may take: so much for any file, and more for one whose own size explains it.
-_MEMORY = 256_000_000
+# What decoding may take: so much for any file, and more for one whose own size explains it. A screenshot of 7680 x 4320
+# pixels takes 330 MB, and a photo of 24 megapixels as WebP 390, however few bytes they have.
+_MEMORY = 400_000_000
 _MEMORY_PER_BYTE = 64
 
 # Images that take more than this are decoded one at a time, whatever the number of threads.

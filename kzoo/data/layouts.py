@@ -17,6 +17,7 @@ from kzoo import console
 from kzoo.data import images
 from kzoo.data.splits import SPLITS, TEST, TRAIN, VALIDATION, split_of
 from kzoo.errors import DataError
+from kzoo.paths import command
 
 # The declared split of images that have none.
 NONE = -1
@@ -288,7 +289,7 @@ def _look_at_the_rest(top: Folder, splits: list[Folder], left_out: LeftOut) -> N
 def _say_unlabelled(folder: Folder) -> None:
     console.warn(
         f"left out {len(folder.images):,} images of {folder.path!r}: they lie in no folder of a class of train, so "
-        f"that they have no label; classify them with kzoo predict RUN {folder.path!r}"
+        f"that they have no label; classify them with {command('kzoo', 'predict', 'RUN', folder.path)}"
     )
 
 

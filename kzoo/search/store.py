@@ -161,8 +161,8 @@ def check_free(folder: Path) -> None:
     occupied = [path.name for path in inside if path.name != LOCK and not is_temporary(path)]
     if SEARCH in occupied:
         raise RunError(
-            f"There is a search here already. Received: {str(folder)!r}. Continue it with kzoo search --resume "
-            f"{folder}, or name another folder."
+            f"There is a search here already. Received: {str(folder)!r}. Continue it with "
+            f"{paths.command('kzoo', 'search', '--resume', folder)}, or name another folder."
         )
     if occupied:
         raise RunError(f"The folder is not empty and holds no search. Received: {str(folder)!r}. Name another folder.")

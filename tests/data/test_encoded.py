@@ -127,7 +127,9 @@ ATTACKS = {
     "palette.png": (lambda: png_of_zeros(9400, 8, 3, PALETTE), "decoding its 9400 x 9400 pixels would take 442 MB"),
     "bits.png": (lambda: png_of_zeros(9400, 1, 3, chunk(b"PLTE", bytes(6))), "would take 442 MB"),
     "transparent.png": (lambda: png_of_zeros(9000, 8, 3, PALETTE + chunk(b"tRNS", bytes(9))), "would take"),
-    "interlaced.png": (lambda: png_of_zeros(9400, 8, 2, interlaced=1), "would take 353 MB"),
+    "interlaced.png": (lambda: png_of_zeros(9400, 8, 2, interlaced=1), None),
+    "large_palette.png": (lambda: png_of_zeros(8350, 8, 3, PALETTE), None),  # a drawing on A1 paper has as many pixels
+    "large_alpha.png": (lambda: png_of_zeros(5760, 8, 6), None),  # as has a screen of 7680 x 4320
     "alpha.png": (lambda: png_of_zeros(7000, 8, 6), "would take 490 MB"),
     "below.png": (lambda: png_of_zeros(4900, 8, 6), None),
     "grey.png": (lambda: png_of_zeros(9400, 8, 0), None),
@@ -147,7 +149,8 @@ ATTACKS = {
     "runs.bmp": (lambda: bmp(2000, 2000, 1, 8, b"\1\1\0\0" * 2000 + b"\0\1"), None),
     "long_row.bmp": (lambda: bmp(80_000_000, 1, 0, 8, b""), "80000000 x 1 pixels, a side of more than 65,535"),
     "lossless.webp": (large_webp, "decoding it takes 1,767 MB"),
-    "lossy.webp": (lambda: encoded(Image.new("RGB", (5000, 5000)), "WEBP", method=0), "decoding it takes 300 MB"),
+    "photo.webp": (lambda: encoded(Image.new("RGB", (5000, 4900)), "WEBP", method=0), None),
+    "lossy.webp": (lambda: encoded(Image.new("RGB", (6000, 6000)), "WEBP", method=0), "decoding it takes 432 MB"),
 }  # fmt: skip
 
 DECODE = """

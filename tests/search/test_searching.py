@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from kzoo.cli._options import DataOptions
 from kzoo.cli._runs import record_of
 from kzoo.cli.commands import app
 from kzoo.errors import RunError
-from kzoo.search import SearchConfig, resume, search
+from kzoo.search import SearchConfig, resume, search, store
 from kzoo.train import TrainConfig, ZooModel, evaluate, runs
 from kzoo.transfer import TransferConfig
 
@@ -65,6 +66,14 @@ def test_a_finished_search_is_not_done_again(finished):
     assert {path for path in now if now[path] != before.get(path)} <= {finished.search_dir / ".lock"}
     with pytest.raises(RunError, match="There is a search here already"):
         search("mnist_net", "digits", finished.search_dir)
+
+
+def test_a_folder_with_a_search_says_how_to_continue_it(tmp_path):
+    folder = tmp_path / "my $(search)"
+    folder.mkdir()
+    (folder / store.SEARCH).write_text("{}")
+    with pytest.raises(RunError, match=re.escape(f"kzoo search --resume '{folder}', or name another folder.")):
+        store.check_free(folder)
 
 
 def test_train_from_search(finished, tmp_path, capfd):
