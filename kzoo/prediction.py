@@ -11,7 +11,7 @@ from kzoo.backend import keras
 from kzoo.classifier import class_names_of, scaling_of, scaling_to, without_auxiliary_heads
 from kzoo.data import encoded
 from kzoo.data import images as decoding
-from kzoo.data.loading import checked_size
+from kzoo.data.loading import check_input, checked_size
 from kzoo.data.pixels import RAW, SAMPLE, SIGNED, UNIT, Range, pixel_range, scale, shown, unscale
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import as_probabilities, check_classifier
@@ -91,6 +91,7 @@ def _shape_of(
         raise InvalidArgument(
             f"The model must take images (height, width, channels). Received: {model.name!r}, which takes {shape}."
         )
+    check_input(shape)
     size = checked_size(image_size)
     if size is None:
         return shape, scaling
