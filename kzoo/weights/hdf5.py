@@ -100,7 +100,8 @@ def check_entry(path: Path, entry: str) -> None:
 
 def find_places(path: Path, kind: str, entry: str = "") -> list[Place]:
     """Where the tensors of a file, or of an entry of a zip archive, are, as another process found out."""
-    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    child: subprocess.Popen[bytes]
     with children.start(__name__, str(path.absolute()), kind, entry, **pipes) as child:
         try:
             answer, _ = child.communicate(timeout=LONGEST_WAIT)
