@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import console, paths
-from kzoo.data.loading import absolute, checked_size, load, load_splits
+from kzoo.data.loading import absolute, check_input, checked_size, load, load_splits
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name, defaults, get_card
 from kzoo.text import dimensions
@@ -252,6 +252,7 @@ def _images_for_file(path: str, size: int | tuple[int, int] | None) -> dict:
 
     model = load_model(path)
     *model_size, channels = image_shape_of(model, of_files=True)
+    check_input(model_size)
     scaling = {**scaling_of(model), "range_16_bit": None}  # other images have a range of their own
     if size is not None:
         return {**scaling, "image_size": size, "channels": channels, "crop_fraction": 1.0}

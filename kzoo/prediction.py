@@ -22,7 +22,7 @@ from kzoo.classifier import (
 from kzoo.data import encoded
 from kzoo.data import images as decoding
 from kzoo.data.decoding import range_of_16_bit_images
-from kzoo.data.loading import checked_size
+from kzoo.data.loading import check_input, checked_size
 from kzoo.data.pixels import (
     KNOWN,
     RAW,
@@ -124,6 +124,7 @@ def _shape_of(
 ) -> tuple[tuple[int | None, ...], decoding.Scaling]:
     """The shape (height, width, channels) that images are brought to, and how; whole images for a size asked for."""
     shape = image_shape_of(model)
+    check_input(shape)
     size = checked_size(image_size)
     if size is None:
         return shape, scaling

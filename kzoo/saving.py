@@ -1,5 +1,6 @@
 """Save and load models as `.keras` files, with the names of their classes."""
 
+import functools
 import json
 import math
 import shutil
@@ -7,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ _OURS = "kzoo"  # the part of the metadata that is kzoo's; Keras writes the meta
 _FASTER = {layer.__name__: layer for layer in (layers.BatchNormalization, layers.Conv2D)}
 LARGEST_CONFIG = 2**23  # bytes; of ResNet-152 it has 0.5 million
 MOST_LAYERS = 5_000
+
+# What may be made of the file that is being loaded; None while none is.
+_budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
 def save_model(model, path: str | Path, class_names: Sequence[str] | None = None) -> None:
@@ -97,17 +102,33 @@ def load_model(path: str | Path, which: str = "best"):
     """
     path = find_model(path, which)
     try:
-        known = _check_file(path)
+        known, config = _check_file(path)
         with _weights_within(Budget(path.stat().st_size)):
-            model = keras.saving.load_model(path, custom_objects=_FASTER, compile=False)
+            model = keras.saving.load_model(path, custom_objects=_faster_in(config), compile=False)
         set_metadata(model, **_checked(known, model))
     except Exception as error:  # whatever a damaged or hostile file makes Keras, zipfile or h5py raise
         raise RunError(f"Cannot load the model file. Received: {str(path)!r}: {reason_of(error)}") from error
     return model
 
 
-def _check_file(path: Path) -> Any:
-    """Refuse a file that asks for more than its size explains, before Keras reads it; returns kzoo's metadata."""
+def model_of(config: dict, size: int):
+    """A model as Keras describes it, without its weights, which are in a file of `size` bytes.
+
+    Raises:
+        Exception: Whatever a damaged or hostile description makes Keras raise; ValueError for one that asks for more
+            memory than the file's size explains.
+    """
+    _check_config(config)
+    with _weights_within(Budget(size)):
+        return keras.saving.deserialize_keras_object(config)
+
+
+def _check_file(path: Path) -> tuple[Any, dict]:
+    """Refuse a file that asks for more than its size explains, before Keras reads it.
+
+    Returns:
+        kzoo's part of the metadata, and the model's config.
+    """
     with archive.opened(path) as entries:
         names = entries.namelist()
         for name in (_METADATA, _CONFIG, _WEIGHTS):
@@ -123,37 +144,110 @@ def _check_file(path: Path) -> Any:
             found[name] = json.loads(entries.read(name))
             if not isinstance(found[name], dict):
                 raise ValueError(f"its {name} is no JSON object")
-        check_count(_count_layers(found[_CONFIG]), "layers", MOST_LAYERS)
+        _check_config(found[_CONFIG])
     hdf5.check_entry(path, _WEIGHTS)
-    return found[_METADATA].get(_OURS, {})
+    return found[_METADATA].get(_OURS, {}), found[_CONFIG]
 
 
-def _count_layers(config: Any) -> int:
+def _check_config(config: dict) -> None:
+    own = [part["layers"] for part in _parts(config) if isinstance(part.get("layers"), list)]
+    check_count(sum(map(len, own)), "layers", MOST_LAYERS)
+    _check_calls(config)
+
+
+def _parts(config: Any) -> Iterator[dict]:
+    """All JSON objects in a config."""
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+
+
+def _check_calls(config: Any) -> bool:
+    """Whether a config names a tensor of the graph. Refuse a call on none: Keras would compute it to load the model."""
     if isinstance(config, list):
-        return sum(map(_count_layers, config))
+        return True in [_check_calls(item) for item in config]  # all of them are looked at
     if not isinstance(config, dict):
-        return 0
-    own = config.get("layers")
-    return (len(own) if isinstance(own, list) else 0) + sum(map(_count_layers, config.values()))
+        return False
+    found = config.get("class_name") == "__keras_tensor__"
+    for key, value in config.items():
+        calls = value if key == "inbound_nodes" and isinstance(value, list) else [value]
+        for call in calls:
+            names_one = _check_calls(call)
+            if calls is value and isinstance(call, dict) and not names_one:
+                raise ValueError(f"its layer {config.get('name')!r:.100} is called on no tensor")
+            found = found or names_one
+    return found
+
+
+def _faster_in(config: dict) -> dict[str, Any]:
+    """The layers of `_FASTER` that a config means by their plain names; a layer of the user's may have one of them."""
+    own, others = set(), set()
+    for part in _parts(config):
+        name, module = part.get("registered_name", part.get("class_name")), part.get("module")
+        if not isinstance(name, str) or name not in _FASTER:
+            continue
+        if module == "keras.layers" and part.get("class_name") == name:
+            own.add(name)
+            continue
+        others.add(name)
+        if keras.saving.get_registered_object(name) is None:
+            raise ValueError(
+                f"its {name} is a layer of the module {module or '__main__'!r:.100}, not Keras's; name it by "
+                "keras.saving.register_keras_serializable and save the model again, or load it within "
+                "keras.saving.custom_object_scope"
+            )
+    if both := own & others:
+        raise ValueError(
+            f"it has two kinds of {min(both)}, Keras's and one of another module; name the other by "
+            "keras.saving.register_keras_serializable and save the model again"
+        )
+    return {name: layer for name, layer in _FASTER.items() if name not in others}
 
 
 @contextmanager
 def _weights_within(budget: Budget) -> Iterator[None]:
-    """Refuse layers whose weights would take more bytes than `budget` has, before they are made.
+    """Refuse weights and states of layers that would take more bytes than `budget` has, before they are made.
 
     Keras makes the weights that a model's config asks for, random ones, before it looks for them in the file.
     """
-    add_weight = keras.layers.Layer.add_weight
-
-    def counted(self, shape=None, *args, **kwargs):
-        budget.spend(math.prod(shape or ()), "weights")
-        return add_weight(self, shape, *args, **kwargs)
-
-    keras.layers.Layer.add_weight = counted
+    token = _budget.set(budget)
     try:
         yield
     finally:
-        keras.layers.Layer.add_weight = add_weight
+        _budget.reset(token)
+
+
+def _count_variables() -> None:
+    """Have Keras ask the budget of the thread, if it has one, for each variable it makes.
+
+    This is done once: threads that load models at the same time cannot take it from one another.
+    """
+    make_variable = keras.Variable.__init__
+    make_states = keras.layers.RNN._create_state_variables
+
+    @functools.wraps(make_variable)
+    def variable(self, initializer, shape=None, *args, **kwargs):
+        if (budget := _budget.get()) is not None:
+            budget.spend(math.prod(shape or ()), "weights")
+        make_variable(self, initializer, shape, *args, **kwargs)
+
+    @functools.wraps(make_states)
+    def states(self, batch_size):
+        if (budget := _budget.get()) is not None:
+            for state in keras.tree.flatten(keras.src.backend.compute_output_spec(self.get_initial_state, batch_size)):
+                budget.spend(math.prod(state.shape), "states of layers")
+        make_states(self, batch_size)
+
+    keras.Variable.__init__ = variable
+    keras.layers.RNN._create_state_variables = states
+
+
+_count_variables()
 
 
 def _checked(known: Any, model) -> dict:

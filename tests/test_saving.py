@@ -3,6 +3,7 @@
 import json
 import resource
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -341,3 +342,92 @@ def test_metadata_that_cannot_be_right(content, tmp_path):
     rewrite(tmp_path / "good.keras", path, {"metadata.json": lambda known: {**known, "kzoo": content}})
     with pytest.raises(RunError, match="Cannot load the model file"):
         load_model(path)
+
+
+def as_bytes(change):
+    return {"config.json": lambda config: json.loads(change(json.dumps(config)))}
+
+
+def test_states_of_a_layer_that_the_file_does_not_have(tmp_path):
+    """States are made before they are variables: three gigabytes of zeros for a file of 33 KB."""
+    layers = [keras.layers.SimpleRNN(64, stateful=True, return_sequences=True), keras.layers.LSTM(8, stateful=True)]
+    model = keras.Sequential([keras.Input(batch_shape=(3, 1, 1)), *layers])
+    model.save(tmp_path / "good.keras")
+    assert same_weights(load_model(tmp_path / "good.keras"), model)
+    changes = as_bytes(lambda text: text.replace("[3, 1, 1]", "[12000000, 1, 1]"))
+    rewrite(tmp_path / "good.keras", tmp_path / "bad.keras", changes)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RunError, match="its states of layers together are larger than the file"):
+        load_model(tmp_path / "bad.keras")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+def test_a_call_on_no_tensor_of_the_graph(tmp_path):
+    """Keras would compute it while it loads the model, whatever it takes."""
+    inputs = keras.Input((4,))
+    keras.Model(inputs, keras.ops.repeat(inputs, 2, axis=1)).save(tmp_path / "net.keras")
+    constant = {"class_name": "__numpy__", "config": {"value": [1.0], "dtype": "float32"}}
+
+    def change(config):
+        [layer] = [layer for layer in config["config"]["layers"] if layer["class_name"] == "Repeat"]
+        layer["inbound_nodes"][0]["args"] = [constant]
+        return config
+
+    load_model(tmp_path / "net.keras")
+    rewrite(tmp_path / "net.keras", tmp_path / "bad.keras", {"config.json": change})
+    with pytest.raises(RunError, match="is called on no tensor"):
+        load_model(tmp_path / "bad.keras")
+
+
+def test_loading_in_threads_leaves_keras_as_it_was(tmp_path):
+    """Each thread has the limit of its own file, and none is left when they are done."""
+    paths = [tmp_path / name for name in ("small.keras", "large.keras", "bad.keras")]
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(paths[0])
+    keras.Sequential([keras.Input((4,)), *[keras.layers.Dense(40) for _ in range(20)]]).save(paths[1])
+    rewrite(paths[0], paths[2], {"config.json": dense_of(50_000, 4)})
+
+    def load(path):
+        try:
+            return len(load_model(path).layers)
+        except RunError as error:
+            return "its weights together are larger" in str(error)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(load, paths * 2)) == [1, 20, True] * 2
+    assert keras.Sequential([keras.Input((4,)), keras.layers.Dense(200_000)]).count_params() == 1_000_000
+
+
+def own_convolution(module="users"):
+    """A user's layer that has the name of one of Keras's and computes something else."""
+
+    class Conv2D(keras.layers.Conv2D):
+        def call(self, inputs):
+            return 100 * super().call(inputs)
+
+    Conv2D.__module__ = module
+    return Conv2D
+
+
+@pytest.mark.parametrize("module", ["users", "__main__"])
+def test_a_users_layer_is_not_taken_for_keras_own(module, tmp_path):
+    convolution = own_convolution(module)
+    model = keras.Sequential([keras.Input((8, 8, 3)), convolution(2, 3), keras.layers.BatchNormalization()])
+    model.save(tmp_path / "net.keras")
+    with pytest.raises(RunError, match=f"its Conv2D is a layer of the module '{module}', not Keras's"):
+        load_model(tmp_path / "net.keras")
+    with keras.saving.custom_object_scope({"Conv2D": convolution}):
+        loaded = load_model(tmp_path / "net.keras")
+    images = np.ones((1, 8, 8, 3), "float32")
+    np.testing.assert_array_equal(loaded(images), model(images))
+
+
+def test_two_layers_of_one_class_name(tmp_path):
+    """Within the user's scope of names Keras would load both as the user's."""
+    convolution = own_convolution()
+    model = keras.Sequential([keras.Input((8, 8, 3)), convolution(2, 3), kzoo.layers.Conv2D(2, 3)])
+    save_model(model, tmp_path / "net.keras")
+    with (
+        keras.saving.custom_object_scope({"Conv2D": convolution}),
+        pytest.raises(RunError, match="it has two kinds of Conv2D"),
+    ):
+        load_model(tmp_path / "net.keras")

@@ -1,6 +1,7 @@
 """`load`: from the name of a dataset to a Dataset."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +10,12 @@ from kzoo.data.dataset import Dataset
 from kzoo.data.decoding import decode_split, range_of_16_bit
 from kzoo.data.digits import Digits
 from kzoo.data.folders import ImageFiles
-from kzoo.data.images import INTERPOLATIONS, VALUES_16_BIT, Scaling
+from kzoo.data.images import INTERPOLATIONS, MAX_PIXELS, VALUES_16_BIT, Scaling
 from kzoo.data.source import Source
 from kzoo.data.splits import canonical_split, refuse_slice
 from kzoo.data.tfds_records import TfdsRecords
 from kzoo.errors import InvalidArgument, unknown
+from kzoo.text import dimensions
 
 # What a dataset's name can mean: the first source that matches it. The last one takes every name that is left.
 SOURCES: dict[str, type[Source]] = {"digits": Digits, "path": ImageFiles, "tfds": TfdsRecords}
@@ -187,6 +189,16 @@ def checked_range(range_16_bit: Any) -> tuple[int, int] | None:
         f"range_16_bit must be two integers, 0 <= low < high <= {VALUES_16_BIT - 1}, or None. "
         f"Received: {range_16_bit!r}."
     )
+
+
+def check_input(shape: Sequence[int | None]) -> None:
+    """Raise InvalidArgument for a model whose input, (height, width, channels), is larger than any image may be."""
+    height, width = shape[:2]
+    if height is not None and width is not None and height * width > MAX_PIXELS:
+        raise InvalidArgument(
+            f"A model may take images of {MAX_PIXELS:,} pixels at most. Received: one that takes images of "
+            f"{dimensions((height, width))}. Use another model."
+        )
 
 
 def checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

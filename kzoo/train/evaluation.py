@@ -12,6 +12,7 @@ from kzoo.outputs import classes_of, logits_of
 from kzoo.train.inputs import as_data, batches_per_epoch, check_fit, class_names_of_data, data_errors, with_labels_of
 
 BATCH_SIZE = 128
+MOST_CLASSES_OF_MATRIX = 1_000  # of 20,000 it would take gigabytes
 
 
 def evaluate(model, data: Any) -> dict:
@@ -28,7 +29,7 @@ def evaluate(model, data: Any) -> dict:
     Returns:
         Plain data: `accuracy` and, with more than 5 classes, `top5_accuracy` (fractions), `loss` (mean cross-entropy,
         natural logarithm), `images`, `classes` (names), `per_class` (name -> precision, recall, images; None where it
-        is not defined) and `confusion_matrix` (rows: true class, columns: predicted).
+        is not defined) and, with 1,000 classes or fewer, `confusion_matrix` (rows: true class, columns: predicted).
 
     Raises:
         InvalidArgument: The model does not take these images, or does not end in probabilities or logits.
@@ -73,8 +74,9 @@ def report(labels: np.ndarray, log_likelihoods: np.ndarray, class_names) -> dict
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise DataError(f"A label is none of the model's {classes} outputs. Received: {wrong}. Labels count from 0.")
     predictions = log_likelihoods.argmax(axis=1)
-    confusion = confusion_matrix(labels, predictions, labels=range(classes))
-    hits, actual, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    hits, actual, predicted = (
+        np.bincount(found, minlength=classes) for found in (labels[predictions == labels], labels, predictions)
+    )
     figures = {
         "accuracy": float((predictions == labels).mean()),
         "loss": float(-log_likelihoods[np.arange(len(labels)), labels].mean()),
@@ -92,7 +94,8 @@ def report(labels: np.ndarray, log_likelihoods: np.ndarray, class_names) -> dict
         }
         for i, name in enumerate(class_names)
     }
-    figures["confusion_matrix"] = confusion.tolist()
+    if classes <= MOST_CLASSES_OF_MATRIX:
+        figures["confusion_matrix"] = confusion_matrix(labels, predictions, labels=range(classes)).tolist()
     return figures
 
 

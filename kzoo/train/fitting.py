@@ -18,7 +18,7 @@ from kzoo.classifier import without_auxiliary_heads
 from kzoo.data import checks
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.hardware import probe, usable_only
-from kzoo.saving import load_model
+from kzoo.saving import LARGEST_CONFIG, load_model, model_of
 from kzoo.train import runs, trained_on
 from kzoo.train.config import TrainConfig, with_data_defaults
 from kzoo.train.inputs import (
@@ -269,11 +269,13 @@ def _build(setup: Setup, build):
     """The model, as built the first time or as the run directory describes it."""
     path = setup.run_dir / runs.ARCHITECTURE
     # Before the first checkpoint the description alone would mean random weights, where `build` may bring trained ones.
-    if (setup.run_dir / runs.CHECKPOINT).exists():
+    checkpoint = setup.run_dir / runs.CHECKPOINT
+    if checkpoint.exists():
+        description = runs.read_json(path, LARGEST_CONFIG)
         try:
-            model = keras.saving.deserialize_keras_object(runs.read_json(path))
+            model = model_of(description, checkpoint.stat().st_size)
         except Exception as error:  # whatever Keras makes of a damaged file
-            raise RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {error}.") from error
+            raise runs.damaged(path, error) from error
         setup.check_model(without_auxiliary_heads(model))
         return model
     if build is None:

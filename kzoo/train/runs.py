@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from kzoo import paths, plain
 from kzoo.errors import InvalidArgument, RunError, reason_of
-from kzoo.files import is_temporary, locked, read_bytes, write_bytes, write_json, write_text
+from kzoo.files import LARGEST_JSON, is_temporary, locked, read_bytes, write_bytes, write_json, write_text
 from kzoo.plotting import new_figure
 from kzoo.train.record import RunRecord, origin
 
@@ -177,7 +177,7 @@ def read_record(run_dir: str | Path) -> RunRecord:
             ) from None
         raise InvalidArgument(f"Not a run directory: it has no {CONFIG}. Received: {str(run_dir)!r}.") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def write_record(run_dir: Path, record: RunRecord) -> RunRecord:
@@ -191,15 +191,15 @@ def update_record(run_dir: Path, **parts: Any) -> RunRecord:
     return write_record(run_dir, replace(read_record(run_dir), **parts))
 
 
-def read_json(path: Path) -> dict:
-    """The JSON object in a file of a run."""
+def read_json(path: Path, largest: int = LARGEST_JSON) -> dict:
+    """The JSON object in a file of a run, of at most `largest` bytes."""
     try:
-        content = json.loads(read_bytes(path))
+        content = json.loads(read_bytes(path, largest))
         if not isinstance(content, dict):
             raise plain.EntryError("no JSON object")
         return content
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def read_metrics(run_dir: Path) -> dict:
             _check_metrics(_FineTuningMetrics, metrics)
             _check_metrics(_Metrics, metrics["head"], "head")
     except plain.EntryError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return metrics
 
 
@@ -247,7 +247,8 @@ def _check_metrics(kind: type, metrics: dict, where: str = "") -> None:
             plain.read(_Scores, scores, f"{where}.{split}".lstrip("."), others=True)
 
 
-def _damaged(path: Path, error: Exception) -> RunError:
+def damaged(path: Path, error: Exception) -> RunError:
+    """The error for a file of a run that cannot be used."""
     return RunError(f"The run's {path.name} is damaged. Received: {str(path)!r}: {reason_of(error)}")
 
 

@@ -100,10 +100,11 @@ def check_entry(path: Path, entry: str) -> None:
 
 def find_places(path: Path, kind: str, entry: str = "") -> list[Place]:
     """Where the tensors of a file, or of an entry of a zip archive, are, as another process found out."""
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    child: Any  # that its answer is bytes depends on the options
     with children.start(__name__, str(path.absolute()), kind, entry, **pipes) as child:
         try:
-            answer, _ = child.communicate(timeout=LONGEST_WAIT)
+            answer: bytes = child.communicate(timeout=LONGEST_WAIT)[0]
         except subprocess.TimeoutExpired:
             raise ValueError("the HDF5 library does not come to an end with it") from None
         finally:
@@ -202,7 +203,7 @@ def _find_nothing(file: h5py.File, places: "Places") -> list[Place]:
     """Look through a file that Keras is going to read."""
     for _, group in places.groups(file):
         places.check_attributes(group)
-        for name in group:
+        for name in map(str, group):
             dataset = places.child(group, name)
             if not isinstance(dataset, h5py.Dataset):
                 continue

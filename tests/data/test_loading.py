@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kzoo.backend import keras
 from kzoo.data import load
+from kzoo.data.loading import check_input
 from kzoo.errors import DataError, InvalidArgument
+from kzoo.prediction import predict
 
 LAZY = """
 import sys
@@ -103,3 +106,15 @@ def test_training_and_validation_images_together():
     assert both.where(1439) == validation.where(0)
     mixed = np.array([1617, 0, 1439, 5])
     np.testing.assert_array_equal(both.reader.fetch(mixed), both.images[mixed])
+
+
+def test_a_model_of_larger_images_than_there_are():
+    """That is the model's fault: the first image would be enlarged to gigabytes."""
+    check_input((9_000, 9_000, 3))
+    check_input((None, 30_000, 3))
+    with pytest.raises(InvalidArgument, match=r"89,478,485 pixels at most. Received: one that takes .* 30000x30000\."):
+        check_input((30_000, 30_000, 3))
+    model = keras.Sequential([keras.Input((30_000, 30_000, 3)), keras.layers.GlobalAveragePooling2D()])
+    model.add(keras.layers.Softmax())
+    with pytest.raises(InvalidArgument, match="30000x30000"):
+        predict(model, [np.zeros((8, 8, 3), "uint8")])

@@ -14,7 +14,7 @@ from kzoo.data import Dataset
 from kzoo.data.readers import ArrayReader
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.saving import load_model, save_model
-from kzoo.train import evaluate
+from kzoo.train import evaluate, runs
 from kzoo.train.evaluation import report
 
 
@@ -54,6 +54,21 @@ def test_report_is_scikit_learns():
 
 def test_five_classes_have_no_top_five():
     assert "top5_accuracy" not in report(np.array([0, 1]), np.log(np.full((2, 5), 0.2)), list("abcde"))
+
+
+def test_the_figures_of_many_classes_can_be_read_again(tmp_path):
+    """The matrix of 2,500 classes made a metrics.json that was too large for kzoo itself."""
+    for classes, has_matrix in ((1_000, True), (1_001, False), (20_000, False)):
+        labels = np.array([classes - 1, 0, 0])
+        log_likelihoods = np.full((3, classes), -20.0)
+        log_likelihoods[[0, 1, 2], [classes - 1, 0, 1]] = 0
+        figures = report(labels, log_likelihoods, [f"a class with a long name {i}" for i in range(classes)])
+        assert figures["per_class"]["a class with a long name 0"] == {"precision": 1, "recall": 0.5, "images": 2}
+        assert ("confusion_matrix" in figures) == has_matrix
+        # As of a run that was fine-tuned and then evaluated.
+        metrics = {"head": {"validation": figures}, "validation": figures, "test": figures}
+        runs.write_json(tmp_path / "metrics.json", metrics)
+        assert runs.read_json(tmp_path / "metrics.json") == metrics
 
 
 def test_a_label_beyond_the_outputs():

@@ -500,6 +500,20 @@ def test_weights_given_by_build_are_trained_from(digits, tmp_path):
             np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+def test_a_description_of_more_than_the_checkpoint_has(finished, digits, tmp_path):
+    """A kilobyte of units 60,000,000 took three gigabytes before the checkpoint was read."""
+    path = unfinished(finished[0], tmp_path / "run") / runs.ARCHITECTURE
+    text = path.read_text()
+    for change, reason in (
+        (lambda: text.replace('"units": 10', '"units": 60000000'), "its weights together are larger than the file"),
+        (lambda: text.replace("{", '{"note": "' + "x" * 2**23 + '", ', 1), "it has more than 8,388,608 bytes"),
+    ):
+        path.write_text(change())
+        assert path.read_text() != text
+        with pytest.raises(RunError, match=rf"^The run's model.json is damaged\. Received: .*{reason}$"):
+            resume(tmp_path / "run", train_data=digits[0], validation_data=digits[1])
+
+
 def test_a_damaged_description_is_one_line(finished, digits, tmp_path):
     unfinished(finished[0], tmp_path / "run")
     (tmp_path / "run" / "model.json").write_text("{")

@@ -23,7 +23,7 @@ def test_a_copy_of_a_training_image_is_not_scored(tmp_path):
         trained_on.check(tmp_path, dataset(IMAGES[3:], "new"))
 
 
-def of(places, pixels=(2, 16), look=(2, 256), has_look=(2,), dtype=np.uint8):
+def of(places, pixels=(2, 16), look=(2, 256), has_look=(2,), dtype: type = np.uint8):
     shapes = {"pixels": pixels, "look": look, "has_look": has_look}
     tensors = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
     return {"places": np.frombuffer(places, np.uint8), **tensors}
