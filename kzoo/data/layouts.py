@@ -172,7 +172,7 @@ class LeftOut:
         if not self.kinds:
             return
         first = self._first_that_matters or self._first
-        line = f"left out of {name!r}: {listed_kinds(self.kinds)}; first {first!r}; read are {READ}"
+        line = f"left out of {name!r}: {listed_kinds(self.kinds)}; first {first!r}; kzoo reads {READ}"
         (console.warn if self._first_that_matters else console.log)(line)
 
 
@@ -231,7 +231,7 @@ def images_of_folder(folder: Path) -> list[str]:
         names = ", ".join(repr(one.path) for one in deeper[:3])
         raise DataError(
             f"No image lies in the folder itself. Received: {found.path!r}, which {_content(found)}. "
-            + (f"Pass a folder that holds images: {names}." if deeper else f"Read are {READ}.")
+            + (f"Pass a folder that holds images: {names}." if deeper else f"kzoo reads {READ}.")
         )
     left_out.add_others(found)
     for one in found.folders:
@@ -376,7 +376,7 @@ def _at_another_level(folder: Folder) -> DataError:
         )
     return DataError(
         f"{start}which has the folders {', '.join(map(repr, children[:5]))}{' and more' * (len(children) > 5)}, with "
-        f"no image in them. Read are {READ}.{_other_sources(folder)}"
+        f"no image in them. kzoo reads {READ}.{_other_sources(folder)}"
     )
 
 
@@ -417,7 +417,7 @@ def _empty_class(folder: Folder) -> DataError:
             f"{folder.path!r}; or, if it is no class, move it out of the dataset."
         )
     return DataError(
-        f"{start}which {_content(folder)}. Read are {READ}: convert the files, or move the folder elsewhere."
+        f"{start}which {_content(folder)}. kzoo reads {READ}: convert the files, or move the folder elsewhere."
     )
 
 

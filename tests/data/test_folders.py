@@ -517,7 +517,7 @@ def test_class_folders_without_images(tmp_path):
     assert f"Received: {str(root / 'bird')!r}, whose images lie deeper, as in 'owls'. Move them up" in text
     shutil.rmtree(root / "bird" / "owls")
     (root / "bird" / "scan.tif").write_bytes(b"II*\0")
-    assert "which holds 1 .tif. Read are JPEG, PNG" in error_of(root)
+    assert "which holds 1 .tif. kzoo reads JPEG, PNG" in error_of(root)
     assert "emove the folder" not in error_of(root)
 
 
