@@ -23,13 +23,13 @@ def freeze(model, through: str | None = None):
         model: A Functional or Sequential `keras.Model`, perhaps with others within it.
         through: The last stage to freeze, by the name in its paper ("conv4", "block3", "inception_4a"; see
             `kzoo.graph.endpoints.stages`), or the name of a layer. What it is computed from is frozen with it. By
-            default all but the classifier, that is the Dense layer whose output, or whose softmax, is the model's.
+            default all but the classifier: the Dense layer, or 1x1 convolution, whose output or softmax is the model's.
 
     Returns:
         The model.
 
     Raises:
-        InvalidArgument: The model has no such stage or layer, or more than one.
+        InvalidArgument: The model has no such stage or layer, or more than one; or no classifier was found.
 
     >>> import kzoo
     >>> model = freeze(kzoo.create_model("resnet18"), through="conv5")
