@@ -321,7 +321,7 @@ def test_an_unbatched_stream_with_unknown_length(digits):
         (lambda x, y: tf.data.Dataset.from_tensor_slices((x, y)).repeat(), DataError, "never ends"),
         (lambda x, y: tf.data.Dataset.from_tensor_slices((x, y)).take(0), DataError, "no elements"),
         (lambda x, y: tf.data.Dataset.from_tensor_slices(x), DataError, "must give pairs"),
-        (lambda x, y: tf.data.Dataset.from_tensor_slices((x, y / 2)), DataError, "with an integer label each"),
+        (lambda x, y: tf.data.Dataset.from_tensor_slices((x, y / 2)), DataError, "class indices, whole numbers"),
         (lambda x, y: [x], InvalidArgument, "Data must be a kzoo Dataset, a pair of arrays"),
         (lambda x, y: (x, y[:-1]), DataError, "differ in length"),
         (lambda x, y: (x[:, :4], y), InvalidArgument, "The model takes images of shape"),
