@@ -299,16 +299,16 @@ def test_a_file_that_is_damaged_before_its_format_is_known(tmp_path):
     content = (tmp_path / "good.weights.h5").read_bytes()
     generator = np.random.default_rng(0)
     outcomes = set()
-    for _ in range(300):
+    for _ in range(15):  # each is read in a process of its own
         damaged = bytearray(content)
         damaged[generator.integers(8, 3000)] ^= 1 << int(generator.integers(8))
         (tmp_path / "bad.weights.h5").write_bytes(damaged)
         try:
-            outcomes.add(format_of(tmp_path / "bad.weights.h5"))
+            read(tmp_path / "bad.weights.h5", format_of(tmp_path / "bad.weights.h5"))
+            outcomes.add("read")
         except WeightsError as error:
             outcomes.add("\n" in str(error))
-    assert outcomes >= {"keras_weights_h5", False}
-    assert True not in outcomes
+    assert outcomes == {"read", False}
 
 
 def test_what_is_like_nothing(tmp_path):
