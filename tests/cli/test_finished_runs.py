@@ -47,12 +47,12 @@ def test_figures_are_printed_again_without_tensorflow(command, folder, fresh_pyt
         (
             "train",
             "finetune/head",
-            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Resume finetune.",
+            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Continue it with kzoo finetune --resume /",
         ),
         (
             "finetune",
             "finetune/head",
-            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Resume finetune.",
+            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Continue it with kzoo finetune --resume /",
         ),
         ("train", "nowhere", "Not a run directory: it has no config.json. Received: 'nowhere'."),
     ],
@@ -134,7 +134,7 @@ def test_a_file_that_is_missing(folder, tmp_path, capfd):
     file = _damaged(folder / "train", tmp_path, (), None)
     file.unlink()
     assert kzoo(["train", "--resume", str(file.parent)]) == 1
-    assert f"metrics.json is damaged. Received: {str(file)!r}: [Errno 2]" in capfd.readouterr().err
+    assert f"metrics.json is damaged. Received: {str(file)!r}: No such file or directory" in capfd.readouterr().err
 
 
 def _damaged(run_dir, tmp_path, path, value):
