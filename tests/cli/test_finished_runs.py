@@ -47,14 +47,14 @@ def test_figures_are_printed_again_without_tensorflow(command, folder, fresh_pyt
         (
             "train",
             "finetune/head",
-            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Continue it with kzoo finetune "
-            "--resume /",
+            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Continue it with kzoo "
+            "finetune --resume /",
         ),
         (
             "finetune",
             "finetune/head",
-            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Continue it with kzoo finetune "
-            "--resume /",
+            "This is the first phase of a run that fine-tunes. Received: 'finetune/head'. Continue it with kzoo "
+            "finetune --resume /",
         ),
         ("train", "nowhere", "Not a run directory: it has no config.json. Received: 'nowhere'."),
     ],
