@@ -1,6 +1,7 @@
 """What the tests share: fresh processes, the digits, and real data where this machine has it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# A shell starts a job in the background with Ctrl-C ignored, and its processes inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A script for a process of its own: it makes logical devices when it is imported, before TensorFlow has started.
 collect_ignore = ["fuzz/fuzz_worker.py", "train/replicas.py", "upstream/keras_tuner_faults.py"]
 
