@@ -184,6 +184,7 @@ def _with_range_of_files(scaling: decoding.Scaling, files: list[Path]) -> decodi
     """With the range of 16-bit files, as `kzoo.data.load` finds it, where the model has none."""
     if scaling.range_16_bit is not None:
         return scaling
+    files = list(filter(encoded.is_16_bit_file, files))  # the others are read once, to be decoded
     found = range_of_16_bit_images(encoded.read_file, files, "16-bit images")
     if found is not None:
         console.log(

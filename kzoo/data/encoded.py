@@ -69,8 +69,8 @@ class Encoded(NamedTuple):
     """Whether it can be decoded at 1/2, 1/4 and 1/8 of its size."""
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The content of an image file.
+def read_file(path: str | os.PathLike[str], first: int = MAX_BYTES + 1) -> bytes:
+    """The content of an image file, or its first bytes.
 
     Raises:
         BadImage: There is no such file, it cannot be read, or it is no image by its kind or size.
@@ -82,7 +82,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise BadImage("it is no regular file")
         with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1) if status.st_size <= MAX_BYTES else None
+            content = file.read(first) if status.st_size <= MAX_BYTES else None
     except FileNotFoundError:
         raise BadImage(NO_SUCH_FILE) from None
     except PermissionError:
@@ -130,6 +130,14 @@ def is_16_bit(content: bytes) -> bool:
     False
     """
     return content.startswith(_PNG) and content[24:25] == b"\x10"
+
+
+def is_16_bit_file(path: str | os.PathLike[str]) -> bool:
+    """The same of a file, by its first bytes; False where it cannot be read."""
+    try:
+        return is_16_bit(read_file(path, first=25))
+    except BadImage:
+        return False
 
 
 def is_16_bit_grey(content: bytes) -> bool:
