@@ -8,6 +8,7 @@ from typing import Any
 
 from kzoo import console
 from kzoo.backend import keras
+from kzoo.data.loading import check_input
 from kzoo.data.pixels import RAW, UNIT, Range, can_scale, is_same, scale, shown
 from kzoo.errors import InvalidArgument
 
@@ -121,6 +122,22 @@ def image_shape_of(model, *, of_files: bool = False) -> tuple[Any, Any, Any]:
             f"Image files have 1 or 3 channels. Received: a model of {shape[3]}. Pass arrays of shape {shape[1:]}."
         )
     return shape[1:]
+
+
+def loading_for(model, size: int | tuple[int, int] | None) -> dict:
+    """The arguments of `kzoo.data.load` for images as a model takes them; of a size that is asked for, whole.
+
+    `image_size` is None for a model of any size, unless one is asked for.
+
+    Raises:
+        InvalidArgument: The model takes no images, or such as no file has.
+    """
+    height, width, channels = image_shape_of(model, of_files=True)
+    check_input((height, width))
+    arguments = {**scaling_of(model), "channels": channels}
+    if size is not None:
+        return {**arguments, "image_size": size, "crop_fraction": 1.0}
+    return {**arguments, "image_size": None if None in (height, width) else (height, width)}
 
 
 def auxiliary_heads(model) -> tuple[str, ...]:

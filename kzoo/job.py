@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import console, paths
-from kzoo.data.loading import absolute, check_input, checked_size, load, load_splits
+from kzoo.data.loading import absolute, checked_size, load, load_splits
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name, defaults, get_card
 from kzoo.text import dimensions
@@ -247,17 +247,12 @@ def _load(described: DataRecord) -> tuple[Any, Any]:
 
 def _images_for_file(path: str, size: int | tuple[int, int] | None) -> dict:
     """The arguments of `kzoo.data.load` for a model file or a run."""
-    from kzoo.classifier import image_shape_of, scaling_of
+    from kzoo.classifier import loading_for
     from kzoo.saving import load_model
 
-    model = load_model(path)
-    *model_size, channels = image_shape_of(model, of_files=True)
-    check_input(model_size)
-    scaling = {**scaling_of(model), "range_16_bit": None}  # other images have a range of their own
-    if size is not None:
-        return {**scaling, "image_size": size, "channels": channels, "crop_fraction": 1.0}
-    if None in model_size:
+    found = loading_for(load_model(path), size)
+    if found["image_size"] is None:
         raise InvalidArgument(
             f"The model takes images of any size. Received: {path!r}. Pass image_size (--image-size)."
         )
-    return {**scaling, "image_size": tuple(model_size), "channels": channels}
+    return {**found, "range_16_bit": None}  # other images have a range of their own

@@ -9,7 +9,7 @@ from kzoo import data as datasets
 from kzoo.cli._model import Like, Weights, find, load
 from kzoo.cli._options import DataOptions, ImageSize, given, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
-from kzoo.data.loading import absolute, check_input, fingerprint, public_name
+from kzoo.data.loading import absolute, fingerprint, public_name
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.paths import expand
 from kzoo.train import runs, trained_on
@@ -78,14 +78,9 @@ def command(
 
 def _load_for(model, dataset: str, split: str, data: DataOptions, size: tuple[int, int] | None):
     """Images as the model takes them; of a size that was asked for, whole."""
-    from kzoo.classifier import image_shape_of, scaling_of
+    from kzoo.classifier import loading_for
 
-    height, width, channels = image_shape_of(model, of_files=True)
-    check_input((height, width))
-    scaling = scaling_of(model) if size is None else {**scaling_of(model), "crop_fraction": 1.0}
-    if size is None and height is not None and width is not None:
-        size = height, width
-    return datasets.load(dataset, split, size, channels=channels, **scaling, **asdict(data))
+    return datasets.load(dataset, split, **loading_for(model, size), **asdict(data))
 
 
 def _data_of_run(record: RunRecord | None, run: str, dataset: str | None) -> DataSource | None:
