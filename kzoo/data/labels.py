@@ -66,7 +66,7 @@ def count_from_one(labels: np.ndarray) -> bool:
     >>> count_from_one(np.array([1, 3, 2])), count_from_one(np.array([1, 3]))
     (True, False)
     """
-    return labels.min() == 1 and labels.max() > 1 and len(np.unique(labels)) == labels.max()
+    return bool(labels.min() == 1 and labels.max() > 1 and len(np.unique(labels)) == labels.max())
 
 
 def _several_columns(labels: np.ndarray, to_indices: str) -> DataError:

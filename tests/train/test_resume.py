@@ -156,7 +156,8 @@ def test_interrupted_once_and_killed_three_times(tmp_path, child_environment):
 
     trainer = Trainer(run_dir, config, child_environment)
     trainer.wait_for_training(None)
-    time.sleep(0.3)
+    while _position(run_dir) < (0, 1):
+        time.sleep(0.005)
     status, output = trainer.stop(signal.SIGINT)  # Ctrl-C
     epoch, step = _position(run_dir)
     assert status == 130
