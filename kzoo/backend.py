@@ -6,6 +6,7 @@ layers still build and run but `kzoo.train` does not.
 
 from typing import TYPE_CHECKING, Any
 
+from kzoo import onednn
 from kzoo.chatter import tensorflow, without_chatter
 from kzoo.plotting import import_matplotlib
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     tf: Any = None
 else:
     import_matplotlib()  # before Keras does
+    onednn.prepare()
     with without_chatter():
         import keras
 

@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from kzoo import console, paths, plain
+from kzoo import console, onednn, paths, plain
 from kzoo.data.loading import fingerprint
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.hardware import probe, usable_only
@@ -26,7 +26,7 @@ from kzoo.search.trials import Trials, trial_record
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.precision import resolve
-from kzoo.train.record import DataRecord, DataSource, FineTuningState, RunRecord, differing_versions, origin
+from kzoo.train.record import DataRecord, DataSource, FineTuningState, RunRecord, differences, origin
 from kzoo.weights.resolve import resolve as resolve_weights
 
 # Of run_record, those that say how the data is loaded.
@@ -124,6 +124,7 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
             console.log(f"this search is finished: {len(state.trials)} trials in {folder}")
             return _result(folder, state, state.result)
         load, began_with = state.settings.load, state.settings.base.origin
+        onednn.prepare(began_with.onednn if began_with else None)  # for the trials, which are children of this process
         if (found := fingerprint(load.name, load.data_dir)) != state.settings.fingerprint:
             raise RunError(
                 f"The data of this search has changed. Received: {found[:12]}, began with "
@@ -131,8 +132,8 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
             )
         if (model := state.settings.model).weights is not None:
             resolve_weights(model.name, model.weights, model.like)  # without them every trial would fail here
-        for change in differing_versions(began_with.versions if began_with else {}):
-            console.warn(f"not the versions this search began with: {change}")
+        for change in differences(began_with):
+            console.warn(f"not as this search began: {change}")
         console.log(f"resuming {folder} after {len(state.trials) - len(state.running)} trials")
         return _work(folder, helper, workers or state.settings.search.workers)
 

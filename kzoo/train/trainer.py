@@ -21,7 +21,7 @@ from kzoo.train import checkpoint, runs
 from kzoo.train.checkpoint import State
 from kzoo.train.evaluation import evaluate
 from kzoo.train.inputs import Stream, batches_per_epoch, metadata_of_data
-from kzoo.train.record import RunRecord, differing_versions
+from kzoo.train.record import RunRecord, differences
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
 from kzoo.train.strategy import give_each_replica_its_own_seeds, share_out
@@ -88,8 +88,8 @@ class Trainer:
         if path.exists():
             self.state = checkpoint.restore(path, self.step.variables)
             console.log(f"resuming {self.dir} in {self._position()}")
-            for change in [] if record.origin is None else differing_versions(record.origin.versions):
-                console.warn(f"not the versions this run began with, so its bits may differ: {change}")
+            for change in differences(record.origin):
+                console.warn(f"not as this run began, so its bits may differ: {change}")
         else:
             self.save_checkpoint()
             runs.forget_replaced(self.dir)

@@ -5,13 +5,13 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.train import DataRecord, DataSource, RunRecord, TrainConfig, TransferConfig, ZooModel, runs
-from kzoo.train.record import differing_versions
+from kzoo.train.record import differences
 
 ROWS = [
     {"epoch": 1, "learning_rate": 0.1, "loss": 1 / 3, "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25},
@@ -322,8 +322,17 @@ def test_a_path_that_cannot_be_a_folder(tmp_path):
 def test_changed_versions_are_named(tmp_path):
     origin = runs.read_record(begin(tmp_path, TrainConfig())).origin
     assert origin is not None
-    versions = origin.versions
-    assert differing_versions(versions) == []
-    now = versions["keras"]
-    versions["keras"] = "3.0.0"
-    assert differing_versions(versions) == [f"keras 3.0.0 -> {now}"]
+    assert differences(origin) == differences(None) == []
+    now = origin.versions["keras"]
+    origin.versions["keras"] = "3.0.0"
+    assert differences(origin) == [f"keras 3.0.0 -> {now}"]
+
+
+def test_changed_kernels_are_named(tmp_path):
+    origin = runs.read_record(begin(tmp_path, TrainConfig())).origin
+    assert origin is not None
+    if origin.onednn is None:
+        pytest.skip("TensorFlow decides here")
+    then, now = ("off", "on, by ") if origin.onednn else ("on", "off")
+    [line] = differences(replace(origin, onednn=not origin.onednn))
+    assert line.startswith(f"oneDNN {then} -> {now}")
