@@ -156,7 +156,7 @@ ATTACKS = {
     "long_row.bmp": (lambda: bmp(80_000_000, 1, 0, 8, b""), "80000000 x 1 pixels, a side of more than 65,535"),
     "lossless.webp": (large_webp, "decoding it takes 1,767 MB"),
     "photo.webp": (lambda: encoded(Image.new("RGB", (5000, 4900)), "WEBP", method=0), None),
-    "exif.webp": (lambda: encoded(Image.new("RGB", (5000, 4900)), "WEBP", method=0, exif=exif_of_overlaps(60, 70)), None),
+    "exif.webp": (lambda: encoded(Image.new("L", (5000, 4900)), "WEBP", method=0, exif=exif_of_overlaps(60, 70)), None),
     "chunks.webp": (lambda: webp_with(b"abcd" + bytes(4)), "its header has more than 20,000 parts"),
     "lossy.webp": (lambda: encoded(Image.new("RGB", (6000, 6000)), "WEBP", method=0), "decoding it takes 432 MB"),
 }  # fmt: skip
