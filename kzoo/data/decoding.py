@@ -17,7 +17,7 @@ from kzoo.data.encoded import BadImage, is_16_bit
 from kzoo.data.images import Header, Scaling
 from kzoo.data.readers import ArrayReader
 from kzoo.data.source import Source
-from kzoo.data.splits import SPLITS, TRAIN, parts_of
+from kzoo.data.splits import SPLITS, TRAIN, missing_split, parts_of
 from kzoo.errors import DataError
 from kzoo.hardware import available_memory
 
@@ -170,10 +170,7 @@ def _members(source: Source, split: str) -> np.ndarray:
     labels_of = {other: source.labels[source.splits == number] for number, other in enumerate(SPLITS)}
     if len(labels_of[split]) == 0:
         present = [other for other, labels in labels_of.items() if len(labels)]
-        raise DataError(
-            f"There is no {split} split in {source.name!r}. Received: split={split!r}. "
-            f"Valid: {', '.join(present)}, all." + source.missing_split_hint
-        )
+        raise missing_split(source.name, split, present, source.missing_split_hint)
     known = source.labels[source.splits == SPLITS.index("train")]
     if len(known):
         for other, labels in labels_of.items():

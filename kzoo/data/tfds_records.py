@@ -29,7 +29,7 @@ from kzoo.data.images import MAX_PIXELS, MAX_SIDE
 from kzoo.data.labels import MOST_CLASSES
 from kzoo.data.source import Source
 from kzoo.data.splits import SPLITS, TEST, TRAIN, VALIDATION, parts_of, stratify
-from kzoo.errors import DataError, reason_of
+from kzoo.errors import DataError, MissingSplit, reason_of
 from kzoo.files import read_bytes
 from kzoo.paths import command, expand
 
@@ -446,7 +446,7 @@ def _needed_splits(name: str, splits: Sequence[str], stored: list[str]) -> tuple
         elif split != "all" and SPLITS.index(split) in cut:
             needed.add("train")
         else:
-            raise DataError(
+            raise MissingSplit(
                 f"A TFDS dataset has no {split} split. Received: {name!r}. Valid: {', '.join(stored) or 'none'}"
                 + (", all." if stored else ".")
             )
