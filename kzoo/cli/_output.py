@@ -48,3 +48,13 @@ def percent(fraction: float | None) -> str:
     '98.77 %'
     """
     return "-" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def percents(interval: Sequence[float]) -> str:
+    """An interval of fractions for a reader.
+
+    >>> percents([0.43850, 1])
+    '43.85 to 100.00 %'
+    """
+    low, high = interval
+    return f"{100 * low:.2f} to {percent(high)}"
