@@ -70,48 +70,13 @@ class ImageFiles(Source):
         """Read every file once: its hash decides its split, its header tells its size and whether it is an image."""
         listing = list_files(name)
         listing.check()
-        _check_class_names(name, sorted({item.label for item in listing.items}))
+        check_class_names(name, listing.items)
         _check_splits(name, splits, listing)
         listing.left_out.say(str(Path(name).expanduser()))
-        source, digests = cls.scan(name, listing)
+        source, digests = scan(name, listing)
         if any(split != "all" for split in splits):
-            copied = copies_across_splits(source, digests)
-            if copied:
-                raise copies_error(
-                    f"Images of one split of {name!r} are in another too",
-                    f"{len(copied):,}",
-                    [(source.where(one), source.where(other)) for one, other in copied],
-                )
+            check_copies(source, digests)
         return source
-
-    @classmethod
-    def scan(cls, name: str, listing: Listing) -> tuple["ImageFiles", list[bytes]]:
-        """Read every file that is listed; returns also a hash of each one's content."""
-        items = listing.items
-        class_names = sorted({item.label for item in items})
-        index_of = {label: index for index, label in enumerate(class_names)}
-        labels = np.fromiter((index_of[item.label] for item in items), np.int32, len(items))
-        declared = np.fromiter((item.declared for item in items), np.int8, len(items))
-        paths = [item.path for item in items]
-        with images.no_warnings():
-            scanned = images.in_parallel(_scan, paths, f"reading {name}")
-            digests, checksums, headers, problems, has_16_bits = map(list, zip(*scanned, strict=True))
-        _name_the_cause(name, paths, declared.tolist(), problems)
-        source = cls(
-            name=name,
-            class_names=tuple(class_names),
-            labels=labels,
-            splits=_splits(labels, declared, digests),
-            fingerprint=_fingerprint(items, digests),
-            headers=headers,
-            checksums=np.array(checksums, np.uint32),
-            has_16_bits=np.array(has_16_bits),
-            problems={index: problem for index, problem in enumerate(problems) if problem is not None},
-            declared=declared,
-            missing_split_hint=listing.missing_split_hint,
-            paths=paths,
-        )
-        return source, digests
 
     def read(self, index: int) -> bytes:
         """The bytes of a file."""
@@ -142,6 +107,35 @@ def list_files(name: str) -> Listing:
     raise DataError(f"No such folder or CSV file. Received: {name!r}. Check the path; here is {str(Path.cwd())!r}.")
 
 
+def scan(name: str, listing: Listing) -> tuple[ImageFiles, list[bytes]]:
+    """Read every file that is listed; returns also a hash of each one's content."""
+    items = listing.items
+    class_names = sorted({item.label for item in items})
+    index_of = {label: index for index, label in enumerate(class_names)}
+    labels = np.fromiter((index_of[item.label] for item in items), np.int32, len(items))
+    declared = np.fromiter((item.declared for item in items), np.int8, len(items))
+    paths = [item.path for item in items]
+    with images.no_warnings():
+        scanned = images.in_parallel(_scan, paths, f"reading {name}")
+        digests, checksums, headers, problems, has_16_bits = map(list, zip(*scanned, strict=True))
+    _name_the_cause(name, paths, declared.tolist(), problems)
+    source = ImageFiles(
+        name=name,
+        class_names=tuple(class_names),
+        labels=labels,
+        splits=_splits(labels, declared, digests),
+        fingerprint=_fingerprint(items, digests),
+        headers=headers,
+        checksums=np.array(checksums, np.uint32),
+        has_16_bits=np.array(has_16_bits),
+        problems={index: problem for index, problem in enumerate(problems) if problem is not None},
+        declared=declared,
+        missing_split_hint=listing.missing_split_hint,
+        paths=paths,
+    )
+    return source, digests
+
+
 def _name_the_cause(name: str, paths: Sequence[str], declared: Sequence[int], problems: list[str | None]) -> None:
     """Add to the first file of each split that a CSV file lists and that is not there why that may be."""
     if Path(name).expanduser().is_dir():
@@ -163,20 +157,22 @@ def _check_splits(name: str, splits: Sequence[str], listing: Listing) -> None:
                 raise missing_split(name, part, [SPLITS[one] for one in sorted(present)], listing.missing_split_hint)
 
 
-def copies_across_splits(source: ImageFiles, digests: Sequence[bytes]) -> list[tuple[int, int]]:
-    """The pairs of equal files in two splits that the user has made."""
+def check_copies(source: ImageFiles, digests: Sequence[bytes]) -> None:
+    """Raise DataError if a file is in two splits that the user has made."""
     assert source.declared is not None  # noqa: S101 - for the type checker
     first: dict[bytes, int] = {}
     declared, copied = source.declared.tolist(), []
     for index, digest in enumerate(digests):
         if index not in source.problems and declared[index] != declared[first.setdefault(digest, index)]:
-            copied.append((index, first[digest]))
-    return copied
+            copied.append((source.where(index), source.where(first[digest])))
+    if copied:
+        raise copies_error(f"Images of one split of {source.name!r} are in another too", f"{len(copied):,}", copied)
 
 
-def _check_class_names(name: str, class_names: list[str]) -> None:
+def check_class_names(name: str, items: Sequence[Item]) -> None:
+    """Raise DataError for two classes whose names differ only in letter case."""
     seen: dict[str, str] = {}
-    for label in class_names:
+    for label in sorted({item.label for item in items}):
         other = seen.setdefault(label.casefold(), label)
         if other != label:
             raise DataError(

@@ -29,8 +29,8 @@ class Cell(NamedTuple):
     """Text below it; what is too long for its width loses its middle."""
 
 
-def sheet(heading: str, cells: Sequence[Cell], columns: int) -> bytes:
-    """Draw images in rows of so many; returns a PNG file.
+def sheet(heading: str, cells: Sequence[Cell | None], columns: int) -> bytes:
+    """Draw images in rows of so many, with gaps where there is None; returns a PNG file.
 
     >>> sheet("Digits", [Cell(np.zeros((8, 8, 1), np.uint8), ["zero"])] * 3, columns=2)[1:4]
     b'PNG'
@@ -39,11 +39,16 @@ def sheet(heading: str, cells: Sequence[Cell], columns: int) -> bytes:
 
     text_font = font(_TEXT_SIZE)
     columns = max(1, min(columns, len(cells)))
-    images = [as_picture(cell.image) for cell in cells]
-    rows = [range(start, min(start + columns, len(cells))) for start in range(0, len(cells), columns)]
-    heights = [max(images[i].height + _LINE * len(cells[i].lines) for i in row) + 2 * _GAP for row in rows]
-    width = max(columns, 3) * (LARGEST + _GAP) + _GAP
-    canvas = Image.new("RGB", (width, _LINE + 2 * _GAP + sum(heights)), BACKGROUND)
+    rows = []
+    for start in range(0, len(cells), columns):
+        row = [
+            (column, as_picture(cell.image), cell.lines)
+            for column, cell in enumerate(cells[start : start + columns])
+            if cell is not None
+        ]
+        rows.append((row, max((image.height + _LINE * len(lines) for _, image, lines in row), default=0) + 2 * _GAP))
+    width, top = max(columns, 3) * (LARGEST + _GAP) + _GAP, _LINE + 2 * _GAP
+    canvas = Image.new("RGB", (width, top + sum(height for _, height in rows)), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     # In names of Hebrew or Arabic letters, what stands before them would change sides.
     direction = "ltr" if features.check("raqm") else None
@@ -52,13 +57,12 @@ def sheet(heading: str, cells: Sequence[Cell], columns: int) -> bytes:
         draw.text((x, y), shortened(text, text_font, width), TEXT, text_font, direction=direction)
 
     write(_GAP, _GAP, heading, width - 2 * _GAP)
-    top = _LINE + 2 * _GAP
-    for row, height in zip(rows, heights, strict=True):
-        for i in row:
-            left = _GAP + (i - row.start) * (LARGEST + _GAP)
-            canvas.paste(images[i], (left, top))
-            for number, text in enumerate(cells[i].lines):
-                write(left, top + images[i].height + 2 + number * _LINE, text, LARGEST)
+    for row, height in rows:
+        for column, image, lines in row:
+            left = _GAP + column * (LARGEST + _GAP)
+            canvas.paste(image, (left, top))
+            for number, text in enumerate(lines):
+                write(left, top + image.height + 2 + number * _LINE, text, LARGEST)
         top += height
     picture = io.BytesIO()
     canvas.save(picture, "PNG")
