@@ -212,7 +212,7 @@ class _Seen:
 
 
 def _copies(source: Source, marks: np.ndarray, good: np.ndarray) -> dict[str, Any]:
-    """Images that are equal to others or look so: within a split to one before it, across to those of earlier splits."""
+    """Images that are equal to others or look so: within a split to one before it, across to earlier splits."""
     by_split = [np.flatnonzero(good & (source.splits == part)) for part in range(len(SPLITS))]
     within = _compared(marks, [(rows, None) for rows in by_split])
     earlier = [(by_split[part], np.concatenate(by_split[:part])) for part in range(1, len(SPLITS))]

@@ -229,6 +229,14 @@ def data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
     return expand(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
+def is_prepared(name: str, data_dir: str | os.PathLike[str] | None) -> bool:
+    """Whether a dataset of TFDS is on this machine, or several configurations of it are."""
+    try:
+        return _prepared(name, data_folder(data_dir)) is not None
+    except DataError:
+        return True
+
+
 def _prepared(name: str, root: Path) -> Path | None:
     """The folder of the highest prepared version of a dataset, or None."""
     path, _, version = name.partition(":")
