@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kzoo import job, paths
+from kzoo import console, job, paths
 from kzoo.cli._options import DataOptions, check_from_search, check_resume, given, parse_image_size
-from kzoo.cli._output import print_json, print_table
+from kzoo.cli._output import percent, percents, print_json, print_table
 from kzoo.errors import InvalidArgument, KzooError, TrainingInterrupted
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
@@ -55,11 +55,24 @@ def _saying_how_to_resume(run_dir: str) -> Iterator[None]:
 
 
 def print_result(result: Result, rows: Sequence[tuple], json: bool) -> None:
-    """Print some rows about a run, or as JSON all of its metrics."""
+    """Print some rows about a run and what to do next, or as JSON all of its metrics."""
     if json:
         print_json({"run_dir": str(result.run_dir), "accuracy": validation_accuracy(result.metrics), **result.metrics})
-    else:
-        print_table(("result", "value"), [("run directory", result.run_dir), *rows])
+        return
+    print_table(("result", "value"), [("run directory", result.run_dir), *rows])
+    for then in (("evaluate", result.run_dir), ("predict", result.run_dir, "IMAGE")):
+        console.log(f"next: {paths.command('kzoo', *then)}")
+
+
+def judged(metrics: dict) -> str:
+    """The accuracy of metrics with what it says: its interval, and that the model was chosen on these images."""
+    figures = metrics.get("validation")
+    if figures is None:
+        return "not known: no validation images"
+    return (
+        f"{percent(figures['accuracy'])} (95 % interval {percents(figures['interval'])}) of "
+        f"{figures['images']:,} validation images, on which the model was chosen"
+    )
 
 
 def validation_accuracy(metrics: dict) -> float | None:

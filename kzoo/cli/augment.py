@@ -1,7 +1,6 @@
 """`kzoo augment`."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,11 +8,10 @@ from cyclopts import Parameter
 from kzoo import augment
 from kzoo import data as datasets
 from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
-from kzoo.cli._output import Json, print_json, print_table
+from kzoo.cli._output import Json, picture_file, print_json, print_table
 from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument
 from kzoo.files import write_bytes
-from kzoo.paths import expand
 
 # Photos in a folder have sizes of their own.
 FOLDER_SIZE = 224
@@ -51,7 +49,7 @@ def command(
     for flag, value, lowest in (("--count", count, 1), ("--draws", draws, 1), ("--seed", seed, 0)):
         if value < lowest:
             raise InvalidArgument(f"{flag} must be at least {lowest}. Received: {value}.")
-    path = _checked(expand(out), overwrite)
+    path = picture_file(out, overwrite)
     size = parse_image_size(image_size) or (None if public_name(dataset) else FOLDER_SIZE)
     images = datasets.load(dataset, image_size=size, **asdict(data))
 
@@ -65,18 +63,3 @@ def command(
         print_table(
             ("picture", "value"), [(key, augment.title(names) if key == "policy" else shown[key]) for key in shown]
         )
-
-
-def _checked(path: Path, overwrite: bool) -> Path:
-    """The file to write, if it can be one."""
-    if path.suffix.lower() != ".png":
-        raise InvalidArgument(f"--out must be a .png file. Received: {str(path)!r}.")
-    if not path.parent.is_dir():
-        raise InvalidArgument(
-            f"There is no folder for --out. Received: {str(path)!r}. Make {str(path.parent)!r} first."
-        )
-    if path.exists() and not overwrite:
-        raise InvalidArgument(
-            f"There is a file here already. Received: --out {str(path)!r}. Name another, or pass --overwrite."
-        )
-    return path

@@ -69,7 +69,7 @@ def command(
     metrics, head = result.metrics, result.metrics["head"]
     rows = [
         ("validation accuracy, new head", percent(_runs.validation_accuracy(head))),
-        ("validation accuracy, kept model", percent(_runs.validation_accuracy(metrics))),
+        ("validation accuracy, kept model", _runs.judged(metrics)),
         ("kept model", "the new head alone" if metrics["kept"] == "head" else f"epoch {metrics['best_epoch']}"),
         ("time in training steps", console.duration(head["training_seconds"] + metrics["training_seconds"])),
     ]

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from kzoo import console
 from kzoo.cli import _runs
 from kzoo.cli._options import DataOptions, ImageSize
-from kzoo.cli._output import Json, percent
+from kzoo.cli._output import Json
 from kzoo.train.config import TrainConfig
 
 
@@ -64,7 +64,7 @@ def command(
     metrics = result.metrics
     rows = [
         ("best epoch", f"{metrics['best_epoch']} of {metrics['epochs']}"),
-        ("validation accuracy", percent(_runs.validation_accuracy(metrics))),
+        ("validation accuracy", _runs.judged(metrics)),
         ("training time", console.duration(metrics["training_seconds"])),
     ]
     _runs.print_result(result, rows, json)

@@ -61,7 +61,7 @@ def assemble(
     # The layers may run in half precision; pixels and logits are always float32.
     images = keras.Input(input_shape, name="images", dtype="float32")
     preprocessing = card.preprocessing if chosen is None else chosen.record.preprocessing
-    x = _preprocess(preprocessing, images) if include_preprocessing else images
+    x = preprocess(preprocessing, images) if include_preprocessing else images
     x = card.features(x)
     if include_top:
         x = card.neck(x, dropout) if card.neck else _pool_and_drop(x, dropout)
@@ -110,7 +110,7 @@ def _load(model, chosen: ResolvedWeights, *, with_head, classes):
         )
 
 
-def _preprocess(preprocessing, images):
+def preprocess(preprocessing, images):
     """Scale and shift each channel; for a channel count other than the weights', by its mean over channels.
 
     Channels are then not reordered either: what they mean is not known.

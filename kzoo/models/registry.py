@@ -7,8 +7,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kzoo.errors import unknown
+from kzoo.errors import InvalidArgument, unknown
 from kzoo.models.card import Card
+from kzoo.weights.records import applications
 
 MODULES = (
     "mnist",
@@ -80,7 +81,8 @@ def create_model(
     policy.
 
     Args:
-        name: One of `kzoo.list_models()`.
+        name: One of `kzoo.list_models()`; or `keras:NAME` for a classifier of keras.applications, whose pooling, dropout
+            and preprocessing are Keras's.
         weights: None for random weights; a tag of `kzoo.list_weights(name)`; "imagenet", the model's default ImageNet
             weights; or the path of a file or of a folder of raw files. They must be on this machine: nothing is ever
             downloaded here. The preprocessing is then the record's, and its classes and input size are the defaults.
@@ -103,6 +105,26 @@ def create_model(
     >>> model.output_shape
     (None, 3)
     """
+    if applications.is_application(name):
+        not_theirs = {
+            "pooling": pooling,
+            "dropout": dropout,
+            "auxiliary_heads": auxiliary_heads or None,
+            "include_preprocessing": None if include_preprocessing else False,
+        }
+        for argument, value in not_theirs.items():
+            if value is not None:
+                raise InvalidArgument(f"{argument} is for a model of kzoo list. Received: {value!r} with {name!r}.")
+        from kzoo.models.applications import assemble_application
+
+        return assemble_application(
+            name,
+            weights=weights,
+            classes=classes,
+            input_shape=input_shape,
+            include_top=include_top,
+            classifier_activation=classifier_activation,
+        )
     card = get_card(name)
     from kzoo.models.assemble import assemble  # and with it Keras
 

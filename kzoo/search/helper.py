@@ -38,7 +38,9 @@ class HelperProcess:
 
     def _exchange(self, line: str) -> dict | None:
         """One question; None if the process is gone."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # its pipes are still open
+        if self._process is None:
             pipe = subprocess.PIPE
             self._process = children.start("kzoo.search.helper", stdin=pipe, stdout=pipe, text=True)
         process = self._process

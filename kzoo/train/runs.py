@@ -210,6 +210,12 @@ class _Scores:
 
 
 @dataclass(frozen=True)
+class _JudgedScores(_Scores):
+    images: int
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class _Metrics:
     epochs: int
     best_epoch: int
@@ -244,7 +250,8 @@ def _check_metrics(kind: type, metrics: dict, where: str = "") -> None:
             scores = metrics[split]
             if isinstance(scores, dict):  # of five classes or fewer there is none
                 scores = {"top5_accuracy": None, **scores}
-            plain.read(_Scores, scores, f"{where}.{split}".lstrip("."), others=True)
+            kind = _JudgedScores if split == "validation" else _Scores
+            plain.read(kind, scores, f"{where}.{split}".lstrip("."), others=True)
 
 
 def damaged(path: Path, error: Exception) -> RunError:

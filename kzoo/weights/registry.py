@@ -5,6 +5,7 @@ import fnmatch
 from kzoo.errors import unknown
 from kzoo.weights import user_weights
 from kzoo.weights.record import Record
+from kzoo.weights.records import applications
 from kzoo.weights.table import IMAGENET, RECORDS
 
 
@@ -12,13 +13,16 @@ def list_weights(model: str = "*") -> list[Record]:
     """List the records of pretrained weights of a model, or of all models that match a shell pattern.
 
     A model's default comes first, then the others by their published accuracy, and what the user has added (`kzoo
-    weights add`) last; a model without pretrained weights has none.
+    weights add`) last; a model without pretrained weights has none. The models of keras.applications are listed by a
+    pattern that begins with "keras:".
 
     >>> [record.tag for record in list_weights("vgg16")]
     ['tv_in1k', 'keras_in1k', 'keras_in1k_notop']
     >>> list_weights("plain*")
     []
     """
+    if applications.is_application(model):  # which are listed where they are asked for
+        return [record for name in fnmatch.filter(applications.RECORDS, model) for record in applications.RECORDS[name]]
     records = (*sorted(RECORDS, key=_rank), *user_weights.records())
     names = fnmatch.filter(sorted({record.model for record in records}), model)
     return [record for name in names for record in records if record.model == name]
@@ -41,11 +45,14 @@ def get_record(model: str, tag: str | None = None) -> Record:
     """
     records = list_weights(model)
     if model not in {record.model for record in records}:  # a pattern is no name
-        raise unknown("model with pretrained weights", model, {record.model for record in list_weights()})
+        names = applications.RECORDS if applications.is_application(model) else {r.model for r in list_weights()}
+        raise unknown("model with pretrained weights", model, names)
     if tag is None:
         return records[0]
     tags = {record.tag: record for record in records}
-    if model in IMAGENET:
+    if applications.is_application(model):
+        tags["imagenet"] = records[0]
+    elif model in IMAGENET:
         tags["imagenet"] = IMAGENET[model]
     if tag not in tags:
         raise unknown(f"weights for {model}", tag, tags, f"See kzoo weights list {model}.")

@@ -14,7 +14,8 @@ from kzoo.search.trials import Trials
 from kzoo.train import runs
 
 METRICS = {
-    "epochs": 1, "best_epoch": 1, "training_seconds": 1.0, "validation": {"accuracy": 0.5, "loss": 0.5, "images": 10},
+    "epochs": 1, "best_epoch": 1, "training_seconds": 1.0,
+    "validation": {"accuracy": 0.5, "loss": 0.5, "images": 10, "interval": [0.2, 0.8]},
 }  # fmt: skip
 
 
@@ -34,8 +35,8 @@ def trials(tmp_path, make_search):
         ("history.csv", "epoch,images_per_second\n1,fast\n"),
         ("metrics.json", "{}"),
         ("metrics.json", '{"epochs": 1, "best_epoch": 1, "training_seconds": 1}'),
-        ("metrics.json", json.dumps({**METRICS, "validation": {"accuracy": math.nan, "loss": 1}})),
-        ("metrics.json", json.dumps({**METRICS, "validation": {"accuracy": 0.5, "loss": None}})),
+        ("metrics.json", json.dumps({**METRICS, "validation": {**METRICS["validation"], "accuracy": math.nan}})),
+        ("metrics.json", json.dumps({**METRICS, "validation": {**METRICS["validation"], "loss": None}})),
         ("config.json", "{}"),
     ],
 )  # fmt: skip
