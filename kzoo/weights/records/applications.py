@@ -1,7 +1,7 @@
 """The ImageNet weights of every classifier of keras.applications, which kzoo calls "keras:EfficientNetV2B0".
 
-applications.csv has a row for each. Sizes, preprocessing, addresses and hashes are those of Keras 3.15.1's source. Hashes
-of 32 digits are md5, of 64 sha256; MobileNet and MobileNetV2 have none. The figures are those of the table at
+applications.csv has a row for each. Sizes, preprocessing, addresses and hashes are those of Keras 3.15.1's source.
+Hashes of 32 digits are md5, of 64 sha256; MobileNet and MobileNetV2 have none. The figures are those of the table at
 keras.io/api/applications, which has none for ConvNeXt and MobileNetV3. Keras states no licence for the weights, and not
 how images were scaled and cropped.
 """
