@@ -35,7 +35,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
 
     table = Table(title=None if title is None else Text(printable(title)), title_justify="left")
     for column in columns:
-        table.add_column(Text(column))  # as it is: rich takes a plain str for markup
+        table.add_column(Text(column), overflow="fold")  # Text, because rich takes a plain str for markup
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

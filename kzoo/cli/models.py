@@ -5,7 +5,7 @@ from kzoo.cli._options import ImageSize, parse_image_size
 from kzoo.cli._output import Json, print_json, print_line, print_table
 from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.models.registry import CARDS, defaults, list_models
+from kzoo.models.registry import CARDS, defaults, is_name, list_models
 from kzoo.paths import RUN, SAVED_MODEL, SEARCH, expand, find_model
 from kzoo.text import dimensions, markdown_table
 
@@ -101,7 +101,7 @@ def _print_policy(dataset: str, json: bool) -> None:
 
 def _find(model: str):
     """What to describe, a name or a loaded model, and the shape of its input."""
-    if model in CARDS:
+    if is_name(model):
         return model, defaults(model)[0]
     if not expand(model).exists():
         hint = "Every other dataset is trained without augmentation."

@@ -104,7 +104,7 @@ def _renamed(theirs, name: str, preprocessing) -> tuple[Any, dict[int, Any]]:
     """The same model with its preprocessing in front, and its layers by the `id` of Keras's that they replace.
 
     Sums that are no layers become layers: a model can be cut at those alone. Stochastic depth, which drops blocks of
-    EfficientNets in training, is off: in Keras's guide to transfer learning too the pretrained part runs as in inference.
+    EfficientNets in training, is off: the pretrained part runs as in inference, as in Keras's guide to fine-tuning.
     """
     images = keras.Input(theirs.input_shape[1:], name="images", dtype="float32")
     pixels = images if preprocessing == applications.INSIDE else preprocess(preprocessing, images)

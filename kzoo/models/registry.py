@@ -60,6 +60,9 @@ def defaults(name: str) -> tuple[tuple[int, int, int], int]:
     >>> defaults("mnist_net")
     ((28, 28, 1), 10)
     """
+    if name in applications.RECORDS:
+        record = applications.RECORDS[name][0]
+        return record.input_size, record.classes
     card = get_card(name)
     return card.input_shape, card.classes
 

@@ -18,7 +18,7 @@ from kzoo.train.config import TrainConfig, TransferConfig
 
 @dataclass(frozen=True)
 class ZooModel:
-    """A model by its name: of the zoo, from scratch or with weights to fine-tune; of keras.applications with weights."""
+    """A model by name: of the zoo, from scratch or with weights to fine-tune; of keras.applications, with weights."""
 
     name: str
     """One of `kzoo.list_models()`, or "keras:NAME"."""

@@ -10,8 +10,9 @@ from kzoo.paths import expand
 from kzoo.weights.locations import on_disk
 from kzoo.weights.record import Record
 from kzoo.weights.records.applications import is_application
-from kzoo.weights.registry import get_record, list_weights
+from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
+from kzoo.weights.table import IMAGENET
 
 # What is fine-tuned where no model is named. docs/default_model.md has the figures and reasons.
 DEFAULT_MODEL = "keras:EfficientNetV2B0"
@@ -31,15 +32,10 @@ def default_weights(model: str) -> Record | None:
     >>> default_weights("keras:VGG16").tag, default_weights("mnist_net")
     ('keras_in1k', None)
     """
-    records = list_weights(model)
     if is_application(model):
+        records = list_weights(model)
         return next((record for record in records if next(on_disk(record), None)), next(iter(records), None))
-    if any(record.labels == "imagenet" for record in records):
-        try:
-            return get_record(model, "imagenet")
-        except InvalidArgument:  # none that "imagenet" may mean
-            return None
-    return None
+    return IMAGENET.get(model)
 
 
 def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | None = None) -> dict:

@@ -74,6 +74,10 @@ def fetch(record: Record, *, source: str | Path | None = None) -> Path:
         InvalidArgument: `source` is no folder.
         WeightsError: The files cannot be had, or are not what the record says.
     """
+    if record.non_commercial:
+        warn(
+            f"{record.tag} for {record.model}: the licence {record.licence} forbids commercial use ({record.project})."
+        )
     try:
         if source is not None:
             return _copy_from(expand(source), record)

@@ -7,7 +7,6 @@ how images were scaled and cropped.
 """
 
 import csv
-from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -49,7 +48,7 @@ def _record(row: dict[str, str], *, include_top: bool) -> Record:
     size, end = int(row["size"]), "" if include_top else "_without_top"
     figures = None
     if row["top1"] and include_top:
-        figures = replace(quoted(float(row["top1"]), float(row["top5"]), "keras.io"), date="2026-11-30")
+        figures = quoted(float(row["top1"]), float(row["top5"]), "keras.io", date="2026-11-30")
     return Record(
         model=f"{PREFIX}{row['name']}",
         tag="keras_in1k" if include_top else "keras_in1k_notop",
