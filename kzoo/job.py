@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import console, paths
-from kzoo.data.loading import absolute, checked_size, load, load_splits
+from kzoo.data import Dataset
+from kzoo.data.encoded import BadImage, read_file
+from kzoo.data.images import header
+from kzoo.data.loading import absolute, checked_size, load, load_splits, public_name
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name, defaults, get_card, is_name
 from kzoo.text import dimensions
@@ -19,9 +22,16 @@ from kzoo.train import runs
 from kzoo.train.config import Strategy, TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result, begin, go_on
 from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooModel
+from kzoo.transfer.defaults import PHOTO_SIZE
 from kzoo.transfer.loading import DEFAULT_MODEL, check_has_weights, default_weights, images_for, portable
 from kzoo.weights.records.applications import is_application
 from kzoo.weights.resolve import resolve as resolve_weights
+
+# From about so many on, networks trained from scratch reach those that start from ImageNet's weights (He, Girshick &
+# Dollar, "Rethinking ImageNet Pre-training", 2019, with a tenth of COCO).
+MANY_IMAGES = 10_000
+# Of a folder, the images whose size is looked at.
+SAMPLE = 20
 
 
 def run_record(
@@ -223,6 +233,8 @@ def _train(
             f"{len(train_data):,} training and {len(validation_data or ()):,} validation images of "
             f"{dimensions(train_data.image_shape)}, {len(train_data.class_names)} classes"
         )
+        if record.transfer is None and record.data.load is not None:
+            _suggest_fine_tuning(record.data.load.name, train_data)
     if record.transfer is None:
         from kzoo.models.registry import create_model
         from kzoo.train import fitting
@@ -239,6 +251,22 @@ def _train(
     else:
         make = None if record.model is None else partial(_make_pretrained, record.model)
     return finetuning.run(run_dir, make, train_data, validation_data, callbacks)
+
+
+def _suggest_fine_tuning(dataset: str, train_data: Dataset) -> None:
+    """Say of few photos that pretrained weights would do better."""
+    if public_name(dataset) or len(train_data) >= MANY_IMAGES:
+        return
+    some = range(0, len(train_data), max(1, len(train_data) // SAMPLE))
+    try:
+        sides = sorted(min(header(read_file(train_data.where(i)))[:2]) for i in some)
+    except (BadImage, OSError):  # it has changed since; training says so
+        return
+    if sides[len(sides) // 2] >= PHOTO_SIZE:
+        console.log(
+            f"{len(train_data):,} photos are few to train a network from scratch: kzoo finetune "
+            f"{paths.command(dataset)} starts from one that was trained on a million"
+        )
 
 
 def _make_pretrained(model: ZooModel | ModelFile, image_shape: tuple):
