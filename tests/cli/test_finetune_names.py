@@ -105,11 +105,9 @@ def test_a_run_of_keras_applications(tuned, weights, photos, capfd):
 
 def test_it_resumes_to_the_same_bits(tuned, tmp_path):
     """In both phases, though this process has made other models since."""
-    for without in (
-        ["checkpoint.safetensors", "best.keras"],
-        ["checkpoint.safetensors", "head/checkpoint.safetensors"],
-    ):
-        run = tmp_path / without[-1].replace("/", "-")
+    second = [runs.CHECKPOINT, runs.BEST, runs.LAST, runs.METRICS, runs.HISTORY]
+    for phase, without in (("second", second), ("first", [runs.CHECKPOINT, f"{runs.HEAD}/{runs.CHECKPOINT}"])):
+        run = tmp_path / phase
         shutil.copytree(tuned, run)
         for name in without:
             (run / name).unlink()
@@ -146,7 +144,7 @@ def test_fetch_downloads_what_is_missing(weights, photos, empty_machine, monkeyp
     assert (model["name"], model["weights"]) == (NAME, "keras_in1k")
     [kept] = (empty_machine / "home" / "weights").rglob("*.h5")
     assert kept.parent.parent.name == "keras-MobileNetV3Small"
-    assert kzoo([*arguments, "--fetch"]) == 0  # there is no server any more
+    assert kzoo(["weights", "fetch", NAME]) == 0  # there is no server any more
 
 
 def test_weights_in_keras_s_cache_are_evaluated(weights, photos, empty_machine, monkeypatch, capfd):
