@@ -5,7 +5,7 @@ started, except that of TFDS, which TensorFlow reads.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from kzoo import console, paths
 from kzoo.data.loading import absolute, checked_size, load, load_splits
 from kzoo.errors import InvalidArgument
-from kzoo.models.registry import check_name, defaults, get_card
+from kzoo.models.registry import check_name, defaults
 from kzoo.text import dimensions
 from kzoo.train import runs
 from kzoo.train.config import Strategy, TrainConfig, TransferConfig
@@ -86,21 +86,12 @@ def run_record(
         found, images = ModelFile(str(paths.expand(model).resolve())), _images_for_file(model, image_size)
     else:
         found = ZooModel(model, dropout=dropout, auxiliary_heads=auxiliary_heads)
-        config = _with_rates_of_card(config or TrainConfig(), model)
         images = {"image_size": defaults(model)[0][:2] if image_size is None else image_size, "channels": None}
     size = checked_size(images["image_size"])
     images |= {"image_size": size, "channels": images["channels"] if channels is None else channels}
     source = DataSource(**absolute(dataset, data_dir), **images, download=download, on_bad_image=on_bad_image)
     train = config or TrainConfig()
     return RunRecord(model=found, data=DataRecord(source, all_data), train=train, transfer=transfer)
-
-
-def _with_rates_of_card(config: TrainConfig, model: str) -> TrainConfig:
-    """Put what the model's card says where the configuration leaves it open."""
-    if config.optimizer != TrainConfig.optimizer:
-        return config
-    rates = [name for name in ("learning_rate", "warmup_epochs") if getattr(config, name) is None]
-    return replace(config, **{name: getattr(get_card(model), name) for name in rates})
 
 
 def start(record: RunRecord, run_dir: str | Path, *, overwrite: bool = False, resume: bool = False) -> Result:
