@@ -10,6 +10,7 @@ from .policies import describe as describe
 from .policies import layer_seeds as layer_seeds
 from .policies import policy as policy
 from .policies import recommended as recommended
+from .policies import suggested as suggested
 from .policies import title as title
 from .rand_augment import RandAugment as RandAugment
 from .random_affine import RandomAffine as RandomAffine

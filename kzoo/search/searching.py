@@ -201,6 +201,8 @@ def _resolve_settings(
     pretrained = None if model.weights is None else {"weights": model.weights, "like": model.like}
     models = [model.name] if pretrained else spaces.models(settings.space, model.name)
     task = plain.read(Task, helper.ask("inspect", models=models, load=asdict(load), pretrained=pretrained))
+    train = spaces.with_epochs(train, task)
+    settings = replace(settings, base=replace(base, train=train))
     space = space or spaces.default_space(task, train, transfer)
     spaces.check_suits(space, task)
     # What cannot be trained in the first trial cannot be trained at all.

@@ -9,8 +9,7 @@ from kzoo.train.config import TrainConfig, TransferConfig, default_batch_size, d
 # a new head learns fast what features mean, and pretrained weights are close to where they should be.
 HEAD_RATE = 3.0
 FINE_TUNING_RATE = 0.3
-# Photos that are no smaller are augmented as photos, where nothing else is known of a dataset.
-PHOTO_SIZE = 64
+EPOCHS = 15  # of the second phase, each one pass
 
 
 def with_fine_tuning_defaults(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
@@ -31,15 +30,10 @@ def with_fine_tuning_defaults(config: TrainConfig, name: str, images: int, image
     if learning_rate is None:
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
         learning_rate = FINE_TUNING_RATE * default_learning_rate(config.optimizer, images_in_a_step)
-    policies = [_policy(name, image_shape) if item == "auto" else item for item in config.augment]
-    return replace(config, batch_size=batch_size, learning_rate=learning_rate, augment=policies)
-
-
-def _policy(name: str, image_shape: tuple) -> str:
-    recommended = augmentation.recommended(name)
-    height, width, channels = image_shape
-    is_photo = channels == 3 and min(height, width) >= PHOTO_SIZE
-    return "photos" if recommended == "none" and is_photo else recommended
+    suggested, _ = augmentation.suggested(name, image_shape)
+    policies = [suggested if item == "auto" else item for item in config.augment]
+    epochs = config.epochs or EPOCHS
+    return replace(config, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, augment=policies)
 
 
 # What the first phase takes from the configuration of the second: all that is not about how a head is optimized.

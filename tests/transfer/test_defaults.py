@@ -38,8 +38,8 @@ def test_plain_data_and_back():
         ("mnist", (28, 28, 1), "digits"),
         ("cifar10", (32, 32, 3), "cifar"),
         ("photos", (64, 64, 3), "photos"),
-        ("photos", (63, 64, 3), "none"),
-        ("scans", (224, 224, 1), "none"),
+        ("photos", (63, 64, 3), "cifar"),
+        ("scans", (224, 224, 1), "digits"),
     ],
 )
 def test_the_policy_for_the_data(name, shape, policy):
