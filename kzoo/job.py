@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import console, paths
+from kzoo.augment import PHOTO_SIZE
 from kzoo.data import Dataset
 from kzoo.data.encoded import BadImage, read_file
 from kzoo.data.images import header
@@ -22,7 +23,6 @@ from kzoo.train import runs
 from kzoo.train.config import Strategy, TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result, begin, go_on
 from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooModel
-from kzoo.transfer.defaults import PHOTO_SIZE
 from kzoo.transfer.loading import DEFAULT_MODEL, check_has_weights, default_weights, images_for, portable
 from kzoo.weights.records.applications import is_application
 from kzoo.weights.resolve import resolve as resolve_weights

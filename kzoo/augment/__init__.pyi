@@ -1,6 +1,7 @@
 from .cutmix import CutMix as CutMix
 from .image_augmentation import ImageAugmentation as ImageAugmentation
 from .mixup import MixUp as MixUp
+from .policies import PHOTO_SIZE as PHOTO_SIZE
 from .policies import POLICIES as POLICIES
 from .policies import RECOMMENDED as RECOMMENDED
 from .policies import Policy as Policy
