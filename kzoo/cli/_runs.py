@@ -16,7 +16,7 @@ from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result
 from kzoo.train.record import ModelFile, RunRecord
 
-EXAMPLES = {"train": "kzoo train mnist_net digits", "finetune": "kzoo finetune inception_v1 PHOTOS --weights imagenet"}
+EXAMPLES = {"train": "kzoo train mnist_net digits", "finetune": "kzoo finetune PHOTOS --fetch"}
 
 
 def run(
@@ -105,7 +105,7 @@ def record_of(
                 f"Use kzoo {record.command} --from-search."
             )
         return record
-    if model is None or dataset is None:
+    if dataset is None or (model is None and transfer is None):
         raise InvalidArgument(f"kzoo {command} takes a MODEL and a DATASET, or --resume RUN. Try: {EXAMPLES[command]}")
     options |= {"all_data": all_data, "image_size": parse_image_size(image_size), **asdict(data)}
     return job.run_record(model, dataset, config=config, transfer=transfer, **options)
@@ -131,7 +131,7 @@ def _default_run_dir(record: RunRecord) -> str:
     """A name for the run of a model on a dataset, with the time."""
     model, source = record.model, record.data.load
     assert model is not None and source is not None  # noqa: S101, PT018 - for the type checker
-    name = Path(model.path).name if isinstance(model, ModelFile) else model.name
+    name = Path(model.path).name if isinstance(model, ModelFile) else model.name.replace(":", "-")
     return run_dir_for(name, source.name)
 
 

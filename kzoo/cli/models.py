@@ -7,7 +7,7 @@ from kzoo.cli._output import Json, print_json, print_line, print_table
 from kzoo.data.loading import public_name
 from kzoo.data.tfds_records import is_prepared
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.models.registry import CARDS, defaults, list_models
+from kzoo.models.registry import CARDS, defaults, is_name, list_models
 from kzoo.paths import RUN, SAVED_MODEL, SEARCH, expand, find_model
 from kzoo.text import dimensions, markdown_table
 
@@ -107,7 +107,7 @@ def _is_dataset(name: str, data_dir: str | None) -> bool:
 
 def _find(model: str):
     """What to describe, a name or a loaded model, and the shape of its input."""
-    if model in CARDS:
+    if is_name(model):
         return model, defaults(model)[0]
     if not expand(model).exists():
         hint = "Or pass a run, a folder of images, a CSV file, or a TFDS dataset that is on this machine."

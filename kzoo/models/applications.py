@@ -18,8 +18,9 @@ from kzoo.arguments import is_integer
 from kzoo.backend import keras
 from kzoo.classifier import set_metadata
 from kzoo.data.pixels import RAW
-from kzoo.errors import InvalidArgument, WeightsError, unknown
+from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.models.assemble import preprocess
+from kzoo.models.registry import check_name
 from kzoo.saving import FASTER
 from kzoo.weights import checksums, labels
 from kzoo.weights.formats import read
@@ -28,16 +29,10 @@ from kzoo.weights.resolve import ResolvedWeights, resolve
 
 # Their classifier reads a feature map of one size.
 OF_ONE_SIZE = ("keras:VGG16", "keras:VGG19")
-# With ImageNet's weights Keras divides by these, which it leaves out without: "the original implementation uses (input -
-# mean) / var" (keras/src/applications/efficientnet.py).
+# With ImageNet's weights Keras divides by these, which it leaves out without: "the original implementation uses
+# (input - mean) / var" (keras/src/applications/efficientnet.py).
 EFFICIENTNETS = "keras:EfficientNetB"
 ROOTS_OF_STD = tuple(math.sqrt(std) for std in (0.229, 0.224, 0.225))
-
-
-def check_application(name: str) -> None:
-    """Raise InvalidArgument unless `name` is "keras:" and a classifier of keras.applications."""
-    if name not in applications.RECORDS:
-        raise unknown("model of keras.applications", name, applications.RECORDS)
 
 
 def assemble_application(
@@ -50,7 +45,7 @@ def assemble_application(
     classifier_activation: str | None,
 ):
     """Build a model of keras.applications. `kzoo.create_model` documents the arguments."""
-    check_application(name)
+    check_name(name)
     chosen = None if weights is None else resolve(name, weights)
     record = applications.RECORDS[name][0] if chosen is None else chosen.record
     if chosen is not None and record.include_top != include_top:
@@ -108,7 +103,8 @@ def _checked_shape(name: str, shape: Any, include_top: bool, chosen: ResolvedWei
 def _renamed(theirs, name: str, preprocessing) -> tuple[Any, dict[int, Any]]:
     """The same model with its preprocessing in front, and its layers by the `id` of Keras's that they replace.
 
-    Sums that are no layers become layers: a model can be cut at those alone.
+    Sums that are no layers become layers: a model can be cut at those alone. Stochastic depth, which drops blocks of
+    EfficientNets in training, is off: the pretrained part runs as in inference, as in Keras's guide to fine-tuning.
     """
     images = keras.Input(theirs.input_shape[1:], name="images", dtype="float32")
     pixels = images if preprocessing == applications.INSIDE else preprocess(preprocessing, images)
@@ -125,6 +121,8 @@ def _renamed(theirs, name: str, preprocessing) -> tuple[Any, dict[int, Any]]:
             return keras.layers.Add(name=names[id(operation)])
         config = keras.saving.serialize_keras_object(operation)
         config["config"]["name"] = names[id(operation)]
+        if isinstance(operation, keras.layers.Dropout) and operation.noise_shape is not None:
+            config["config"]["rate"] = 0.0
         copies[id(operation)] = keras.saving.deserialize_keras_object(config, custom_objects=FASTER)
         return copies[id(operation)]
 

@@ -38,8 +38,20 @@ def get_card(name: str) -> Card:
 
 
 def check_name(name: str) -> None:
-    """Raise InvalidArgument unless `name` is a model of the zoo."""
-    get_card(name)
+    """Raise InvalidArgument unless `name` is a model of the zoo, or "keras:NAME" of keras.applications."""
+    if not applications.is_application(name):
+        get_card(name)
+    elif name not in applications.RECORDS:
+        raise unknown("model of keras.applications", name, applications.RECORDS)
+
+
+def is_name(name: Any) -> bool:
+    """Whether `check_name` finds nothing wrong.
+
+    >>> is_name("vgg16"), is_name("keras:VGG16"), is_name("photos")
+    (True, True, False)
+    """
+    return name in CARDS or name in applications.RECORDS
 
 
 def defaults(name: str) -> tuple[tuple[int, int, int], int]:
@@ -48,6 +60,9 @@ def defaults(name: str) -> tuple[tuple[int, int, int], int]:
     >>> defaults("mnist_net")
     ((28, 28, 1), 10)
     """
+    if name in applications.RECORDS:
+        record = applications.RECORDS[name][0]
+        return record.input_size, record.classes
     card = get_card(name)
     return card.input_shape, card.classes
 
@@ -81,8 +96,8 @@ def create_model(
     policy.
 
     Args:
-        name: One of `kzoo.list_models()`; or `keras:NAME` for a classifier of keras.applications, whose pooling, dropout
-            and preprocessing are Keras's.
+        name: One of `kzoo.list_models()`; or `keras:NAME` for a classifier of keras.applications, whose dropout and
+            preprocessing are Keras's.
         weights: None for random weights; a tag of `kzoo.list_weights(name)`; "imagenet", the model's default ImageNet
             weights; or the path of a file or of a folder of raw files. They must be on this machine: nothing is ever
             downloaded here. The preprocessing is then the record's, and its classes and input size are the defaults.

@@ -18,9 +18,10 @@ from kzoo.train.config import TrainConfig, TransferConfig
 
 @dataclass(frozen=True)
 class ZooModel:
-    """A model of the zoo by its name: trained from scratch, or with weights to fine-tune."""
+    """A model by name: of the zoo, from scratch or with weights to fine-tune; of keras.applications, with weights."""
 
     name: str
+    """One of `kzoo.list_models()`, or "keras:NAME"."""
     weights: str | None = None
     """A tag, or the path of a file or folder."""
     like: str | None = None

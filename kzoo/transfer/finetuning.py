@@ -36,7 +36,7 @@ from kzoo.transfer.defaults import head_config, with_fine_tuning_defaults
 from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
-from kzoo.transfer.loading import portable
+from kzoo.transfer.loading import DEFAULT_MODEL, default_weights, portable
 from kzoo.transfer.surgery import add_head
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
@@ -65,14 +65,16 @@ def fine_tune(
     What stays frozen is computed once for `transfer.views` augmented views of each image, and kept on disk.
 
     Args:
-        model: The name of a model of the zoo, or a Functional or Sequential `keras.Model`, which is left as it is: a
-            classifier, whose last layer is replaced, or one that ends in features.
+        model: The name of a model of the zoo, or "keras:NAME" of keras.applications; None is kzoo's default model. Or a
+            Functional or Sequential `keras.Model`, which is left as it is: a classifier, whose last layer is replaced,
+            or one that ends in features.
         train_data: What `kzoo.train.fit` takes: a Dataset of kzoo, a pair of NumPy arrays, or a `tf.data.Dataset`,
             which is read into memory. Images (N, height, width, channels), values 0 to 255, best loaded with what
             `images_for` says; labels (N,) or (N, 1), whole numbers.
         validation_data: The same, of other images. By it the better of the two phases' models is kept; without it, the
             last one.
-        weights: For a name, its pretrained weights, as for `create_model`.
+        weights: For a name, its pretrained weights, as for `create_model`; by default those that "imagenet" means,
+            where it has such.
         config: How the second phase is trained; its batch size, precision, devices, seed, loss and augmentation hold
             for both. By default the learning rate is 0.3 times that for training from scratch, and photos of at least
             64x64 pixels are augmented by the policy "photos".
@@ -100,6 +102,10 @@ def fine_tune(
     >>> result.metrics["validation"]["accuracy"] > 0.9
     True
     """
+    if model is None:
+        model = DEFAULT_MODEL
+    if isinstance(model, str) and weights is None and (record := default_weights(model)):
+        weights = record.tag
     make = maker(model, weights)
     named = _named(model, weights) if isinstance(weights, str | Path) else None
     record = RunRecord(model=named, train=config or TrainConfig(), transfer=transfer or TransferConfig())
@@ -363,7 +369,9 @@ def maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
             raise InvalidArgument(f"A keras.Model has its weights. Received: weights={weights!r}. Leave them out.")
         return copied(model)
     if not isinstance(model, str):
-        raise InvalidArgument(f"model must be a name of kzoo.list_models() or a keras.Model. Received: {model!r}.")
+        raise InvalidArgument(
+            f"model must be a name of kzoo.list_models(), keras:NAME, a keras.Model or None. Received: {model!r}."
+        )
     check_name(model)
     tags = [record.tag for record in list_weights(model)]
     if weights is None:

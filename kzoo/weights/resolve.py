@@ -152,9 +152,7 @@ def _of_application(model: str, path: Path, like: Record | None) -> ResolvedWeig
         warn(f"{path} has no known hash: it is taken as a file for {model} by the order and shapes of its layers.")
     if classes not in (None, record.classes):
         record = replace(record, classes=classes, labels=None)
-    return ResolvedWeights(
-        replace(record, include_top=classes is not None, accuracy=None), path, how, "keras", tensors
-    )
+    return ResolvedWeights(replace(record, include_top=classes is not None, accuracy=None), path, how, "keras", tensors)
 
 
 def _only_kind(model: str, path: Path, source: str, *, has_head: bool) -> Record:

@@ -1,13 +1,12 @@
 """The ImageNet weights of every classifier of keras.applications, which kzoo calls "keras:EfficientNetV2B0".
 
-applications.csv has a row for each. Sizes, preprocessing, addresses and hashes are those of Keras 3.15.1's source. Hashes
-of 32 digits are md5, of 64 sha256; MobileNet and MobileNetV2 have none. The figures are those of the table at
+applications.csv has a row for each. Sizes, preprocessing, addresses and hashes are those of Keras 3.15.1's source.
+Hashes of 32 digits are md5, of 64 sha256; MobileNet and MobileNetV2 have none. The figures are those of the table at
 keras.io/api/applications, which has none for ConvNeXt and MobileNetV3. Keras states no licence for the weights, and not
 how images were scaled and cropped.
 """
 
 import csv
-from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -49,7 +48,7 @@ def _record(row: dict[str, str], *, include_top: bool) -> Record:
     size, end = int(row["size"]), "" if include_top else "_without_top"
     figures = None
     if row["top1"] and include_top:
-        figures = replace(quoted(float(row["top1"]), float(row["top5"]), "keras.io"), date="2026-11-30")
+        figures = quoted(float(row["top1"]), float(row["top5"]), "keras.io", date="2026-11-30")
     return Record(
         model=f"{PREFIX}{row['name']}",
         tag="keras_in1k" if include_top else "keras_in1k_notop",
