@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from cyclopts import App, Parameter
 
+from kzoo.cli._help import show_help, shown_default
 from kzoo.cli._options import note_given
 
 app = App(
@@ -11,7 +12,8 @@ app = App(
     help="The classic CNNs for Keras 3: train, evaluate and predict.",
     version=lambda: f"kzoo {version('kzoo')}",
     help_format="plaintext",
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), show_default=shown_default),
+    help_formatter=show_help,
     config=note_given,
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # kzoo.cli tells of it
@@ -31,3 +33,4 @@ for _name, _function, _help in (
 ):
     # A command's module is imported when it is called.
     app.command(f"kzoo.cli.{_function}", name=_name, help=_help)
+app.register_install_completion_command(help="Install completion of commands and flags for this shell.")

@@ -147,6 +147,13 @@ class RunRecord:
         """The command of kzoo that trains such a run."""
         return "train" if self.transfer is None else "finetune"
 
+    @property
+    def phase(self) -> Literal["training", "head", "fine-tuning"]:
+        """What a reader is told that this run does."""
+        if self.fine_tuning.is_head:
+            return "head"
+        return "training" if self.transfer is None else "fine-tuning"
+
     def how_to_resume(self, run_dir: str | Path) -> str:
         """What continues the run in a folder: a command, or a call for a run of Python's `fit` or `fine_tune`."""
         if self.data.load is None:

@@ -89,6 +89,7 @@ class Trainer:
     def restore(self, record: RunRecord):
         """Take up the checkpoint, or make the first."""
         self.keeps_files = record.keep
+        self.phase = record.phase
         path = self.dir / runs.CHECKPOINT
         if path.exists():
             self.state = checkpoint.restore(path, self.step.variables)
@@ -141,7 +142,7 @@ class Trainer:
         """Train from where the run stands to its last epoch."""
         state = self.state
         total = self.epochs * self.steps
-        with interrupts.deferred(), console.progress("training", total) as advance:
+        with interrupts.deferred(), console.progress(self.phase, total) as advance:
             advance(state.epoch * self.steps + state.step, "")
             self._call_back("on_train_begin")
             # An epoch that a callback has stopped is ended first, also after a kill.
@@ -286,7 +287,8 @@ class Trainer:
             self.save_checkpoint()
         shown = [f"{key} {row[key]:.4f}" for key in ("loss", "accuracy", "val_loss", "val_accuracy") if key in row]
         speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s"
-        console.log(f"epoch {row['epoch']}/{self.epochs}  {'  '.join(shown)}  {speed}")
+        phase = "" if self.phase == "training" else f"{self.phase}, "
+        console.log(f"{phase}epoch {row['epoch']}/{self.epochs}  {'  '.join(shown)}  {speed}")
         self._say_if_it_only_guesses()
 
     def _say_if_it_only_guesses(self):
@@ -322,10 +324,12 @@ class Trainer:
         """Loss and accuracy on the validation data, in the training precision."""
         self._call_back("on_test_begin")
         totals = [0.0, 0.0, 0.0]
-        for batch in self._batches(self.validation_data):
-            interrupts.check()
-            sums = self.step.evaluate(*batch).numpy()
-            totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
+        with console.progress("validation", batches_per_epoch(self.validation_data, self.config.batch_size)) as advance:
+            for batch in self._batches(self.validation_data):
+                interrupts.check()
+                sums = self.step.evaluate(*batch).numpy()
+                totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
+                advance(1)
         loss, accuracy = totals[0] / totals[2], totals[1] / totals[2]
         self._call_back("on_test_end", {"loss": loss, "accuracy": accuracy})
         return loss, accuracy
@@ -375,8 +379,8 @@ class Trainer:
         if self.validation_data is not None:
             metrics["validation"] = evaluate(load_model(self.dir, "best"), validation_images or self.validation_data)
         runs.write_json(self.dir / runs.METRICS, metrics)
-        if history:
-            runs.write_curves(self.dir, history)
+        head = checkpoint.read_state(self.dir / runs.HEAD / runs.CHECKPOINT)  # None where there is no first phase
+        runs.write_curves(self.dir, history, best_epoch, *((head.history, head.best_epoch) if head else ()))
         self.state.finished = True
         self.save_checkpoint()
 

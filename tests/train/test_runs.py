@@ -290,7 +290,7 @@ def test_events_are_what_tensorboard_reads(tmp_path):
 def test_curves_are_a_picture(tmp_path, rows):
     from PIL import Image
 
-    runs.write_curves(tmp_path, rows)
+    runs.write_curves(tmp_path, rows, 1)
     with Image.open(tmp_path / "curves.png") as picture:
         picture.load()
         assert picture.format == "PNG"
