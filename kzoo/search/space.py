@@ -93,7 +93,7 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
         "learning_rate": _multiples(0.1, 10, settled.peak_learning_rate, default.peak_learning_rate),
         "weight_decay": _multiples(0.1, 30 if few else 10, settled.decay, default.decay),
         "batch_size": {"values": sorted({max(1, batch // 2), batch, batch * 2}), "start": batch},
-        "label_smoothing": {"min": 0, "max": 0.2 if few else 0.1, "scale": "linear", "start": train.label_smoothing},
+        "label_smoothing": {"min": 0, "max": 0.2 if few else 0.1, "scale": "linear", "start": settled.label_smoothing},
         "augment": _policies(task, settled),
     }
     if not settled.decay or not default.decay:  # multiples of 0 are all the same

@@ -65,8 +65,9 @@ class TrainConfig:
     weight_decay: float | None = None
     """Decay of kernels, never of biases and normalization parameters: decoupled in adamw, an L2 term in sgd and adam
     [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw]."""
-    label_smoothing: float = 0.0
-    """Share of the target spread evenly over all classes (Szegedy et al., 2016, section 7)."""
+    label_smoothing: float | None = None
+    """Share of the target spread evenly over all classes (Szegedy et al., 2016, section 7) [default: 0; 0.1 for the
+    second phase of fine-tuning]."""
     auxiliary_weight: float = 0.3
     """Weight of the loss of each auxiliary head, if the model has any (Szegedy et al., 2015, section 5)."""
     schedule: Schedule = "cosine"
@@ -210,20 +211,21 @@ class TransferConfig:
     kzoo.errors.InvalidArgument: Unknown batch_norm. Received: 'thawed'. Valid: affine, frozen, train.
     """
 
-    head_epochs: int = 60
-    """Passes of the first phase, in which only the new head is trained."""
+    head_epochs: int = 20
+    """Passes of the first phase, in which only the new head is trained, on images as they are."""
     head_learning_rate: float | None = None
     """The highest learning rate of the first phase [default: 0.009 at a batch size of 256, by its square root]."""
     unfreeze: str | None = None
     """The lowest stage that the second phase trains, by the name in its paper, with all above it [default: the stages
-    of the smallest feature map]."""
-    layer_decay: float = 0.5
+    of the smallest feature map, and no second phase where the new head alone makes too few mistakes]."""
+    layer_decay: float = 0.7
     """By what the learning rate is multiplied from each stage to the one below."""
     batch_norm: BatchNorm = "frozen"
     """Of the unfrozen stages: frozen keeps their statistics, gamma and beta; affine trains gamma and beta; train trains
     them as from scratch."""
-    views: int = 8
-    """Augmented views of each image that the frozen layers are computed for, once; epochs take them in turn."""
+    views: int = 4
+    """Augmented views of each image for the second phase, of which the frozen layers are computed once; epochs take
+    them in turn."""
 
     def __post_init__(self):
         _check_fields(self)
@@ -306,6 +308,7 @@ def with_data_defaults(
         learning_rate=learning_rate,
         augment=[suggested if item == "auto" else item for item in config.augment],
         weight_decay=config.decay,
+        label_smoothing=config.label_smoothing or 0.0,
         warmup_epochs=warmup,
         decay_epochs=config.step_epochs,
     )

@@ -161,7 +161,8 @@ def loss_of_guessing(data: Dataset | Stream, config: TrainConfig, classes: int) 
     counts = np.bincount(data.labels, minlength=classes)
     if config.class_weight == "balanced":
         counts = counts > 0
-    shares = (1 - config.label_smoothing) * counts / counts.sum() + config.label_smoothing / classes
+    smoothing = config.label_smoothing or 0.0
+    shares = (1 - smoothing) * counts / counts.sum() + smoothing / classes
     return -float(sum(share * math.log(share) for share in shares if share))
 
 

@@ -113,9 +113,11 @@ class Trainer:
         self.save_checkpoint()
 
     def adopt(self, model: Path):
-        """Take the model in a file for the best one."""
-        with atomic_path(self.dir / runs.BEST) as copy:
-            shutil.copyfile(model, copy)
+        """Take the model in a file, no epoch's, for the best one, and for the last where there is none."""
+        self.state.best_epoch = 0
+        for name in (runs.BEST,) if (self.dir / runs.LAST).exists() else (runs.BEST, runs.LAST):
+            with atomic_path(self.dir / name) as copy:
+                shutil.copyfile(model, copy)
 
     def _position(self):
         return f"epoch {self.state.epoch + 1} of {self.epochs}, step {self.state.step} of {self.steps}"

@@ -25,7 +25,7 @@ BELOW_ONE = "a number from 0 up to, not including, 1"
         ("learning_rate", [0, -1.0, math.nan, math.inf, "fast", True], POSITIVE),
         ("momentum", [-0.1, 1, 1.5, None], BELOW_ONE),
         ("weight_decay", [-1e-9, math.nan, math.inf, "x"], NOT_NEGATIVE),
-        ("label_smoothing", [-0.1, 1, None], BELOW_ONE),
+        ("label_smoothing", [-0.1, 1, "x"], BELOW_ONE),
         ("warmup_epochs", [-1, math.nan, "1"], NOT_NEGATIVE),
         ("final_learning_rate", [-0.1, 1.1, None], "a fraction from 0 to 1"),
         ("decay_rate", [0, 1.1, None], "a factor above 0 and at most 1"),
