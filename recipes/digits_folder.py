@@ -1,4 +1,4 @@
-"""Handwritten digits as a folder of pictures, for trying kzoo as with your photos: FOLDER/{train,test}/LABEL/NUMBER.png.
+"""Handwritten digits as a folder of pictures, for trying kzoo as with your photos: FOLDER/{train,test}/LABEL/*.png.
 
 Source:  the digits that come with scikit-learn, 8x8 pixels of real handwriting (UCI Optical Recognition of Handwritten
          Digits), in kzoo's splits.

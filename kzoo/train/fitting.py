@@ -271,9 +271,10 @@ def _choose_for_data(run_dir: Path, config: TrainConfig, train_data) -> TrainCon
     chosen = with_data_defaults(found, *_facts(train_data))
     if chosen != config:
         passes = f" of {chosen.passes_per_epoch} passes each" if chosen.passes_per_epoch != 1 else ""
+        phase = runs.read_record(run_dir).phase
         console.log(
-            f"{chosen.epochs} epochs{passes}, batch size {chosen.batch_size}, "
-            f"augmentation {augment.title(chosen.augment)}{reason}"
+            f"{'' if phase == 'training' else f'{phase}: '}{chosen.epochs} epochs{passes}, batch size "
+            f"{chosen.batch_size}, augmentation {augment.title(chosen.augment)}{reason}"
         )
     runs.update_record(run_dir, train=chosen)
     return chosen
