@@ -37,7 +37,7 @@ DEFAULTS = {
     "weight decay 0.05, as for many images": TrainConfig(weight_decay=0.05),
     "kzoo's defaults: 600 passes": TrainConfig(),
 }
-FROM_SCRATCH = TrainConfig(epochs=TRANSFER.head_epochs + FINE_TUNING.epochs)
+FROM_SCRATCH = TrainConfig(epochs=TRANSFER.head_epochs + FINE_TUNING.total_epochs)
 
 
 def fine_tuned(train: Dataset, seed: int):
