@@ -17,7 +17,7 @@ from typing import Any
 from kzoo import arguments, augment, plain
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.files import read_bytes
-from kzoo.models.registry import check_name, get_card
+from kzoo.models.registry import CARDS, check_name
 from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
 from kzoo.transfer.defaults import with_fine_tuning_defaults
 
@@ -112,8 +112,8 @@ def _with_defaults(config: TrainConfig, task: Task, model: str | None = None) ->
     data = task.dataset, task.images, task.image_shapes.get(model or "", task.image_shape)
     if task.fine_tunes:
         return with_data_defaults(with_fine_tuning_defaults(config, *data), *data)
-    rates = (None, None) if model is None else get_card(model).rates
-    return with_data_defaults(config, *data, rates=rates)
+    card = CARDS.get(model or "")
+    return with_data_defaults(config, *data, rates=(None, None) if card is None else card.rates)
 
 
 def with_epochs(config: TrainConfig, task: Task) -> TrainConfig:

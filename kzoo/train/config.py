@@ -29,6 +29,8 @@ EPOCHS = 15
 IMAGES_PER_EPOCH = 4000
 IMAGES_PER_EPOCH_OF_LARGE = 1000
 MOST_PASSES_PER_EPOCH = 40
+# AdamW's weight decay grows with the passes of an epoch, up to so many times: what is seen often is learned by heart.
+MOST_DECAY = 10
 LONGEST_WARMUP = 0.3  # of the epochs, by default
 LARGE = 64 * 64  # pixels above which images are large
 
@@ -64,7 +66,7 @@ class TrainConfig:
     """What adam and adamw add to the root of the second moment, so as not to divide by zero."""
     weight_decay: float | None = None
     """Decay of kernels, never of biases and normalization parameters: decoupled in adamw, an L2 term in sgd and adam
-    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw]."""
+    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw, times the passes of an epoch up to 10]."""
     label_smoothing: float | None = None
     """Share of the target spread evenly over all classes (Szegedy et al., 2016, section 7) [default: 0; 0.1 for the
     second phase of fine-tuning]."""
@@ -298,16 +300,19 @@ def with_data_defaults(
     warmup = config.warmup
     if config.warmup_epochs is None and config.schedule != "one_cycle" and card_warmup is not None:
         warmup = min(card_warmup, LONGEST_WARMUP * config.total_epochs)
-    passes = 1 if config.epochs is not None else default_passes(images, image_shape)
+    passes = config.passes_per_epoch or (1 if config.epochs is not None else default_passes(images, image_shape))
+    weight_decay = config.decay
+    if config.weight_decay is None and config.optimizer == "adamw":
+        weight_decay *= min(passes, MOST_DECAY)
     suggested, _ = augmentation.suggested(name, image_shape, is_grey=is_grey)
     return replace(
         config,
         epochs=config.total_epochs,
-        passes_per_epoch=config.passes_per_epoch or passes,
+        passes_per_epoch=passes,
         batch_size=batch_size,
         learning_rate=learning_rate,
         augment=[suggested if item == "auto" else item for item in config.augment],
-        weight_decay=config.decay,
+        weight_decay=weight_decay,
         label_smoothing=config.label_smoothing or 0.0,
         warmup_epochs=warmup,
         decay_epochs=config.step_epochs,
