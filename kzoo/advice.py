@@ -7,8 +7,9 @@ from typing import Any
 
 from kzoo import augment as augmentation
 from kzoo import paths
+from kzoo.augment import PHOTO_SIZE
 from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
-from kzoo.transfer.defaults import PHOTO_SIZE, head_config, with_fine_tuning_defaults
+from kzoo.transfer.defaults import head_config, with_fine_tuning_defaults
 
 # What most pretrained weights take.
 _PRETRAINED_SIZE = 224
@@ -46,27 +47,20 @@ def advise(found: dict[str, Any]) -> dict[str, Any]:
         shape = (height, width, channels)
         config = with_data_defaults(TrainConfig(), found["public_name"], images, shape)
         epochs, rates = str(config.epochs), f"{config.peak_learning_rate:.3g}"
+        if config.passes_per_epoch != 1:
+            epochs += f" of {config.passes_per_epoch} passes each"
     size = f"images of {shape[0]}x{shape[1]}"
     why_rates = f"for {config.optimizer} and this batch size" + (
         "" if words[0] == "finetune" else "; a model's card may differ"
     )
     choices = [
-        {"name": "epochs", "value": epochs, "why": f"passes over {images:,} training images"},
+        {"name": "epochs", "value": epochs, "why": f"{images:,} training images"},
         {"name": "batch size", "value": config.batch_size, "why": f"{images:,} {size}"},
         {"name": "learning rate", "value": rates, "why": why_rates},
         {
             "name": "augmentation",
             "value": augmentation.title(config.augment),
-            "why": _why_policy(config.augment, found["public_name"]),
+            "why": augmentation.suggested(found["public_name"], shape)[1],
         },
     ]
     return {"command": paths.command("kzoo", *words), "why": why, "augment": list(config.augment), "choices": choices}
-
-
-def _why_policy(policies: Any, public_name: str) -> str:
-    """Why a dataset is augmented so."""
-    if tuple(policies) == (augmentation.recommended(public_name),) != ("none",):
-        return "what suits this dataset, by its name"
-    if tuple(policies) == ("none",):
-        return "of unknown images nobody knows what may be done: mirrored text is no text"
-    return f"images of {PHOTO_SIZE} pixels and more are taken for photos; look at it with kzoo augment"

@@ -5,24 +5,24 @@ started, except that of TFDS, which TensorFlow reads.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import console, paths
+from kzoo.augment import PHOTO_SIZE
 from kzoo.data import Dataset
 from kzoo.data.encoded import BadImage, read_file
 from kzoo.data.images import header
 from kzoo.data.loading import absolute, checked_size, load, load_splits, public_name
 from kzoo.errors import InvalidArgument
-from kzoo.models.registry import check_name, defaults, get_card, is_name
+from kzoo.models.registry import check_name, defaults, is_name
 from kzoo.text import dimensions
 from kzoo.train import runs
 from kzoo.train.config import Strategy, TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result, begin, go_on
 from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooModel
-from kzoo.transfer.defaults import PHOTO_SIZE
 from kzoo.transfer.loading import DEFAULT_MODEL, check_has_weights, default_weights, images_for, portable
 from kzoo.weights.records.applications import is_application
 from kzoo.weights.resolve import resolve as resolve_weights
@@ -102,7 +102,6 @@ def run_record(
         found, images = ModelFile(str(paths.expand(model).resolve())), _images_for_file(model, image_size)
     else:
         found = ZooModel(model, dropout=dropout, auxiliary_heads=auxiliary_heads)
-        config = _with_rates_of_card(config or TrainConfig(), model)
         images = {"image_size": defaults(model)[0][:2] if image_size is None else image_size, "channels": None}
     size = checked_size(images["image_size"])
     images |= {"image_size": size, "channels": images["channels"] if channels is None else channels}
@@ -126,14 +125,6 @@ def _resolve_model(model: str | None, weights: str | None, transfer: TransferCon
         record = default_weights(model)
         weights = None if record is None else record.tag
     return model, weights
-
-
-def _with_rates_of_card(config: TrainConfig, model: str) -> TrainConfig:
-    """Put what the model's card says where the configuration leaves it open."""
-    if config.optimizer != TrainConfig.optimizer:
-        return config
-    rates = [name for name in ("learning_rate", "warmup_epochs") if getattr(config, name) is None]
-    return replace(config, **{name: getattr(get_card(model), name) for name in rates})
 
 
 def start(record: RunRecord, run_dir: str | Path, *, overwrite: bool = False, resume: bool = False) -> Result:

@@ -60,10 +60,10 @@ def command(
     if len(models) > 1 and (weights is not None or save is not None):
         flag = "--weights" if weights is not None else "--save"
         raise InvalidArgument(f"{flag} is for one model. Received: {', '.join(models)}. Name one.")
-    folder = None if save is None else _folder(save)
     size = parse_image_size(image_size)
     found = [_Model(name, find(name, weights, like, which), _record(name, weights)) for name in models]
     _check_same_data(found, dataset)
+    folder = None if save is None else _folder(save)
     has_own = any(model.record is not None and _source_of(model.record) is not None for model in found)
     looked_at = fingerprint(dataset) if has_own and dataset is not None and not public_name(dataset) else None
     asked = _Asked(dataset, looked_at, split, which, precision, size, data)
@@ -319,7 +319,7 @@ def _print_figures(scored: _Scored) -> None:
         ("images", figures["images"]),
         ("split", scored.split if use is None else f"{scored.split}; {_USED_FOR[use]}"),
         ("loss", f"{figures['loss']:.4f}"),
-        ("calibration error", f"{percent(figures['calibration_error'])}, of which chance explains {by_chance}"),
+        ("calibration error", f"{percent(figures['calibration_error'])} ({by_chance} by chance alone)"),
     ]
     print_table(("figure", "value"), rows, title=f"{scored.dataset or scored.model}, {scored.split}")
     classes = list(figures["per_class"].items())

@@ -14,7 +14,6 @@ from kzoo.data import checks, copies, decoding, folders, images
 from kzoo.data.copies import MARK, mark_of
 from kzoo.data.encoded import BadImage, format_of
 from kzoo.data.images import Header, Scaling
-from kzoo.data.layouts import Listing
 from kzoo.data.loading import SOURCES, kind
 from kzoo.data.sheets import LARGEST, Cell, sheet
 from kzoo.data.source import Source
@@ -67,7 +66,7 @@ def look(
     name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None
 ) -> tuple[dict[str, Any], Source, np.ndarray]:
     """The same, with the source, and which of its images are good: bool [N]."""
-    source, problems, warnings, left_out = _opened(os.fspath(name), data_dir)
+    source, problems, warnings, left_out = _opened(name, data_dir)
     seen = _Seen(source)
     good = np.array([index not in seen.bad for index in range(len(source.labels))])
     if not good.any():
@@ -77,9 +76,7 @@ def look(
         )
     counts = np.zeros((len(SPLITS), len(source.class_names)), np.int64)
     np.add.at(counts, (source.splits[good], source.labels[good]), 1)
-    warnings += [
-        line for line in (checks.imbalance(counts[TRAIN], source.class_names),) if counts[TRAIN].any() and line
-    ]
+    imbalance = checks.imbalance(counts[TRAIN], source.class_names) if counts[TRAIN].any() else None
     found = {
         "name": source.name,
         "public_name": source.name if source.is_public else "",
@@ -98,16 +95,19 @@ def look(
         "left_out": left_out,
         "copies": _copies(source, seen.marks, good),
         "problems": problems + _problems(source, seen.bad),
-        "warnings": warnings,
+        "warnings": warnings if imbalance is None else [*warnings, imbalance],
     }
     return found, source, good
 
 
-def _opened(name: str, data_dir: Any) -> tuple[Source, list[str], list[str], dict[str, int]]:
+def _opened(
+    given: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None
+) -> tuple[Source, list[str], list[str], dict[str, int]]:
     """The source of a name; problems and warnings that are known by then; what was left out, by kind."""
-    if kind(name) != "path":
-        return SOURCES[kind(name)].open(name, ["all"], data_dir, download=False), [], [], {}
-    listing: Listing = folders.list_files(name)
+    name, source = os.fspath(given), SOURCES[kind(given)]
+    if source is not folders.ImageFiles:
+        return source.open(name, ["all"], data_dir, download=False), [], [], {}
+    listing = folders.list_files(name)
     if not listing.items:
         listing.check()
     source, digests = folders.scan(name, listing)
@@ -168,8 +168,10 @@ class _Seen:
         """The size and the channels in which images are compared."""
         known = [one for one in self.headers if one is not None]
         sizes = {self.source.size} if self.source.size else {(one.height, one.width) for one in known}
-        size = None if len(sizes) == 1 and max(*sizes.copy().pop()) <= _SIDE else (_SIDE, _SIDE)
-        return size, self.source.channels or (1 if all(one.grey for one in known) else 3)
+        are_small = len(sizes) == 1 and all(max(size) <= _SIDE for size in sizes)
+        return None if are_small else (_SIDE, _SIDE), self.source.channels or (
+            1 if all(one.grey for one in known) else 3
+        )
 
     def _read_header(self, row: int) -> str | None:
         try:

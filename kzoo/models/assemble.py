@@ -3,7 +3,7 @@
 from kzoo import console
 from kzoo.arguments import integer, is_integer, rate
 from kzoo.backend import keras
-from kzoo.classifier import set_metadata
+from kzoo.classifier import set_metadata, set_rates
 from kzoo.data.pixels import RAW
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.layers import ReverseChannels
@@ -73,7 +73,8 @@ def assemble(
     model = keras.Model(images, x, name=name)
     if chosen is not None:
         _load(model, chosen, with_head=include_top, classes=classes)
-    return model
+        return model
+    return set_rates(model, card.rates)
 
 
 def check_head(classes, dropout, activation) -> tuple[int, float]:

@@ -16,6 +16,7 @@ from kzoo.job import run_record
 from kzoo.search import ranking, store, worker
 from kzoo.search import space as spaces
 from kzoo.search.finishing import finish
+from kzoo.search.forkserver import ForkServer
 from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.processes import share_of_gpus
@@ -179,17 +180,19 @@ def _helper() -> Iterator[HelperProcess]:
     for name in ("keras_tuner", "psutil"):
         if importlib.util.find_spec(name) is None:
             raise InvalidArgument(f"A search needs more packages. Received: no {name}. pip install 'kzoo[search]'")
-    helper = HelperProcess()
-    try:
-        yield helper
-    finally:
-        helper.close()
+    with ForkServer() as server:
+        helper = HelperProcess(server)
+        try:
+            yield helper
+        finally:
+            helper.close()
 
 
 def _resolve_settings(
     helper: HelperProcess, base: RunRecord, config: SearchConfig, space: dict | None
 ) -> tuple[Settings, Task]:
     """Put a value in every place that was left open, for this data and this machine."""
+    helper.server.begin()
     hardware = probe()
     gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
     train, reasons = resolve(base.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
@@ -201,6 +204,8 @@ def _resolve_settings(
     pretrained = None if model.weights is None else {"weights": model.weights, "like": model.like}
     models = [model.name] if pretrained else spaces.models(settings.space, model.name)
     task = plain.read(Task, helper.ask("inspect", models=models, load=asdict(load), pretrained=pretrained))
+    train = spaces.with_epochs(train, task)
+    settings = replace(settings, base=replace(base, train=train))
     space = space or spaces.default_space(task, train, transfer)
     spaces.check_suits(space, task)
     # What cannot be trained in the first trial cannot be trained at all.
@@ -212,6 +217,7 @@ def _resolve_settings(
 
 def _work(folder: Path, helper: HelperProcess, slots: int) -> SearchResult:
     """Take part in a search until it has its result."""
+    helper.server.begin()
     with Lease(folder) as lease:
         trials = Trials(folder, lease, Observer(folder), helper, slots)
         try:

@@ -17,15 +17,18 @@ from typing import Any
 from kzoo import arguments, augment, plain
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.files import read_bytes
-from kzoo.models.registry import check_name
+from kzoo.models.registry import check_name, get_card
 from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
 from kzoo.transfer.defaults import with_fine_tuning_defaults
 
 # Besides the fields of the configurations: arguments of create_model, and a factor of what augmentation policies do.
 OTHERS = ("model", "dropout", "augment_strength")
 TRANSFER = tuple(field.name for field in fields(TransferConfig))
-# These are chosen by the machine or by the search itself.
-NOT_SEARCHED = ("seed", "precision", "strategy", "devices", "steps_per_execution", "checkpoint_seconds")
+# These are chosen by the data, by the machine or by the search itself.
+NOT_SEARCHED = (
+    *("passes_per_epoch", "seed"),
+    *("precision", "strategy", "devices", "steps_per_execution", "checkpoint_seconds"),
+)
 RELATIVE = ("learning_rate", "weight_decay")
 _KEYS = ("values", "min", "max", "scale", "relative", "start")
 
@@ -90,7 +93,7 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
         "learning_rate": _multiples(0.1, 10, settled.peak_learning_rate, default.peak_learning_rate),
         "weight_decay": _multiples(0.1, 30 if few else 10, settled.decay, default.decay),
         "batch_size": {"values": sorted({max(1, batch // 2), batch, batch * 2}), "start": batch},
-        "label_smoothing": {"min": 0, "max": 0.2 if few else 0.1, "scale": "linear", "start": train.label_smoothing},
+        "label_smoothing": {"min": 0, "max": 0.2 if few else 0.1, "scale": "linear", "start": settled.label_smoothing},
         "augment": _policies(task, settled),
     }
     if not settled.decay or not default.decay:  # multiples of 0 are all the same
@@ -107,7 +110,16 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
 def _with_defaults(config: TrainConfig, task: Task, model: str | None = None) -> TrainConfig:
     """The configuration with a value in every place, as a run of it has; of a model of the space, if one is named."""
     data = task.dataset, task.images, task.image_shapes.get(model or "", task.image_shape)
-    return with_data_defaults(with_fine_tuning_defaults(config, *data) if task.fine_tunes else config, *data)
+    if task.fine_tunes:
+        return with_data_defaults(with_fine_tuning_defaults(config, *data), *data)
+    rates = (None, None) if model is None else get_card(model).rates
+    return with_data_defaults(config, *data, rates=rates)
+
+
+def with_epochs(config: TrainConfig, task: Task) -> TrainConfig:
+    """The configuration with the epochs and the passes that the data asks for, which all trials share."""
+    settled = _with_defaults(config, task)
+    return replace(config, epochs=settled.epochs, passes_per_epoch=settled.passes_per_epoch)
 
 
 def _of_transfer(task: Task, transfer: TransferConfig) -> dict:

@@ -143,7 +143,7 @@ def mistakes_sheet(figures: dict[str, Any], data: Dataset) -> bytes:
             (
                 f"true: {one['true']}",
                 f"predicted: {one['predicted']}",
-                f"{100 * one['probability']:.1f} % sure",
+                f"{100 * one['probability']:.2f} % sure",
                 os.path.abspath(one["where"]).removeprefix(start)  # noqa: PTH100
                 if os.path.exists(one["where"])  # noqa: PTH110 - else "mnist test #12"
                 else one["where"],

@@ -103,7 +103,8 @@ class FineTuningState:
     is_head: bool = False
     """Whether this is the first phase of a run that fine-tunes, in the folder `head` of it."""
     kept: Literal["head", "fine_tuned"] | None = None
-    """Without validation data: the phase whose model is kept, as in a search's best trial."""
+    """The phase whose model is kept, where that is known before the second: fine-tuning is left out, or the run is as a
+    search's best trial."""
 
 
 @dataclass(frozen=True)

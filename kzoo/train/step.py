@@ -248,7 +248,7 @@ class TrainStep:
         return weight * tf.stack([tf.reduce_sum(losses), _correct(labels, logits), examples])
 
 
-def cross_entropy(labels, logits, label_smoothing):
+def cross_entropy(labels, logits, label_smoothing: float | None):
     """Cross-entropy of each example: labels (batch,) int, logits (batch, classes) of any float -> (batch,) float32.
 
     With smoothing, the target is `1 - label_smoothing` on the label plus an even spread of the rest over all classes.

@@ -48,7 +48,7 @@ class Views:
     """What a model makes of each view of some images, `[N, ...]`: from disk, or computed when first asked for."""
 
     def __init__(self, source: Dataset, frozen: Frozen, key: str, *, policy: Any, count: int, seed: int, folder: Path):
-        """Say what to compute: `count` views of the images or features of `source`, augmented by `policy`.
+        """Say what to compute: `count` views of the images of `source`, augmented by `policy`.
 
         View i is what epoch i of a run with this seed would see. `key` is of `key_of`, `folder` of `cache_folder`.
         """
@@ -105,8 +105,6 @@ class Views:
             temporary.unlink(missing_ok=True)
 
     def _batches(self, view: int):
-        if isinstance(self.source, Features):
-            return self.source.of_view(view).batches(BATCH_SIZE)
         return self.source.batches(BATCH_SIZE, seed=self.seed, epoch=view, augment=self.policy)
 
     def _read(self, view: int) -> np.ndarray | None:
@@ -134,16 +132,9 @@ class Views:
 
 @dataclass(frozen=True)
 class ViewsReader:
-    """The reader of `Features`: it fetches the first view, and knows which view each epoch takes.
-
-    Attributes:
-        views: Of all images.
-        epochs_per_view: A further view is taken in after so many epochs, so that the first ones need not wait for all
-            to be computed; 0 takes all in turn from the start.
-    """
+    """The reader of `Features`: it fetches the first view, and knows which view each epoch takes: all in turn."""
 
     views: Views
-    epochs_per_view: int = 0
 
     @property
     def image_shape(self) -> Any:
@@ -165,8 +156,7 @@ class ViewsReader:
 
     def view_of(self, epoch: int) -> int:
         """The view that an epoch takes."""
-        taken_in = 1 + epoch // self.epochs_per_view if self.epochs_per_view else self.views.count
-        return epoch % min(taken_in, self.views.count)
+        return epoch % self.views.count
 
 
 class Features(Dataset):
@@ -194,11 +184,8 @@ def digests(images: Dataset) -> list[bytes]:
     return [pixels.tobytes() for pixels in images.marks["pixels"]]
 
 
-def key_of(model, pixels: Sequence[bytes], policy: Any, views: int, seed: int, *via: str) -> str:
-    """The hash of all that features depend on; `pixels` is a hash of each image.
-
-    `via` are the layers at which features of features are computed, which may change the last bits.
-    """
+def key_of(model, pixels: Sequence[bytes], policy: Any, views: int, seed: int) -> str:
+    """The hash of all that features depend on; `pixels` is a hash of each image."""
     augmentation = augment.describe(policy)
     if augmentation == ("none",):
         seed = 0  # nothing is drawn
@@ -209,7 +196,6 @@ def key_of(model, pixels: Sequence[bytes], policy: Any, views: int, seed: int, *
         "augment": [augmentation, [[name, augment.POLICIES[name]] for name in augmentation if isinstance(name, str)]],
         "views": views,
         "seed": seed,
-        "via": via,
         "versions": [version(package) for package in ("kzoo", "keras", "tensorflow")],
         "onednn": onednn.is_on(),
     }
@@ -224,7 +210,7 @@ def weights_digest(model) -> str:
     return digest.hexdigest()
 
 
-def features_of(views: Views, *, epochs_per_view: int = 0) -> Features | None:
+def features_of(views: Views) -> Features | None:
     """The dataset of some views, or None where the disk has too little space for them."""
     folder = views.folder.parent
     missing = views.count - len(list(views.folder.glob("[0-9]*.npy")))
@@ -234,7 +220,7 @@ def features_of(views: Views, *, epochs_per_view: int = 0) -> Features | None:
         views.folder.mkdir(exist_ok=True)
         os.utime(views.folder)
     _forget_oldest(folder, keep=views.folder, room=LARGEST - views.size)
-    fields: dict[str, Any] = vars(views.source) | {"reader": ViewsReader(views, epochs_per_view)}
+    fields: dict[str, Any] = vars(views.source) | {"reader": ViewsReader(views)}
     return Features(**fields)
 
 

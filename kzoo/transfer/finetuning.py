@@ -1,17 +1,21 @@
 """`fine_tune`: a new head on a pretrained model, trained with the rest frozen; then the upper stages, slowly.
 
 A run has two phases, each trained as any run of `kzoo.train` is: the first in the folder `head` of the run directory,
-the second in the run directory itself, from the best model of the first and against it: where fine-tuning finds nothing
-better on the validation data, the run's best model is the first phase's.
+the second in the run directory itself, from the model of the first.
 
-In each phase what lies below the lowest trained layer gives the same in every epoch. It is computed once
-(`kzoo.transfer.features`), and the rest is trained on that.
+1. The head starts at zeros and is trained on the images as they are.
+2. Where the head leaves enough mistakes to learn from, the upper stages are trained with it, on augmented images, at
+   rates that rise and fall and are the smaller the lower a stage is. The last epoch's model is kept, unless it is worse
+   than the head's on the validation data by more than a standard error.
+
+docs/finetune_photos.md has the evidence. In each phase what lies below the lowest trained layer gives the same in every
+epoch. It is computed once (`kzoo.transfer.features`), and the rest is trained on that.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kzoo import augment, console, functional
 from kzoo.backend import keras
@@ -32,7 +36,7 @@ from kzoo.train.precision import in_float32, in_precision, twin
 from kzoo.train.record import FineTuningState, RunRecord, ZooModel
 from kzoo.train.trainer import Trainer
 from kzoo.transfer.cutting import find_cut, split
-from kzoo.transfer.defaults import head_config, with_fine_tuning_defaults
+from kzoo.transfer.defaults import ENOUGH_ERRORS, head_config, held_out_errors, with_fine_tuning_defaults
 from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
@@ -40,9 +44,6 @@ from kzoo.transfer.loading import DEFAULT_MODEL, default_weights, portable
 from kzoo.transfer.surgery import add_head
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
-
-# In the first phase, whose epochs take no time, each further view is computed after so many.
-EPOCHS_PER_VIEW = 4
 
 
 def fine_tune(
@@ -60,9 +61,13 @@ def fine_tune(
 ) -> Result:
     """Fine-tune a pretrained model on other classes.
 
-    First a new classifier is trained, all else frozen (Donahue et al., 2014); then the upper stages with it, at smaller
-    learning rates the lower they are (Howard & Ruder, 2018, section 3.2), their batch normalizations by default frozen.
-    What stays frozen is computed once for `transfer.views` augmented views of each image, and kept on disk.
+    First a new classifier is trained, all else frozen (Donahue et al., 2014); then the upper stages with it (Kumar et
+    al., 2022), at smaller learning rates the lower they are (Howard & Ruder, 2018, section 3.2), their batch
+    normalizations by default frozen. What stays frozen is computed once, of each image and of `transfer.views`
+    augmented views of it, and kept on disk.
+
+    The second phase is left out, with a line, where a classifier of the features is right about nearly all training
+    images that were held out from it: there is nothing to gain. A stage in `transfer.unfreeze` is trained all the same.
 
     Args:
         model: The name of a model of the zoo, or "keras:NAME" of keras.applications; None is kzoo's default model. Or a
@@ -71,13 +76,15 @@ def fine_tune(
         train_data: What `kzoo.train.fit` takes: a Dataset of kzoo, a pair of NumPy arrays, or a `tf.data.Dataset`,
             which is read into memory. Images (N, height, width, channels), values 0 to 255, best loaded with what
             `images_for` says; labels (N,) or (N, 1), whole numbers.
-        validation_data: The same, of other images. By it the better of the two phases' models is kept; without it, the
-            last one.
+        validation_data: The same, of other images. Where fine-tuning makes it worse there, by more than one standard
+            error, the first phase's model is kept. With `early_stopping` or the schedule "plateau" the best epoch on it
+            is kept, not the last.
         weights: For a name, its pretrained weights, as for `create_model`; by default those that "imagenet" means,
             where it has such.
-        config: How the second phase is trained; its batch size, precision, devices, seed, loss and augmentation hold
-            for both. By default the learning rate is 0.3 times that for training from scratch, and photos of at least
-            64x64 pixels are augmented by the policy "photos".
+        config: How the second phase is trained; its batch size, precision, devices, seed and loss hold for both. By
+            default its learning rate is 0.003 at a batch size of 256, by the square root, 30 % of the epochs are a
+            warm-up, labels are smoothed by 0.1, and colour photos of at least 64x64 pixels are augmented by the policy
+            "photos".
         transfer: What else there is to choose.
         run_dir: An empty or new folder for all that `kzoo.train.fit` writes, and the first phase's run in `head`.
         overwrite: Whether a run that is in `run_dir` may be deleted.
@@ -138,22 +145,14 @@ def run(
     _refuse_mixing(record.train.augment)
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
-    config = with_fine_tuning_defaults(record.train, train_data.public_name, len(train_data), shape)
+    config = with_fine_tuning_defaults(
+        record.train, train_data.public_name, len(train_data), shape, is_grey=train_data.is_grey
+    )
     runs.update_record(run_dir, train=config)
     with data_errors():
         tuning = _FineTuning(set_up(run_dir, train_data, validation_data), record.transfer, callbacks)
         _train_head(tuning, make)
         return _train_upper_stages(tuning)
-
-
-class _Images(NamedTuple):
-    """The images of a split, and what is done to them before features are computed."""
-
-    data: Any
-    """A Dataset, never a Stream."""
-    digests: list[bytes]
-    policy: Sequence[Any]
-    views: int
 
 
 class _FineTuning:
@@ -166,13 +165,14 @@ class _FineTuning:
         self.how_to_resume = setup.record.how_to_resume(self.dir)
         self.train, self.validation = setup.train_data, setup.validation_data
         setup.check_images()
-        views = 1 if self.config.augment == ("none",) else transfer.views
-        self.images = [_Images(self.train, digests(self.train), self.config.augment, views)]
         if self.validation is None:
             console.warn("without validation data nobody knows whether fine-tuning helps: the last model is kept")
-        else:
-            self.images.append(_Images(self.validation, digests(self.validation), ("none",), 1))
         self.folder = cache_folder()
+
+    @property
+    def record(self) -> RunRecord:
+        """All that is written of the run by now."""
+        return runs.read_record(self.dir)
 
     def unfreeze(self, model):
         """Leave to training what the second phase trains."""
@@ -180,26 +180,26 @@ class _FineTuning:
         down_to = self.transfer.unfreeze or lowest_of_last_size(model)
         return unfreeze(model, down_to, batch_norm=self.transfer.batch_norm)
 
-    def compute(self, frozen, cuts: list[str], epochs_per_view: int) -> tuple[Features, Features | None] | None:
-        """Features of the images at the last of some cuts of a frozen model, computed from those at the one before.
+    def compute(self, frozen, cut: str, policy: Any, views: int) -> tuple[Features, Features | None] | None:
+        """Features of the images at a cut of a frozen model, of so many augmented views of the training images.
 
         Returns:
             Of the training and of the validation images; None where they do not fit on the disk.
         """
-        below = [split(frozen, cut)[0] for cut in cuts]
-        between = [Frozen(split(one, cuts[i - 1])[1] if i else one) for i, one in enumerate(below)]
-        found: list[Any] = [images.data for images in self.images]
-        for i in range(len(cuts)):
-            for which, images in enumerate(self.images):
-                key = key_of(below[i], images.digests, images.policy, images.views, self.config.seed, *cuts[:i])
-                policy, seed = augment.policy(images.policy), self.config.seed
-                views = Views(
-                    found[which], between[i], key, policy=policy, count=images.views, seed=seed, folder=self.folder
-                )
-                found[which] = features_of(views, epochs_per_view=0 if which else epochs_per_view)
-                if found[which] is None:
-                    return None
-        return found[0], found[1] if len(found) > 1 else None
+        below, found, seed = split(frozen, cut)[0], [], self.config.seed
+        computed = Frozen(below)
+        augmented = (policy, 1 if policy == ("none",) else views)
+        for images, (what, count) in ((self.train, augmented), (self.validation, (("none",), 1))):
+            if images is None:
+                return found[0], None
+            key = key_of(below, digests(images), what, count, seed)
+            drawn = augment.policy(what)
+            found.append(
+                features_of(Views(images, computed, key, policy=drawn, count=count, seed=seed, folder=self.folder))
+            )
+            if found[-1] is None:
+                return None
+        return found[0], found[1]
 
 
 def _train_head(tuning: _FineTuning, make) -> None:
@@ -230,14 +230,17 @@ def _train_head(tuning: _FineTuning, make) -> None:
         runs.create(head, record)
     setup = set_up(head, tuning.train, tuning.validation)
     frozen = in_precision(whole, tuning.config.precision)
-    low, high = (find_cut(prepare(frozen)) for prepare in (tuning.unfreeze, freeze))
-    cuts = list(dict.fromkeys(cut for cut in (low, high) if cut))
+    tuning.unfreeze(frozen)  # an unknown stage is refused now
+    cut = find_cut(freeze(frozen))
     console.log(f"head: a new classifier of {len(tuning.train.class_names)} classes on {whole.name}, the rest frozen")
+    data = _compute_features(tuning, setup, frozen, cut, config.augment, 1)
     # The last epoch's, at the end of the schedule: by some dozens of images an early epoch can seem better by luck.
-    data = _compute_features(tuning, setup, frozen, cuts, EPOCHS_PER_VIEW)
-    trainer = _trainer(tuning, setup, whole, freeze, high, data, keeps_last=True)
+    trainer = _trainer(tuning, setup, whole, freeze, cut, data, keeps_last=True)
     runs.forget_replaced(tuning.dir)
     trainer.train()
+    is_open = tuning.transfer.unfreeze is None and tuning.record.fine_tuning.kept is None
+    if data is not None and is_open and trainer.state.history[-1]["accuracy"] > 1 - ENOUGH_ERRORS:
+        _skip_where_it_cannot_pay(tuning, data[0])
     trainer.finish(tuning.validation)
     if trainer.was_interrupted:
         raise TrainingInterrupted(f"Interrupted between the phases. Continue with: {tuning.how_to_resume}")
@@ -270,28 +273,69 @@ def _for_range(model, given: Range | None, trained_on: Range):
     return twin(shared)  # whose layers are called in this model alone
 
 
+def _skip_where_it_cannot_pay(tuning: _FineTuning, features: Features) -> None:
+    """Note that the head alone is kept, where nearly all training images are recognized without having been seen."""
+    share = held_out_errors(features.views[0], features.labels)
+    if share is None or share >= ENOUGH_ERRORS:
+        return
+    console.log(
+        f"fine-tuning is left out: a classifier of the pretrained features is wrong about {share:.1%} of the training "
+        f"images when it has not seen them, less than {ENOUGH_ERRORS:.0%}, which leaves little to gain. To fine-tune "
+        "all the same, name the lowest stage to train: --unfreeze STAGE"
+    )
+    _note(tuning.dir, kept="head")
+
+
 def _train_upper_stages(tuning: _FineTuning) -> Result:
-    """The second phase: from the first one's best model, and against it."""
+    """The second phase: from the first one's model, and against it."""
     head = tuning.dir / runs.HEAD
     whole = load_model(head, "best")
     frozen = tuning.unfreeze(in_precision(whole, tuning.config.precision))
     cut = find_cut(frozen)
-    data = _compute_features(tuning, tuning.setup, freeze(frozen), [] if cut is None else [cut], 0)
-    trainer = _trainer(tuning, tuning.setup, whole, tuning.unfreeze, cut, data, layer_decay=tuning.transfer.layer_decay)
-    trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
-    console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
-    if tuning.validation is None and tuning.setup.record.fine_tuning.kept == "head":
-        # A search has found so; without validation data nothing else could tell.
-        console.log("the new head alone is kept, as in the search's best trial")
-        trainer.adopt(head / runs.BEST)
+    config, is_skipped = tuning.config, tuning.record.fine_tuning.kept == "head"
+    data = None
+    if not is_skipped:
+        data = _compute_features(tuning, tuning.setup, freeze(frozen), cut, config.augment, tuning.transfer.views)
+    # An early epoch can seem better by luck; who asks for early stopping or plateaus trusts the validation data.
+    keeps_last = config.early_stopping is None and config.schedule != "plateau"
+    trainer = _trainer(
+        tuning, tuning.setup, whole, tuning.unfreeze, cut, data, layer_decay=tuning.transfer.layer_decay,
+        keeps_last=keeps_last,
+    )  # fmt: skip
+    if is_skipped:
+        console.log("the new head alone is kept")
     else:
-        trainer.start_from(head / runs.BEST)
+        trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
+        console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
+        if not keeps_last:
+            trainer.start_from(head / runs.BEST)
         trainer.train()
+    if is_skipped or _is_worse(tuning, trainer, runs.read_metrics(head)):
+        trainer.adopt(head / runs.BEST)
     kept = "fine_tuned" if trainer.state.best_epoch else "head"
-    if kept == "head" and tuning.validation is not None:
-        console.log("fine-tuning was no better than the new head alone on the validation data, which is kept")
     trainer.finish(tuning.validation, kept=kept, head=runs.read_metrics(head))
     return result_of(tuning.dir, trainer.state)
+
+
+def _is_worse(tuning: _FineTuning, trainer: Trainer, head: dict) -> bool:
+    """Whether fine-tuning has made the model worse on the validation data, by more than one standard error.
+
+    The one-standard-error rule (Breiman et al., 1984, section 3.4.3), for the model that is better as a rule: of some
+    dozens of validation images one more or less is luck.
+    """
+    if tuning.validation is None:
+        return False
+    if not trainer.keeps_last:
+        return not trainer.state.best_epoch
+    before, after = head["validation"]["accuracy"], trainer.state.history[-1]["val_accuracy"]
+    error = (before * (1 - before) / len(tuning.validation)) ** 0.5
+    console.log(
+        f"validation accuracy {before:.1%} by the new head alone, {after:.1%} fine-tuned; standard error {error:.1%}"
+    )
+    if after >= before - error:
+        return False
+    console.log("fine-tuning made it worse than the new head alone, which is kept")
+    return True
 
 
 def _trainer(
@@ -327,20 +371,21 @@ def _trainer(
 
 
 def _compute_features(
-    tuning: _FineTuning, setup: Setup, frozen, cuts: list[str], epochs_per_view: int
+    tuning: _FineTuning, setup: Setup, frozen, cut: str | None, policy: Any, views: int
 ) -> tuple[Features, Features | None] | None:
-    """Features at the last cut that fits on disk, or None. A resumed run keeps the cuts it started with."""
+    """Features at a cut, or None where there is none, or no room. A resumed run does as it did when it started."""
     began_at = setup.record.fine_tuning.features_at
-    for tried in [cuts, cuts[-1:]] if began_at is None else [list(began_at)]:
-        data = tuning.compute(frozen, tried, epochs_per_view) if tried else None
+    if cut is not None and began_at != ():
+        data = tuning.compute(frozen, cut, policy, views)
         if data is not None:
-            _note(setup.run_dir, features_at=tuple(tried))
+            _note(setup.run_dir, features_at=(cut,))
             return data
-    if began_at:
-        raise RunError(
-            f"There is no room for the features that this run is trained on. Received: {str(tuning.folder)!r}. Free "
-            "some of the disk, or set KZOO_HOME to a folder with more of it, and resume."
-        )
+        if began_at:
+            raise RunError(
+                "There is no room for the features that this run is trained on. Received: "
+                f"{str(tuning.folder)!r}. Free some of the disk, or set KZOO_HOME to a folder with more of it, and "
+                "resume."
+            )
     _note(setup.run_dir, features_at=())
     return None
 

@@ -1,7 +1,7 @@
 """Models made of others: a new head on a backbone, weights copied by name."""
 
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
@@ -15,7 +15,7 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
     Args:
         model: A Functional or Sequential `keras.Model` that ends in a feature map (batch, height, width, channels), a
             vector (batch, channels), or a Dense layer, perhaps with a softmax after it, which the new one replaces.
-        classes: Outputs of the new classifier, a Dense layer "predictions" of random weights.
+        classes: Outputs of the new classifier, a Dense layer "predictions" of zeros: all classes are equally likely.
         dropout: Rate of a dropout before it.
         classifier_activation: "softmax", or None for logits.
 
@@ -43,7 +43,10 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
         backbone = keras.layers.GlobalAveragePooling2D(name="avg_pool")(backbone)
     if dropout:
         backbone = keras.layers.Dropout(dropout, name="dropout")(backbone)
-    head = keras.layers.Dense(classes, activation=classifier_activation, dtype="float32", name="predictions")
+    # From zeros, training adds to the kernel only what tells the classes apart. Of random weights, much lies in
+    # directions that few images never train away.
+    how: Any = {"kernel_initializer": "zeros", "dtype": "float32", "name": "predictions"}
+    head = keras.layers.Dense(classes, activation=classifier_activation, **how)
     return keras.Model(model.inputs[0], head(backbone), name=model.name)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from kzoo.search import store, worker
 from kzoo.search import trials as trials_module
+from kzoo.search.forkserver import ForkServer
 from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.trials import Trials
@@ -23,8 +24,8 @@ METRICS = {
 def trials(tmp_path, make_search):
     """Of a search of two trials, for a worker in this process."""
     make_search(tmp_path / "run", 2)
-    with Lease(tmp_path / "run") as lease:
-        yield Trials(tmp_path / "run", lease, Observer(tmp_path / "run"), HelperProcess(), 1)
+    with Lease(tmp_path / "run") as lease, ForkServer() as server:
+        yield Trials(tmp_path / "run", lease, Observer(tmp_path / "run"), HelperProcess(server), 1)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,9 @@ def test_figures_are_plain_data():
     assert json.loads(json.dumps(found)) == found
 
 
-@pytest.mark.parametrize(("right", "count", "low", "high"), [(3, 3, 0.4385, 1), (0, 3, 0, 0.5615), (95, 100, 0.8882, 0.9785)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"), [(3, 3, 0.4385, 1), (0, 3, 0, 0.5615), (95, 100, 0.8882, 0.9785)]
+)
 def test_intervals_are_wilsons(right, count, low, high):
     """Wilson, 1927: the shares from which the found one is 1.96 standard deviations away."""
     found = interval(right, count)

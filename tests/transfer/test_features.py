@@ -100,7 +100,6 @@ def test_the_key_knows_what_features_depend_on(images, monkeypatch):
         key_of(model, pixels, ("digits", "cifar"), 2, 3),
         key_of(model, pixels, POLICY, 3, 3),
         key_of(model, pixels, POLICY, 2, 4),
-        key_of(model, pixels, POLICY, 2, 3, "conv1_relu"),
         key_of(backbone("mixed_bfloat16"), pixels, POLICY, 2, 3),
         key_of(split(model, "conv3_relu")[0], pixels, POLICY, 2, 3),
     ]
@@ -195,17 +194,6 @@ def test_a_home_that_cannot_be_written(tmp_path, monkeypatch, capsys):
     assert folder.is_dir()
     assert tmp_path not in folder.parents
     assert "features are not kept" in capsys.readouterr().err
-
-
-def test_features_of_features_are_those_of_the_images(images, tmp_path):
-    model = freeze(functional())
-    low = split(model, "conv1_relu")[0]
-    source = made(images, low, tmp_path)
-    above = split(split(model, "flat")[0], "conv1_relu")[1]
-    found = of(source, above, "key", folder=tmp_path)
-    direct = made(images, backbone(), tmp_path)
-    for one, other in zip(arrays(found), arrays(direct), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)  # other graphs: rounding
 
 
 WORKER = Path(__file__).with_name("features_worker.py")

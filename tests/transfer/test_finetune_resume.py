@@ -24,7 +24,7 @@ CONFIG = {
         "epochs": 6, "batch_size": 24, "augment": "digits", "schedule": "plateau", "patience": 1, "seed": 5,
         "precision": "float32", "learning_rate": 0.003, "checkpoint_seconds": 0, "steps_per_execution": 3,
     },
-    "transfer": {"head_epochs": 6, "views": 3},
+    "transfer": {"head_epochs": 6, "views": 3, "unfreeze": "conv2"},
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +19,11 @@ from kzoo.errors import DataError, InvalidArgument, RunError, WeightsError
 from kzoo.layers import MixUp
 from kzoo.train import TrainConfig, evaluate, load, resume, runs
 from kzoo.transfer import TransferConfig, features, fine_tune
-from kzoo.transfer.finetuning import _for_range
+from kzoo.transfer.finetuning import _for_range, _is_worse
 
 CONFIG = TrainConfig(epochs=2, batch_size=48, precision="float32", augment="digits", learning_rate=0.003)
 # As many views as epochs, so that each epoch has a view of its own, as it would have without features.
-TRANSFER = TransferConfig(head_epochs=4, views=4)
+TRANSFER = TransferConfig(head_epochs=4, views=4, layer_decay=0.5)
 BATCH_NORM = {"functional": "frozen", "sequential": "affine", "nested": "train"}
 
 
@@ -124,7 +125,6 @@ def test_the_run_is_evaluated_and_predicts(tuned, data):
 
 def test_training_on_features_is_training_the_whole(data, monkeypatch, tmp_path):
     monkeypatch.setenv("KZOO_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("kzoo.transfer.finetuning.EPOCHS_PER_VIEW", 0)  # the head's epoch i takes view i
     one = fine_tune(functional(), *data, config=CONFIG, transfer=TRANSFER, run_dir=tmp_path / "features")
     monkeypatch.setattr(features, "LARGEST", 0)
     whole = fine_tune(functional(), *data, config=CONFIG, transfer=TRANSFER, run_dir=tmp_path / "whole")
@@ -150,15 +150,67 @@ def test_features_found_on_disk_and_arrays_give_the_same_bits(tuned, data, featu
     assert {path: path.stat().st_mtime_ns for path in (features_home / "features").rglob("*.npy")} == before
 
 
-def test_the_head_is_kept_where_fine_tuning_does_harm(data, tmp_path):
-    config = replace(CONFIG, learning_rate=30.0, optimizer="sgd", epochs=1, clip_norm=1.0)
+def test_the_head_is_kept_where_fine_tuning_does_harm(data, tmp_path, capsys):
+    config = replace(CONFIG, learning_rate=30.0, optimizer="sgd", epochs=1, warmup_epochs=0, clip_norm=1.0)
     transfer = replace(TRANSFER, head_epochs=30)
     result = fine_tune(functional(), *data, config=config, transfer=transfer, run_dir=tmp_path / "run")
     assert (result.metrics["kept"], result.metrics["best_epoch"]) == ("head", 0)
     assert (tmp_path / "run" / "best.keras").read_bytes() == (tmp_path / "run/head/best.keras").read_bytes()
     assert result.metrics["validation"] == result.metrics["head"]["validation"]
-    assert result.metrics["validation"]["accuracy"] > result.history["val_accuracy"][0]
+    assert result.metrics["validation"]["accuracy"] > result.history["val_accuracy"][0] + 0.1
     assert_same_weights(result.model, load(tmp_path / "run/head"))
+    assert "fine-tuning made it worse than the new head alone, which is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("after", "kept"), [(0.90, "fine_tuned"), (0.871, "fine_tuned"), (0.869, "head")])
+def test_a_standard_error_less_is_no_worse(after, kept):
+    """Of 0.9 in 100 images it is 0.03."""
+    tuning = SimpleNamespace(validation=range(100))
+    trainer = SimpleNamespace(keeps_last=True, state=SimpleNamespace(history=[{"val_accuracy": after}], best_epoch=1))
+    is_worse = _is_worse(tuning, trainer, {"validation": {"accuracy": 0.9}})  # pyright: ignore[reportArgumentType]
+    assert is_worse == (kept == "head")
+
+
+def test_the_last_epoch_is_kept_unless_validation_is_trusted(data, tmp_path):
+    for schedule, best in (("cosine", 3), ("plateau", None)):
+        config = replace(CONFIG, epochs=3, schedule=schedule)
+        result = fine_tune(functional(), *data, config=config, transfer=TRANSFER, run_dir=tmp_path / schedule)
+        scores = [result.metrics["head"]["validation"]["accuracy"], *result.history["val_accuracy"]]
+        if best is None:
+            best = scores.index(max(scores))
+        assert result.metrics["best_epoch"] == best
+
+
+def separable(count, seed):
+    """Images of two classes that any features tell apart: bright above, or bright below."""
+    labels = np.arange(count) % 2
+    images = np.random.default_rng(seed).integers(0, 60, (count, 8, 8, 1))
+    images[labels == 0, :4] += 190
+    images[labels == 1, 4:] += 190
+    return images.astype("uint8"), labels
+
+
+def test_fine_tuning_is_left_out_where_it_cannot_pay(tmp_path, capsys):
+    pairs, run_dir = (separable(40, 0), separable(20, 1)), tmp_path / "run"
+    result = fine_tune(functional(), *pairs, config=CONFIG, transfer=TransferConfig(), run_dir=run_dir)
+    said = capsys.readouterr().err
+    assert (
+        "fine-tuning is left out: a classifier of the pretrained features is wrong about 0.0% of the training" in said
+    )
+    assert "fine-tuning: " not in said
+    assert (result.metrics["kept"], result.metrics["epochs"], result.history) == ("head", 0, {})
+    assert result.metrics["validation"]["accuracy"] == 1
+    for which in ("best", "last"):
+        assert_same_weights(load(run_dir, which), load(run_dir / runs.HEAD))
+    # Killed between the phases, it knows that the second is left out.
+    for name in (runs.CHECKPOINT, runs.METRICS, runs.BEST, runs.LAST):
+        (run_dir / name).unlink()
+    again = resume(run_dir, train_data=pairs[0], validation_data=pairs[1])
+    assert again.metrics == result.metrics
+    assert_same_weights(again.model, result.model)
+    # A stage that is named is trained.
+    named = fine_tune(functional(), *pairs, config=CONFIG, transfer=TransferConfig(unfreeze="conv3"))
+    assert (named.metrics["kept"], named.metrics["epochs"]) == ("fine_tuned", 2)
 
 
 def test_without_validation_data_the_last_is_kept(data, capsys):

@@ -1,11 +1,12 @@
 """Trials that do what a test says, instead of training: Python imports this first where it is on the path.
 
-KZOO_SCRIPT is a JSON object: by the number of a trial what happens to it ("crash", "killed", "hang", "memory", "error"
-or "bug"), "seconds", how long the others take, and "evaluation_seconds". Their accuracy is a function of their values.
+KZOO_SCRIPT is a JSON object: by the number of a trial what happens to it ("crash", "killed", "hang", "memory", "error",
+"environment" or "bug"), "seconds", how long the others take, and "evaluation_seconds". Their accuracy is a function of their values.
 It takes the place of the command line in the processes of `kzoo.search.child`; their process, its limits and its end
-are the real ones.
+are the real ones. So is the fork server that starts them, except that it has not imported TensorFlow.
 """
 
+import importlib.machinery
 import json
 import os
 import signal
@@ -13,13 +14,21 @@ import sys
 import time
 from pathlib import Path
 
-if "KZOO_SCRIPT" in os.environ and "kzoo.search.child" in sys.orig_argv:
+if "KZOO_SCRIPT" in os.environ and {"kzoo.search.child", "kzoo.search.forkserver"} & set(sys.orig_argv):
     SCRIPT = json.loads(os.environ["KZOO_SCRIPT"])
 
     class InsteadOfTheCommandLine:
         def find_spec(self, name, path=None, target=None):
             if name == "kzoo.__main__":
                 act(*sys.argv[1:])
+            if name == "kzoo.search.preloaded":
+                return importlib.machinery.ModuleSpec(name, self)
+
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            pass
 
     def act(command, *arguments):
         if command == "evaluate":
@@ -43,6 +52,8 @@ if "KZOO_SCRIPT" in os.environ and "kzoo.search.child" in sys.orig_argv:
         elif what == "error":
             print("kzoo: Something is wrong. Received: this.", file=sys.stderr, flush=True)
             os._exit(1)
+        elif what == "environment":  # as libraries see it
+            os.execv("/bin/sh", ["sh", "-c", "env >&2"])
         elif what == "bug":
             raise ZeroDivisionError("a mistake")
         elif what == "memory":
