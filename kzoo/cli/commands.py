@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from cyclopts import App, Parameter
 
+from kzoo.cli._config import take_from_file
 from kzoo.cli._help import show_help, shown_default
 from kzoo.cli._options import note_given
 
@@ -14,7 +15,7 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=(), show_default=shown_default),
     help_formatter=show_help,
-    config=note_given,
+    config=(take_from_file, note_given),
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # kzoo.cli tells of it
 )

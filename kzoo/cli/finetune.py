@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from kzoo import console
 from kzoo.cli import _model, _runs
+from kzoo.cli._config import ConfigFile
 from kzoo.cli._options import DataOptions, ImageSize
 from kzoo.cli._output import Json, percent
 from kzoo.data.loading import fingerprint, public_name
@@ -33,6 +34,7 @@ def command(
     fetch: bool = False,
     resume: str | None = None,
     from_search: str | None = None,
+    config_file: ConfigFile = None,
     all_data: bool = False,
     run_dir: str | None = None,
     overwrite: bool = False,

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict, replace
 
 import pytest
+from matplotlib.figure import Figure
 
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.train import DataRecord, DataSource, RunRecord, TrainConfig, TransferConfig, ZooModel, runs
@@ -317,6 +318,29 @@ def test_a_path_that_cannot_be_a_folder(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match="Cannot write the run directory"):
         begin(tmp_path / "file" / "run", TrainConfig())
+
+
+@pytest.mark.parametrize(("kept", "kept_of_head", "at"), [(2, 3, 5), (0, 3, 3), (0, 2, 2)])
+def test_curves_of_fine_tuning_have_both_phases_and_mark_what_is_kept(tmp_path, monkeypatch, kept, kept_of_head, at):
+    made = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: made.append(figure))
+    head = [{"epoch": e, "loss": 1 / e, "val_loss": 2 / e, "accuracy": 0.5, "val_accuracy": e / 10} for e in (1, 2, 3)]
+    rows = [{"epoch": e, "loss": 0.1, "val_loss": 0.2, "accuracy": 0.9, "val_accuracy": 0.75 + e / 8} for e in (1, 2)]
+    runs.write_curves(tmp_path, rows, kept, head, kept_of_head)
+    [figure] = made
+    _, accuracy = figure.axes
+    lines = {(tuple(line.get_xdata()), line.get_label()): list(line.get_ydata()) for line in accuracy.lines}
+    assert lines[(1, 2, 3), "validation"] == [0.1, 0.2, 0.3]
+    assert [0.875, 1.0] in [y for (x, _), y in lines.items() if x == (4, 5)]
+    assert lines[(at,), "kept model"] == [[*head, *rows][at - 1]["val_accuracy"]]
+    assert [text.get_text().strip() for text in accuracy.texts] == ["head", "fine-tuning"]
+    assert [text.get_text() for text in accuracy.get_legend().get_texts()] == ["training", "validation", "kept model"]
+
+
+def test_a_head_alone_is_drawn(tmp_path):
+    runs.write_curves(tmp_path, [], 0, ROWS, 1)
+    assert (tmp_path / "curves.png").stat().st_size > 5_000
+    runs.write_curves(tmp_path / "no such folder", [], 0)  # nothing to draw
 
 
 def test_changed_versions_are_named(tmp_path):
