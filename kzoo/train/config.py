@@ -196,7 +196,7 @@ class TransferConfig:
     unfreeze: str | None = None
     """The lowest stage that the second phase trains, by the name in its paper, with all above it [default: the stages
     of the smallest feature map, and no second phase where the new head alone makes too few mistakes]."""
-    layer_decay: float = 0.7
+    layer_decay: float = 0.85
     """By what the learning rate is multiplied from each stage to the one below."""
     batch_norm: BatchNorm = "frozen"
     """Of the unfrozen stages: frozen keeps their statistics, gamma and beta; affine trains gamma and beta; train trains
