@@ -43,7 +43,7 @@ class TrainConfig:
     learning_rate: float | None = None
     """The highest learning rate of the schedule [default: 0.1 for sgd, 0.003 for adam and adamw, at a batch size of
     256; in proportion to the batch size for sgd and to its square root for the others, which batches that are small
-    because images are few do not lower; 0.3 times that of the batch size to fine-tune]."""
+    because images are few do not lower, except to fine-tune]."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
     epsilon: float = 1e-7
@@ -59,7 +59,8 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     """How the learning rate decays."""
     warmup_epochs: float | None = None
-    """Epochs of linear rise to the learning rate [default: 30 % of the epochs for one_cycle, else 0]."""
+    """Epochs of linear rise to the learning rate [default: 30 % of the epochs for one_cycle and to fine-tune,
+    else 0]."""
     final_learning_rate: float = 0.0
     """Where polynomial, cosine and one_cycle end, as a fraction of the learning rate."""
     decay_epochs: tuple[float, ...] = ()
