@@ -59,7 +59,7 @@ class TrainConfig:
     learning_rate: float | None = None
     """The highest learning rate of the schedule [default: 0.1 for sgd, 0.003 for adam and adamw, at a batch size of
     256, or what the model's card says; in proportion to the batch size for sgd and to its square root for the others,
-    which batches that are small because images are few do not lower; 0.3 times that of the batch size to fine-tune]."""
+    which batches that are small because images are few do not lower, except to fine-tune]."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
     epsilon: float = 1e-7
@@ -75,8 +75,8 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     """How the learning rate decays."""
     warmup_epochs: float | None = None
-    """Epochs of linear rise to the learning rate [default: 30 % of the epochs for one_cycle, else what the model's card
-    says or 0]."""
+    """Epochs of linear rise to the learning rate [default: 30 % of the epochs for one_cycle and to fine-tune, else what
+    the model's card says or 0]."""
     final_learning_rate: float = 0.0
     """Where polynomial, cosine and one_cycle end, as a fraction of the learning rate."""
     decay_epochs: tuple[float, ...] = ()
@@ -220,7 +220,7 @@ class TransferConfig:
     unfreeze: str | None = None
     """The lowest stage that the second phase trains, by the name in its paper, with all above it [default: the stages
     of the smallest feature map, and no second phase where the new head alone makes too few mistakes]."""
-    layer_decay: float = 0.7
+    layer_decay: float = 0.85
     """By what the learning rate is multiplied from each stage to the one below."""
     batch_norm: BatchNorm = "frozen"
     """Of the unfrozen stages: frozen keeps their statistics, gamma and beta; affine trains gamma and beta; train trains
