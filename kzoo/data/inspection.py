@@ -45,7 +45,7 @@ def inspect(name: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | 
         - `sizes`: [height, width] of the `smallest`, the `median` and the `largest` image by their pixels, and how many
           sizes there are (`different`);
         - `channels`: how many are `grey` and how many `colour`, by their files, and how many have `no_colours`;
-          `formats`: how many are JPEG, ...; `bits_16`: how many have 16 bits, and `range_16_bit`: the values in use that
+          `formats`: how many are JPEG, ...; `bits_16`: how many have 16 bits; `range_16_bit`: the values of these that
           would become 0 and 255;
         - `bad`: how many cannot be decoded, and the `first` of them, with reasons; `left_out`: other files, by kind;
         - `copies`: images that are `equal` to another, or look `alike` (the same photo saved again; None where there
