@@ -57,7 +57,7 @@ def print_dataset(name: str, data_dir: str | None, out: str | None, overwrite: b
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    sizes, channels, bad, copies = (found[name] for name in ("sizes", "channels", "bad", "copies"))
+    sizes, bad, copies = (found[name] for name in ("sizes", "bad", "copies"))
     smallest, median, largest = (dimensions(sizes[name]) for name in ("smallest", "median", "largest"))
     one_size = f"{median} (height x width)"
     formats = listed_kinds(Counter(found["formats"]))
@@ -65,7 +65,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("images", f"{found['images']:,}" + (f": {formats}" if formats else "")),
         ("splits", _splits(found)),
         ("sizes", one_size if sizes["different"] == 1 else f"{smallest} to {largest}, median {one_size}"),
-        ("channels", ", ".join(f"{count:,} {name}" for name, count in channels.items() if count)),
+        ("channels", _channels(found["channels"])),
     ]
     if found["bits_16"]:
         low, high = found["range_16_bit"]
@@ -82,6 +82,12 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("copies of another class", f"{copies['other_label']:,}"))
     rows += [("", f"{one} = {other}") for one, other in copies["first"]]
     return rows
+
+
+def _channels(found: dict[str, int]) -> str:
+    shown = ", ".join(f"{found[name]:,} {name}" for name in ("grey", "colour") if found[name])
+    disguised = found["no_colours"] - found["grey"]
+    return f"{shown} ({disguised:,} of them without colours)" if disguised > 0 else shown
 
 
 def _splits(found: dict[str, Any]) -> str:

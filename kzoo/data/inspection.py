@@ -44,8 +44,9 @@ def inspect(name: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | 
         - `classes`: class name -> images in each split;
         - `sizes`: [height, width] of the `smallest`, the `median` and the `largest` image by their pixels, and how many
           sizes there are (`different`);
-        - `channels`: how many are `grey` and how many `colour`; `formats`: how many are JPEG, ...; `bits_16`: how many
-          have 16 bits, and `range_16_bit`: the values in use that would become 0 and 255;
+        - `channels`: how many are `grey` and how many `colour`, by their files, and how many have `no_colours`;
+          `formats`: how many are JPEG, ...; `bits_16`: how many have 16 bits; `range_16_bit`: the values of these that
+          would become 0 and 255;
         - `bad`: how many cannot be decoded, and the `first` of them, with reasons; `left_out`: other files, by kind;
         - `copies`: images that are `equal` to another, or look `alike` (the same photo saved again; None where there
           are too many to compare), `within` a split and `across` splits; how many of both have a label of their own
@@ -148,6 +149,7 @@ class _Seen:
         self.headers: list[Header | None] = list(source.headers) if source.headers is not None else [None] * count
         self.formats: list[str | None] = [None] * count
         self.marks = np.zeros(count, MARK)
+        self.has_colours = np.zeros(count, bool)
         self.range_16_bit = decoding.range_of_16_bit(source)
         self._scaling = Scaling(range_16_bit=self.range_16_bit)
         with images.no_warnings():
@@ -186,7 +188,9 @@ class _Seen:
         try:
             content = self.source.read(row)
             self.formats[row] = format_of(content) if isinstance(content, bytes) else None
-            self.marks[row] = mark_of(images.decode(content, self._size, self._channels, self._scaling))
+            image = images.decode(content, self._size, self._channels, self._scaling)
+            self.marks[row] = mark_of(image)
+            self.has_colours[row] = bool((image != image[..., :1]).any())
         except BadImage as error:
             return str(error)
         return None
@@ -206,7 +210,11 @@ class _Seen:
                 "largest": list(sizes[-1]),
                 "different": len(set(sizes)),
             },
-            "channels": {"grey": int(grey), "colour": int(len(rows) - grey)},
+            "channels": {
+                "grey": int(grey),
+                "colour": int(len(rows) - grey),
+                "no_colours": int((~self.has_colours[rows]).sum()),
+            },
             "formats": dict(Counter(one for row in rows if (one := self.formats[row])).most_common()),
             "bits_16": 0 if has_16_bits is None else int(has_16_bits[rows].sum()),
             "range_16_bit": None if self.range_16_bit is None else list(self.range_16_bit),

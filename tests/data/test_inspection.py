@@ -47,11 +47,12 @@ def test_sizes_channels_formats_and_bits(tmp_path):
     root = folder(tmp_path / "photos", each=3)
     save(root / "ants" / "tall.jpg", photo(100, (64, 200)))
     save(root / "ants" / "grey.jpg", photo(101, (30, 20)).convert("L"))
+    save(root / "ants" / "disguised.png", photo(102).convert("L").convert("RGB"))
     Image.fromarray(np.arange(70 * 90, dtype=np.uint16).reshape(70, 90)).save(root / "bees" / "deep.png")
     found = inspect(root)
     assert found["sizes"] == {"smallest": [20, 30], "median": [70, 90], "largest": [200, 64], "different": 3}
-    assert found["channels"] == {"grey": 2, "colour": 7}
-    assert found["formats"] == {"PNG": 7, "JPEG": 2}
+    assert found["channels"] == {"grey": 2, "colour": 8, "no_colours": 3}
+    assert found["formats"] == {"PNG": 8, "JPEG": 2}
     assert (found["bits_16"], found["range_16_bit"]) == (1, [0, 6299])
 
 
@@ -142,7 +143,7 @@ def test_a_csv_file_that_lists_a_missing_file(tmp_path):
 def test_a_tfds_dataset(tfds_folder):
     found = inspect("mnist", data_dir=tfds_folder)
     assert found["splits"] == {"train": 54_000, "validation": 6_000, "test": 10_000}
-    assert (found["public_name"], found["channels"]) == ("mnist", {"grey": 70_000, "colour": 0})
+    assert (found["public_name"], found["channels"]) == ("mnist", {"grey": 70_000, "colour": 0, "no_colours": 70_000})
     assert found["sizes"]["smallest"] == found["sizes"]["largest"] == [28, 28]
     assert found["formats"] == {"PNG": 70_000}
     assert found["copies"]["across"]["alike"] == 0
