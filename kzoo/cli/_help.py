@@ -85,7 +85,7 @@ def _groups(panel: Any) -> Iterator[Any]:
 
 def _paragraph(description: Any) -> Any:
     """A text without the line ends that its docstring has."""
-    text = getattr(description, "primary_renderable", None)
+    text: Any = getattr(description, "primary_renderable", None)
     if hasattr(text, "plain"):
         text.plain = re.sub(r"\s*\n\s*", " ", text.plain)
     return description
