@@ -36,15 +36,15 @@ def command(
     Args:
         dataset: digits, a TFDS name, a folder or a CSV file, as for `kzoo train`.
         out: The PNG file to write.
-        policy: Augmentation policies, in order [default: the one recommended for the dataset].
+        policy: Augmentation policies, in order [default: the one that training takes].
         count: Images, a row each.
         draws: Augmented images in a row: those of the first epochs of a training on images of this size.
         seed: Of the draws, as for `kzoo train`.
         image_size: Size of the images [default: their own; 224 for a folder or a CSV file].
         overwrite: Replace the file that is there.
     """
-    names = (augment.recommended(public_name(dataset)),) if policy in ((), ("auto",)) else policy
-    for name in names:
+    chosen = policy in ((), ("auto",))
+    for name in () if chosen else policy:
         augment.check_name(name)
     for flag, value, lowest in (("--count", count, 1), ("--draws", draws, 1), ("--seed", seed, 0)):
         if value < lowest:
@@ -52,6 +52,8 @@ def command(
     path = picture_file(out, overwrite)
     size = parse_image_size(image_size) or (None if public_name(dataset) else FOLDER_SIZE)
     images = datasets.load(dataset, image_size=size, **asdict(data))
+    suggested, _ = augment.suggested(images.public_name, images.image_shape, is_grey=images.is_grey)
+    names = (suggested,) if chosen else policy
 
     from kzoo.augment.preview import preview_grid
 

@@ -121,6 +121,8 @@ def _renamed(theirs, name: str, preprocessing) -> tuple[Any, dict[int, Any]]:
             return keras.layers.Add(name=names[id(operation)])
         config = keras.saving.serialize_keras_object(operation)
         config["config"]["name"] = names[id(operation)]
+        if config["class_name"] in FASTER:
+            config["registered_name"] = config["class_name"]  # by which custom_objects are looked up
         if isinstance(operation, keras.layers.Dropout) and operation.noise_shape is not None:
             config["config"]["rate"] = 0.0
         copies[id(operation)] = keras.saving.deserialize_keras_object(config, custom_objects=FASTER)

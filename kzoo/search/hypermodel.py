@@ -79,7 +79,10 @@ class ImageClassifier(keras_tuner.HyperModel):
         parameters = {model: made.count_params()}
         self.task = Task(data.public_name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
         self.train = with_epochs(self.train, self.task)
-        self.space = default_space(self.task, self.train) if space is None else check(space)
+        if space is None:
+            space = default_space(self.task, self.train)
+            del space["epochs"]  # which tuners may choose, as hyperband does
+        self.space = check(space)
         check_suits(self.space, self.task)
 
     def build(self, hp: keras_tuner.HyperParameters) -> Any:

@@ -39,10 +39,10 @@ class SearchResult:
     """What a search gives back."""
 
     best: dict[str, Any]
-    """The best configuration: values, accuracy (on the validation split, mean over seeds), accuracies, epochs, trial
+    """The best configuration: values (rates, not multiples of a default), accuracy (on the validation split, mean over seeds), accuracies, epochs, trial
     and run (numbers), test (figures of the test split, which no trial has seen, or None), verified."""
     trials: list[dict[str, Any]]
-    """A row per trial, as in search.json."""
+    """A row per trial, its values likewise."""
     model_path: Path
     """The best model, a `.keras` file."""
     search_dir: Path
@@ -147,12 +147,13 @@ def space_for(
     like: str | None = None,
     train: TrainConfig | None = None,
     transfer: TransferConfig | None = None,
+    config: SearchConfig | None = None,
     **data: Any,
 ) -> dict:
     """The default space of a `search` with these arguments: plain data, to look at, to edit and to give to it."""
     base = _base(model, dataset, weights, like, train, transfer, data)
     with _helper() as helper:
-        settings, _ = _resolve_settings(helper, base, SearchConfig(), None)
+        settings, _ = _resolve_settings(helper, base, config or SearchConfig(), None)
     return settings.space
 
 
@@ -206,7 +207,10 @@ def _resolve_settings(
     task = plain.read(Task, helper.ask("inspect", models=models, load=asdict(load), pretrained=pretrained))
     train = spaces.with_epochs(train, task)
     settings = replace(settings, base=replace(base, train=train))
-    space = space or spaces.default_space(task, train, transfer)
+    if space is None:
+        space = spaces.default_space(task, train, transfer)
+        if config.algorithm == "hyperband":
+            del space["epochs"]  # which it chooses itself
     spaces.check_suits(space, task)
     # What cannot be trained in the first trial cannot be trained at all.
     spaces.trial_config(spaces.starts(space), space, train, model.name, task, transfer)
@@ -235,8 +239,9 @@ def _work(folder: Path, helper: HelperProcess, slots: int) -> SearchResult:
 
 
 def _result(folder: Path, state: State, best: BestTrial) -> SearchResult:
-    trials = [asdict(trial) for trial in state.trials]
-    return SearchResult(asdict(best), trials, folder / store.BEST, folder, state.settings.base.command)
+    trials = [{**asdict(trial), "values": state.values_of(trial)} for trial in state.trials]
+    found = {**asdict(best), "values": state.values_of(best)}
+    return SearchResult(found, trials, folder / store.BEST, folder, state.settings.base.command)
 
 
 def best_of(

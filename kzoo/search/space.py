@@ -17,7 +17,7 @@ from typing import Any
 from kzoo import arguments, augment, plain
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.files import read_bytes
-from kzoo.models.registry import check_name, get_card
+from kzoo.models.registry import CARDS, check_name
 from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
 from kzoo.transfer.defaults import with_fine_tuning_defaults
 
@@ -77,8 +77,10 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
 
     >>> task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
     >>> space = default_space(task, TrainConfig(optimizer="sgd"))
-    >>> list(space)[4:]
+    >>> list(space)[5:]
     ['label_smoothing', 'augment', 'augment_strength', 'dropout']
+    >>> space["epochs"]
+    {'min': 5, 'max': 30, 'scale': 'log', 'start': 15}
     >>> space["optimizer"], space["batch_size"]
     ({'values': ['adamw', 'sgd'], 'start': 'sgd'}, {'values': [16, 32, 64], 'start': 32})
     """
@@ -87,8 +89,15 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
         replace(train, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()), task
     )
     few = task.images < 10_000
-    batch = default.batch_size or 32
+    batch, epochs = default.batch_size or 32, settled.epochs
     space = {
+        # From a third, which is cheap, to the double. No trial is shorter than the warm-up that all have.
+        "epochs": {
+            "min": max(round(epochs / 3), int(train.warmup_epochs or 0) + 1),
+            "max": 2 * epochs,
+            "scale": "log",
+            "start": epochs,
+        },
         "optimizer": {"values": ["adamw", "sgd"], "start": train.optimizer},
         "learning_rate": _multiples(0.1, 10, settled.peak_learning_rate, default.peak_learning_rate),
         "weight_decay": _multiples(0.1, 30 if few else 10, settled.decay, default.decay),
@@ -98,7 +107,9 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
     }
     if not settled.decay or not default.decay:  # multiples of 0 are all the same
         del space["weight_decay"]
-    if any(strengthened(item, 2) != [item] for policy in space["augment"]["values"] for item in policy):
+    # Trials that fine-tune share the features of a policy; each strength would have features of its own.
+    is_scalable = any(strengthened(item, 2) != [item] for policy in space["augment"]["values"] for item in policy)
+    if is_scalable and not task.fine_tunes:
         space["augment_strength"] = {"min": 0.5, "max": 2, "scale": "log", "start": 1}
     if task.dropout is not None and (few or task.dropout > 0):
         space["dropout"] = {"min": 0, "max": 0.6, "scale": "linear", "start": task.dropout}
@@ -112,8 +123,8 @@ def _with_defaults(config: TrainConfig, task: Task, model: str | None = None) ->
     data = task.dataset, task.images, task.image_shapes.get(model or "", task.image_shape)
     if task.fine_tunes:
         return with_data_defaults(with_fine_tuning_defaults(config, *data), *data)
-    rates = (None, None) if model is None else get_card(model).rates
-    return with_data_defaults(config, *data, rates=rates)
+    card = CARDS.get(model or "")
+    return with_data_defaults(config, *data, rates=(None, None) if card is None else card.rates)
 
 
 def with_epochs(config: TrainConfig, task: Task) -> TrainConfig:
@@ -330,6 +341,19 @@ def trial_config(
     arguments = {"dropout": values.get("dropout"), **({} if task.fine_tunes else {"auxiliary_heads": False})}
     chosen = {name: value for name, value in values.items() if name in TRANSFER}
     return TrialConfig(train, model, arguments, replace(transfer or TransferConfig(), **chosen))
+
+
+def with_rates(values: Mapping[str, Any], space: dict, train: TrainConfig, model: str, task: Task) -> dict:
+    """The values of a trial with its rates in the place of multiples; arguments as of `trial_config`.
+
+    None is for a rate of values that do not fit together.
+    """
+    relative = [name for name in values if space[name].get("relative")]
+    try:
+        config = trial_config(values, space, train, model, task).train
+    except InvalidArgument:
+        return {**values, **dict.fromkeys(relative)}
+    return {**values, **{name: getattr(config, name) for name in relative}}
 
 
 def check_suits(space: dict, task: Task) -> None:

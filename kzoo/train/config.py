@@ -29,6 +29,8 @@ EPOCHS = 15
 IMAGES_PER_EPOCH = 4000
 IMAGES_PER_EPOCH_OF_LARGE = 1000
 MOST_PASSES_PER_EPOCH = 40
+# AdamW's weight decay grows with the passes of an epoch, up to so many times: what is seen often is learned by heart.
+MOST_DECAY = 10
 LONGEST_WARMUP = 0.3  # of the epochs, by default
 LARGE = 64 * 64  # pixels above which images are large
 
@@ -57,14 +59,14 @@ class TrainConfig:
     learning_rate: float | None = None
     """The highest learning rate of the schedule [default: 0.1 for sgd, 0.003 for adam and adamw, at a batch size of
     256, or what the model's card says; in proportion to the batch size for sgd and to its square root for the others,
-    which batches that are small because images are few do not lower; 0.3 times that of the batch size to fine-tune]."""
+    which batches that are small because images are few do not lower, except to fine-tune]."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
     epsilon: float = 1e-7
     """What adam and adamw add to the root of the second moment, so as not to divide by zero."""
     weight_decay: float | None = None
     """Decay of kernels, never of biases and normalization parameters: decoupled in adamw, an L2 term in sgd and adam
-    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw]."""
+    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw, times the passes of an epoch up to 10]."""
     label_smoothing: float | None = None
     """Share of the target spread evenly over all classes (Szegedy et al., 2016, section 7) [default: 0; 0.1 for the
     second phase of fine-tuning]."""
@@ -73,8 +75,8 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     """How the learning rate decays."""
     warmup_epochs: float | None = None
-    """Epochs of linear rise to the learning rate [default: 30 % of the epochs for one_cycle, else what the model's card
-    says or 0]."""
+    """Epochs of linear rise to the learning rate [default: 30 % of the epochs for one_cycle and to fine-tune, else what
+    the model's card says or 0]."""
     final_learning_rate: float = 0.0
     """Where polynomial, cosine and one_cycle end, as a fraction of the learning rate."""
     decay_epochs: tuple[float, ...] = ()
@@ -218,7 +220,7 @@ class TransferConfig:
     unfreeze: str | None = None
     """The lowest stage that the second phase trains, by the name in its paper, with all above it [default: the stages
     of the smallest feature map, and no second phase where the new head alone makes too few mistakes]."""
-    layer_decay: float = 0.7
+    layer_decay: float = 0.85
     """By what the learning rate is multiplied from each stage to the one below."""
     batch_norm: BatchNorm = "frozen"
     """Of the unfrozen stages: frozen keeps their statistics, gamma and beta; affine trains gamma and beta; train trains
@@ -298,16 +300,19 @@ def with_data_defaults(
     warmup = config.warmup
     if config.warmup_epochs is None and config.schedule != "one_cycle" and card_warmup is not None:
         warmup = min(card_warmup, LONGEST_WARMUP * config.total_epochs)
-    passes = 1 if config.epochs is not None else default_passes(images, image_shape)
+    passes = config.passes_per_epoch or (1 if config.epochs is not None else default_passes(images, image_shape))
+    weight_decay = config.decay
+    if config.weight_decay is None and config.optimizer == "adamw":
+        weight_decay *= min(passes, MOST_DECAY)
     suggested, _ = augmentation.suggested(name, image_shape, is_grey=is_grey)
     return replace(
         config,
         epochs=config.total_epochs,
-        passes_per_epoch=config.passes_per_epoch or passes,
+        passes_per_epoch=passes,
         batch_size=batch_size,
         learning_rate=learning_rate,
         augment=[suggested if item == "auto" else item for item in config.augment],
-        weight_decay=config.decay,
+        weight_decay=weight_decay,
         label_smoothing=config.label_smoothing or 0.0,
         warmup_epochs=warmup,
         decay_epochs=config.step_epochs,

@@ -8,12 +8,10 @@ import numpy as np
 from kzoo import augment as augmentation
 from kzoo.train.config import TrainConfig, TransferConfig, default_batch_size, default_learning_rate
 
-# By what the rates that train a network from scratch are multiplied, at the batch size, however many images there are:
-# a new head learns fast what features mean, and pretrained weights are close to where they should be.
+# By what the rate that trains a network from scratch is multiplied for a new head: it learns fast what features mean.
 HEAD_RATE = 3.0
-FINE_TUNING_RATE = 1.0
 EPOCHS = 15  # of the second phase, each one pass
-# Without it the second phase learns the few images by heart: with it the loss on others was 20 % lower.
+# Of the second phase, which learns few images by heart without it (docs/finetune_photos.md).
 LABEL_SMOOTHING = 0.1
 # The share of the epochs in which the rate of the second phase rises: Adam's first steps are the largest of all.
 WARMUP = 0.3
@@ -38,7 +36,7 @@ def with_fine_tuning_defaults(
 
     >>> config = with_fine_tuning_defaults(TrainConfig(), "photos", 220, (224, 224, 3))
     >>> config.batch_size, round(config.learning_rate, 6), config.augment
-    (32, 0.000318, ('photos',))
+    (32, 0.001061, ('photos',))
     """
     batch_size = config.batch_size or default_batch_size(images, image_shape)
     learning_rate = config.learning_rate
@@ -47,7 +45,8 @@ def with_fine_tuning_defaults(
     warmup = WARMUP * epochs if config.warmup_epochs is None else config.warmup_epochs
     if learning_rate is None:
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
-        learning_rate = FINE_TUNING_RATE * default_learning_rate(config.optimizer, images_in_a_step)
+        # However many images there are: fewer of them are no reason for larger steps.
+        learning_rate = default_learning_rate(config.optimizer, images_in_a_step)
     policies = [_policy(name, image_shape, is_grey) if item == "auto" else item for item in config.augment]
     return replace(
         config,

@@ -38,15 +38,15 @@ def default_weights(model: str) -> Record | None:
     return IMAGENET.get(model)
 
 
-def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | None = None) -> dict:
+def images_for(model: str | None, weights: Any = None, image_size: int | tuple[int, int] | None = None) -> dict:
     """The arguments of `kzoo.data.load` with which images look as pretrained weights know them.
 
     Most weights were evaluated on the centre of a larger image: 224 of 256 pixels. A network that takes any size gets
     the whole of that larger one, with things in it as large as the weights expect; one that does not, the centre.
 
     Args:
-        model: A model name.
-        weights: As for `create_model`; they must be on this machine.
+        model: A name; None is kzoo's default model.
+        weights: As for `create_model`; they must be on this machine. By default those that "imagenet" means.
         image_size: Another one, as for `kzoo.data.load`, to which the whole image is brought.
 
     Returns:
@@ -55,6 +55,9 @@ def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | Non
     >>> images_for("mnist_net", "mnist")
     {'image_size': (28, 28), 'channels': 1, 'crop_fraction': 1.0, 'interpolation': None}
     """
+    model = DEFAULT_MODEL if model is None else model
+    if weights is None and (default := default_weights(model)):
+        weights = default.tag
     record = weights.record if isinstance(weights, ResolvedWeights) else resolve(model, weights).record
     (height, width, channels), fraction = record.input_size, record.crop_fraction
     if (given := checked_size(image_size)) is not None:

@@ -117,7 +117,9 @@ def test_it_resumes_to_the_same_bits(tuned, tmp_path):
 
 def test_a_run_goes_on_from_a_run(tuned, photos):
     assert kzoo(["finetune", str(tuned), str(photos), *FAST, "--run-dir", "again"]) == 0
-    assert runs.read_record("again").data.load.image_size == (64, 64)
+    load = runs.read_record("again").data.load
+    assert load is not None
+    assert load.image_size == (64, 64)
 
 
 def test_fetch_downloads_what_is_missing(weights, photos, empty_machine, monkeypatch, capfd):

@@ -41,7 +41,8 @@ def test_small_ones_compute_what_keras_does(name, include_top, tmp_path, monkeyp
     model = check_it_computes_what_keras_does(name, 64, tmp_path / "w.h5", monkeypatch, include_top=include_top)
     assert model.name == name
     assert model.dtype_policy.name == "float32"
-    assert (class_names_of(model) or [None] * 282)[281] == ("tabby" if include_top else None)
+    names = class_names_of(model)
+    assert (None if names is None else names[281]) == ("tabby" if include_top else None)
 
 
 @pytest.mark.slow
@@ -60,7 +61,9 @@ def test_every_one_computes_what_keras_does(name, tmp_path, monkeypatch):
                                   "MobileNetV2", "NASNetMobile", "ResNet50", "ResNet50V2"])  # fmt: skip
 def test_classifiers_compute_what_keras_does(name, tmp_path, monkeypatch):
     model = check_it_computes_what_keras_does(name, 224, tmp_path / "w.h5", monkeypatch, include_top=True)
-    assert (class_names_of(model) or ())[281] == "tabby"
+    names = class_names_of(model)
+    assert names is not None
+    assert names[281] == "tabby"
 
 
 @pytest.mark.slow
@@ -154,11 +157,11 @@ def test_layers_that_have_changed_places(small, tmp_path):
     other = tmp_path / "swapped.h5"
     other.write_bytes(path.read_bytes())
     with h5py.File(other, "r+") as file:
-        names = [name.decode() for name in file.attrs["layer_names"]]
+        names = list(file.attrs["layer_names"])
         one, two = "expanded_conv_3_depthwise_bn", "expanded_conv_3_expand_bn"
         i, j = names.index(one), names.index(two)
         names[i], names[j] = two, one
-        file.attrs["layer_names"] = [name.encode() for name in names]
+        file.attrs["layer_names"] = names
     with pytest.raises(WeightsError, match=f"its layer '{one}' is in the place of '{two}'"):
         create(other)
 
@@ -212,6 +215,6 @@ def test_it_is_found_in_keras_s_cache_if_its_hash_is_right(small, tmp_path, monk
 def test_description():
     """Operations that are no layers, whole-image gates, and layers of ConvNeXt's."""
     found = kzoo.describe("keras:MobileNetV3Small")
-    assert (found.parameters, found.multiply_adds) == (2_554_968, 56_510_272)
+    assert (found.parameters, found.multiply_adds) == (2_554_968, 56_510_400)
     assert [stage.stride for stage in found.stages] == [2, 4, 8, 16, 32]
     assert kzoo.describe("keras:ConvNeXtTiny").parameters == 28_589_128

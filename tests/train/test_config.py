@@ -171,6 +171,23 @@ def test_few_images_are_passed_over_more_often(arguments, images, image_shape, e
 
 
 @pytest.mark.parametrize(
+    ("arguments", "images", "decay"),
+    [
+        ({}, 54_000, 0.05),
+        ({}, 1_000, 0.2),  # 4 passes
+        ({}, 100, 0.5),  # 40 passes: no more than 10 times
+        ({"epochs": 600}, 100, 0.05),
+        ({"epochs": 15, "passes_per_epoch": 40}, 100, 0.5),
+        ({"weight_decay": 0.01}, 100, 0.01),
+        ({"optimizer": "sgd"}, 100, 5e-4),
+    ],
+)
+def test_weight_decay_follows_the_passes(arguments, images, decay):
+    config = with_data_defaults(TrainConfig(**arguments), "", images, (28, 28, 1))
+    assert config.weight_decay == pytest.approx(decay)
+
+
+@pytest.mark.parametrize(
     ("arguments", "images", "rate", "warmup"),
     [
         ({}, 640, 0.0005, 1),  # batches of 32, small since images are few

@@ -1,6 +1,6 @@
 """A real backbone on real photos: Inception v1 tells ants from bees by the training photos of hymenoptera."""
 
-import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,20 +26,14 @@ def photos(real_data, tmp_path_factory):
     return [kzoo.data.load(root, split, **how) for split in ("train", "validation")]
 
 
-@pytest.mark.parametrize("stage", [None, "inception_5a"])
-def test_ants_from_bees(stage, photos, real_data, tmp_path):
-    """By default the head alone, since it leaves few mistakes; and with two stages trained.
+def test_ants_from_bees(photos, real_data, tmp_path):
+    """Both phases: the stage is named, since the head leaves too few mistakes for a second phase by default.
 
     Of photos held out, a head of 20 photos a class gets 94 % right, with a standard deviation of 3.5 points.
     """
-    transfer = TransferConfig(unfreeze=stage, views=1)
-    weights = real_data / "weights" / "bvlc_googlenet"
-    config = TrainConfig(epochs=4)
-    result = fine_tune(
-        "inception_v1", *photos, weights=weights, config=config, transfer=transfer, run_dir=tmp_path / "run"
-    )
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["kept"] == ("head" if stage is None else "fine_tuned")
-    assert metrics["head"]["validation"]["accuracy"] >= 0.9
-    assert metrics["validation"]["accuracy"] >= 0.9
-    assert result.metrics == metrics
+    how: Any = {"weights": real_data / "weights" / "bvlc_googlenet", "run_dir": tmp_path / "run"}
+    transfer = TransferConfig(unfreeze="inception_5a", views=1)
+    result = fine_tune("inception_v1", *photos, config=TrainConfig(epochs=4), transfer=transfer, **how)
+    assert result.metrics["head"]["validation"]["accuracy"] >= 0.9
+    assert result.history["val_accuracy"][-1] >= 0.9
+    assert result.metrics["validation"]["accuracy"] >= 0.9

@@ -75,7 +75,7 @@ def _file(folder: str, name: str, digest: str) -> File:
 
 
 def _rows() -> list[dict[str, str]]:
-    text = resources.files(__package__).joinpath(TABLE).read_text("utf-8")
+    text = resources.files("kzoo.weights.records").joinpath(TABLE).read_text("utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
