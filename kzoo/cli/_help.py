@@ -10,7 +10,7 @@ GROUPS = {
     "Fine-tuning": "head_epochs head_learning_rate unfreeze layer_decay batch_norm views",
     "Search": "algorithm trials workers seeds top space print_space time_limit trial_time_limit trial_memory_limit",
     "Optimization": (
-        "epochs batch_size optimizer learning_rate momentum epsilon weight_decay label_smoothing early_stopping "
+        "epochs passes_per_epoch batch_size optimizer learning_rate momentum epsilon weight_decay label_smoothing early_stopping "
         "clip_norm gradient_accumulation_steps ema_momentum seed"
     ),
     "Learning-rate schedule": "schedule warmup_epochs final_learning_rate decay_epochs decay_rate power patience",
