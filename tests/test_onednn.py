@@ -54,9 +54,10 @@ def test_by_flags(flags, environment, chosen, on):
     assert will_be_on({**environment, **({VARIABLE: chosen} if chosen else {})}, flags) is on
 
 
-def test_it_is_set_before_tensorflow_is_imported(laptop, fresh_python):
+@pytest.mark.parametrize("way", ["import kzoo.backend", "from kzoo import chatter; chatter.tensorflow()"])
+def test_it_is_set_before_tensorflow_is_imported(laptop, fresh_python, way):
     path, environment = laptop
-    done = fresh_python(f"{SEEN}\nimport kzoo.backend\n{IN_FORCE}", path, env=environment)
+    done = fresh_python(f"{SEEN}\n{way}\n{IN_FORCE}", path, env=environment)
     assert done.stdout.splitlines() == ["imported with 1", "in force True"]
 
 

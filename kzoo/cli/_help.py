@@ -10,8 +10,8 @@ GROUPS = {
     "Fine-tuning": "head_epochs head_learning_rate unfreeze layer_decay batch_norm views",
     "Search": "algorithm trials workers seeds top space print_space time_limit trial_time_limit trial_memory_limit",
     "Optimization": (
-        "epochs batch_size optimizer learning_rate momentum epsilon weight_decay label_smoothing early_stopping "
-        "clip_norm gradient_accumulation_steps ema_momentum seed"
+        "epochs passes_per_epoch batch_size optimizer learning_rate momentum epsilon weight_decay label_smoothing "
+        "early_stopping clip_norm gradient_accumulation_steps ema_momentum seed"
     ),
     "Learning-rate schedule": "schedule warmup_epochs final_learning_rate decay_epochs decay_rate power patience",
     "Devices": "precision strategy devices sync_batch_norm steps_per_execution",
@@ -85,7 +85,7 @@ def _groups(panel: Any) -> Iterator[Any]:
 
 def _paragraph(description: Any) -> Any:
     """A text without the line ends that its docstring has."""
-    text = getattr(description, "primary_renderable", None)
+    text: Any = getattr(description, "primary_renderable", None)
     if hasattr(text, "plain"):
         text.plain = re.sub(r"\s*\n\s*", " ", text.plain)
     return description

@@ -326,8 +326,9 @@ class Trainer:
         """Loss and accuracy on the validation data, in the training precision."""
         self._call_back("on_test_begin")
         totals = [0.0, 0.0, 0.0]
-        with console.progress("validation", batches_per_epoch(self.validation_data, self.config.batch_size)) as advance:
-            for batch in self._batches(self.validation_data):
+        data: Any = self.validation_data  # which is there
+        with console.progress("validation", batches_per_epoch(data, self.config.batch_size)) as advance:
+            for batch in self._batches(data):
                 interrupts.check()
                 sums = self.step.evaluate(*batch).numpy()
                 totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
@@ -382,7 +383,8 @@ class Trainer:
             metrics["validation"] = evaluate(load_model(self.dir, "best"), validation_images or self.validation_data)
         runs.write_json(self.dir / runs.METRICS, metrics)
         head = checkpoint.read_state(self.dir / runs.HEAD / runs.CHECKPOINT)  # None where there is no first phase
-        runs.write_curves(self.dir, history, best_epoch, *((head.history, head.best_epoch) if head else ()))
+        head_rows, best_of_head = (head.history, head.best_epoch) if head else ([], 0)
+        runs.write_curves(self.dir, history, best_epoch, head_rows, best_of_head)
         self.state.finished = True
         self.save_checkpoint()
 

@@ -61,6 +61,8 @@ def get_record(model: str, tag: str | None = None) -> Record:
 
 def is_imagenet(record: Record) -> bool:
     """Whether "imagenet" means this record of its model."""
+    if applications.is_application(record.model):
+        return record == applications.RECORDS[record.model][0]
     return record == IMAGENET.get(record.model)
 
 

@@ -11,7 +11,7 @@ import pytest
 from kzoo.models.registry import defaults, get_card, list_models
 from kzoo.weights.locations import PACKAGED
 from kzoo.weights.record import File
-from kzoo.weights.registry import get_record, list_weights
+from kzoo.weights.registry import get_record, is_imagenet, list_weights
 from kzoo.weights.table import IMAGENET, RECORDS, best_on_imagenet
 
 LISTING = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
@@ -215,6 +215,12 @@ def test_imagenet_is_the_best_published(model, tag, top1):
     assert record == get_record(model) == get_record(model, tag) == list_weights(model)[0]
     assert record.accuracy
     assert (record.accuracy.top1, record.accuracy.measured) == (top1, False)
+
+
+def test_imagenet_marks_one_record_of_a_model():
+    for model in (*IMAGENET, "keras:EfficientNetV2B0"):
+        marked = [record for record in list_weights(model) if is_imagenet(record)]
+        assert marked == [get_record(model, "imagenet")]
 
 
 def test_imagenet_is_never_of_a_licence_that_forbids_commercial_use():

@@ -40,7 +40,7 @@ def _record(model, folder, preprocessing, top1, top5, md5, include_top):
 
 
 RECORDS = tuple(
-    _record(*facts, md5, include_top)
-    for *facts, md5_with, md5_without in ROWS
-    for md5, include_top in ((md5_with, True), (md5_without, False))
+    _record(model, folder, preprocessing, top1, top5, md5, include_top)
+    for model, folder, preprocessing, top1, top5, *sums in ROWS
+    for md5, include_top in zip(sums, (True, False), strict=True)
 )
