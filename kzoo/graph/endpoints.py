@@ -114,7 +114,7 @@ def strides(calls: Sequence) -> list[int | None]:
     known: dict[int, int | None] = {}
     found = []
     for call in calls:
-        layer, below = call.operation, [known[id(x)] for x in call.input_tensors if known[id(x)]]
+        layer, below = call.operation, [one for x in call.input_tensors if (one := known[id(x)]) is not None]
         stride = max(below) if below else (None if call.input_tensors else 1)
         if stride is not None and (len(call.outputs[0].shape) != 4 or isinstance(layer, _NO_MAPS)):
             stride = None

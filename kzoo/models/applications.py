@@ -97,7 +97,8 @@ def _checked_shape(name: str, shape: Any, include_top: bool, chosen: ResolvedWei
             f"{name} with its classifier takes images of {height}x{width}. Received: {shape[0]}x{shape[1]}. For other "
             "sizes take the weights without it: --weights keras_in1k_notop."
         )
-    return tuple(map(int, shape))
+    height, width, channels = map(int, shape)
+    return height, width, channels
 
 
 def _renamed(theirs, name: str, preprocessing) -> tuple[Any, dict[int, Any]]:

@@ -1,5 +1,7 @@
 """The classifiers of keras.applications: what Keras computes, from raw pixels, with weights read without Keras."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from keras_files import build, load_by_keras, preprocess_by_keras, what_keras_asks_for, write
@@ -157,7 +159,8 @@ def test_layers_that_have_changed_places(small, tmp_path):
     other = tmp_path / "swapped.h5"
     other.write_bytes(path.read_bytes())
     with h5py.File(other, "r+") as file:
-        names = list(file.attrs["layer_names"])
+        stored: Any = file.attrs["layer_names"]
+        names = list(stored)
         one, two = "expanded_conv_3_depthwise_bn", "expanded_conv_3_expand_bn"
         i, j = names.index(one), names.index(two)
         names[i], names[j] = two, one
