@@ -1,7 +1,6 @@
 """A worker of a search: takes trials, and has a process for each of them."""
 
 import time
-from pathlib import Path
 
 from kzoo import console
 from kzoo.hardware import probe
