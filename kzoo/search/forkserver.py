@@ -224,7 +224,7 @@ def _reason_not_to_fork() -> str:
     """Why copies of this process would not be as good as new processes; empty if they are."""
     try:
         os.close(os.pidfd_open(os.getpid()))
-        threads = len(os.listdir("/proc/self/task"))
+        threads = len(list(Path("/proc/self/task").iterdir()))
     except OSError as error:
         return f"this system cannot watch it: {error}"
     if threads > 1:
@@ -251,7 +251,8 @@ def _serve(connection: socket.socket) -> _Order | None:
                     for one in selector.get_map().values():  # not unregistered: the original would lose them too
                         one.fileobj.close() if isinstance(one.fileobj, socket.socket) else os.close(one.fd)
                     os.close(files[0])
-                    return _Order(*json.loads(content), files[1:])
+                    module, arguments, environment = json.loads(content)
+                    return _Order(module, arguments, environment, files[1:])
                 there = socket.socket(fileno=files[0])
                 for file in files[1:]:
                     os.close(file)

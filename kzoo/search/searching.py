@@ -39,8 +39,9 @@ class SearchResult:
     """What a search gives back."""
 
     best: dict[str, Any]
-    """The best configuration: values (rates, not multiples of a default), accuracy (on the validation split, mean over seeds), accuracies, epochs, trial
-    and run (numbers), test (figures of the test split, which no trial has seen, or None), verified."""
+    """The best configuration: values (rates, not multiples of a default), accuracy (on the validation split, mean over
+    seeds), accuracies, epochs, trial and run (numbers), test (figures of the test split, which no trial has seen, or
+    None), verified."""
     trials: list[dict[str, Any]]
     """A row per trial, its values likewise."""
     model_path: Path

@@ -136,11 +136,12 @@ def with_epochs(config: TrainConfig, task: Task) -> TrainConfig:
 def _of_transfer(task: Task, transfer: TransferConfig) -> dict:
     """How far down to fine-tune, and how much less the lower stages than the upper ones."""
     space: dict[str, dict] = {"layer_decay": {"min": 0.2, "max": 1, "scale": "linear", "start": transfer.layer_decay}}
-    stages, start = list(task.stages or ()), transfer.unfreeze or task.unfreeze
+    stages, start = list(task.stages or ()), transfer.unfreeze
     if stages:
-        # From the last stage alone to all of them, in equal steps.
+        # What fine-tuning does by default, which may be no second phase; and from the last stage alone to all of them,
+        # in equal steps.
         some = [stages[round(i * (len(stages) - 1) / 3)] for i in range(4)]
-        space["unfreeze"] = {"values": [one for one in stages if one in (*some, start)], "start": start}
+        space["unfreeze"] = {"values": [None, *(one for one in stages if one in (*some, start))], "start": start}
     if task.batch_norms:
         space["batch_norm"] = {"values": ["frozen", "affine", "train"], "start": transfer.batch_norm}
     return space

@@ -254,9 +254,11 @@ def _flat(trial: Trial, values: dict[str, Any]) -> dict[str, Any]:
 def shown(value: Any) -> Any:
     """A value for a reader.
 
-    >>> shown(["digits"]), shown([1.5, 2.0]), shown(0.123456789), shown("sgd")
-    ('digits', '1.5 + 2.0', 0.1235, 'sgd')
+    >>> shown(["digits"]), shown([1.5, 2.0]), shown(0.123456789), shown("sgd"), shown(None)
+    ('digits', '1.5 + 2.0', 0.1235, 'sgd', 'default')
     """
+    if value is None:
+        return "default"
     if isinstance(value, list):
         return " + ".join(
             item["registered_name"].split(">")[-1] if isinstance(item, dict) else str(item) for item in value

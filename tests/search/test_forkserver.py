@@ -6,11 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
+from dataclasses import replace
 
 import psutil
 import pytest
 
+from kzoo.errors import KzooError
+from kzoo.hardware import probe
 from kzoo.search.forkserver import ForkedProcess, ForkServer
+from kzoo.search.processes import CommandProcess
+from kzoo.train import TrainConfig, run_record, runs
+from kzoo.train.precision import resolve
 
 ECHO = """
 import json, os, signal, sys, threading
@@ -104,8 +111,6 @@ def test_a_server_that_was_killed_ends_its_processes_and_is_started_again(module
 def test_a_server_that_cannot_import_is_an_error(modules, monkeypatch, capfd):
     (modules / "sitecustomize.py").write_text("import sys\nsys.modules['runpy'] = None")
     monkeypatch.setenv("PYTHONPATH", str(modules))
-    from kzoo.errors import KzooError
-
     with ForkServer() as server, pytest.raises(KzooError, match="imports TensorFlow for all trials ended, twice"):
         server.start("echo")
 
@@ -155,11 +160,23 @@ with ForkServer() as server:
     wait_for(lambda: not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids))
 
 
-def test_what_is_imported_leaves_one_thread_and_no_device(child_environment):
-    """Else nothing would be forked, and each trial would start TensorFlow anew."""
+def parts_of(path):
+    """A model without the date at which it was saved."""
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist() if name != "metadata.json"}
+
+
+def test_a_trial_ends_in_the_bits_of_kzoo_train(tmp_path, child_environment):
+    """And what trials import leaves one thread and no device: else each would start TensorFlow anew."""
+    record = run_record("mnist_net", "digits", config=TrainConfig(epochs=1, batch_size=128, seed=5))
+    record = replace(record, train=resolve(record.train, probe())[0])
+    for name in ("trial", "train"):
+        (tmp_path / name).mkdir()
+        runs.create(tmp_path / name, record)
     with ForkServer() as server:
-        process = server.start("kzoo.search.child", "-", "list", "--json")
-        assert isinstance(process, ForkedProcess)
-        with process:
-            assert json.loads(process.stdout.read())
-            assert process.wait() == 0
+        process = CommandProcess(server, ["train", "--resume", str(tmp_path / "trial")], tmp_path / "log")
+        assert isinstance(process._process, ForkedProcess)
+        command = [sys.executable, "-P", "-m", "kzoo", "train", "--resume", str(tmp_path / "train")]
+        subprocess.run(command, check=True, capture_output=True, env=child_environment)
+        assert process.finish() == 0
+    assert parts_of(tmp_path / "trial" / runs.BEST) == parts_of(tmp_path / "train" / runs.BEST)

@@ -28,7 +28,7 @@ def test_the_first_trial_of_the_default_space_is_kzoos_default(task):
     trial = trial_config(starts(space), space, TrainConfig(), "any", task)
     own = trial_config({}, {}, TrainConfig(), "any", task)
     assert trial.train == own.train
-    assert replace(trial.transfer, unfreeze=None) == own.transfer
+    assert trial.transfer == own.transfer
     assert trial.arguments["dropout"] in (None, task.dropout)
 
 
@@ -50,13 +50,22 @@ def test_what_kzoo_does_by_itself_is_in_the_space_of_a_poor_start(task):
     space = check(default_space(task, poor, TransferConfig(layer_decay=0.2, batch_norm="train")))
     trial = trial_config(default_values(space, task), space, TrainConfig(), "any", task)
     assert trial.train == trial_config({}, {}, TrainConfig(), "any", task).train
-    assert replace(trial.transfer, unfreeze=None) == TransferConfig()
+    assert trial.transfer == TransferConfig()
     assert default_values(space, task) != starts(space)
     # What a space does not have, or has in another unit, is the start's.
     edited = {**space, "optimizer": {"values": ["sgd", "adam"], "start": "adam"}}
     edited["learning_rate"] = {"min": 1e-4, "max": 2, "start": 0.01, "scale": "log"}
     found = default_values(check(edited), task)
     assert (found["optimizer"], found["learning_rate"], found["label_smoothing"]) == ("adam", 0.01, 0)
+
+
+def test_epochs_are_searched_from_a_third_of_the_default_to_the_double():
+    assert default_space(DIGITS, TrainConfig(epochs=60))["epochs"] == {
+        "min": 20, "max": 120, "scale": "log", "start": 60,
+    }  # fmt: skip
+    # A trial lasts longer than its warm-up.
+    assert default_space(DIGITS, TrainConfig(epochs=6, warmup_epochs=4.5))["epochs"]["min"] == 5
+    assert default_space(DIGITS, TrainConfig(epochs=1))["epochs"]["min"] == 1
 
 
 def test_what_has_no_multiples_or_no_halves_is_left_out():
@@ -73,9 +82,15 @@ def test_what_has_no_multiples_or_no_halves_is_left_out():
 def test_how_far_down_to_fine_tune_is_searched():
     space = default_space(PRETRAINED, TrainConfig(), TransferConfig(layer_decay=0.1))
     assert space["unfreeze"] == {
-        "values": ["conv1", "inception_3a", "inception_4e", "inception_5a", "inception_5b"],
+        "values": [None, "conv1", "inception_3a", "inception_4e", "inception_5b"],
+        "start": None,
+    }
+    started = default_space(PRETRAINED, TrainConfig(), TransferConfig(unfreeze="inception_5a"))
+    assert started["unfreeze"] == {
+        "values": [None, "conv1", "inception_3a", "inception_4e", "inception_5a", "inception_5b"],
         "start": "inception_5a",
     }
+    assert "augment_strength" not in space  # each strength would have features of its own
     assert (space["layer_decay"]["min"], space["layer_decay"]["start"]) == (0.1, 0.1)
     assert space["batch_norm"]["values"] == ["frozen", "affine", "train"]
     assert space["augment"]["start"] == ["photos"]

@@ -1,7 +1,8 @@
 """Trials that do what a test says, instead of training: Python imports this first where it is on the path.
 
 KZOO_SCRIPT is a JSON object: by the number of a trial what happens to it ("crash", "killed", "hang", "memory", "error",
-"environment" or "bug"), "seconds", how long the others take, and "evaluation_seconds". Their accuracy is a function of their values.
+"environment" or "bug"), "seconds", how long the others take, and "evaluation_seconds". Their accuracy is a function of
+their values.
 It takes the place of the command line in the processes of `kzoo.search.child`; their process, its limits and its end
 are the real ones. So is the fork server that starts them, except that it has not imported TensorFlow.
 """
@@ -23,6 +24,7 @@ if "KZOO_SCRIPT" in os.environ and {"kzoo.search.child", "kzoo.search.forkserver
                 act(*sys.argv[1:])
             if name == "kzoo.search.preloaded":
                 return importlib.machinery.ModuleSpec(name, self)
+            return None
 
         def create_module(self, spec):
             return None
@@ -53,7 +55,7 @@ if "KZOO_SCRIPT" in os.environ and {"kzoo.search.child", "kzoo.search.forkserver
             print("kzoo: Something is wrong. Received: this.", file=sys.stderr, flush=True)
             os._exit(1)
         elif what == "environment":  # as libraries see it
-            os.execv("/bin/sh", ["sh", "-c", "env >&2"])
+            os.execv("/bin/sh", ["sh", "-c", "env >&2"])  # noqa: S606
         elif what == "bug":
             raise ZeroDivisionError("a mistake")
         elif what == "memory":
