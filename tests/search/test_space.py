@@ -8,7 +8,17 @@ import pytest
 from kzoo import augment
 from kzoo.errors import InvalidArgument
 from kzoo.search.helper import inspect
-from kzoo.search.space import Task, check, check_suits, default_space, default_values, read, starts, trial_config
+from kzoo.search.space import (
+    Task,
+    check,
+    check_suits,
+    default_space,
+    default_values,
+    read,
+    starts,
+    trial_config,
+    with_epochs,
+)
 from kzoo.train import TrainConfig
 from kzoo.train.record import DataSource
 from kzoo.transfer import TransferConfig
@@ -25,7 +35,7 @@ PHOTOS = Task("/data/photos", 50_000, 5_000, (224, 224, 3), 5, 0.0, {"resnet50":
 @pytest.mark.parametrize("task", [DIGITS, PHOTOS, PRETRAINED], ids=["digits", "photos", "pretrained"])
 def test_the_first_trial_of_the_default_space_is_kzoos_default(task):
     space = check(json.loads(json.dumps(default_space(task, TrainConfig()))))
-    trial = trial_config(starts(space), space, TrainConfig(), "any", task)
+    trial = trial_config(starts(space), space, with_epochs(TrainConfig(), task), "any", task)
     own = trial_config({}, {}, TrainConfig(), "any", task)
     assert trial.train == own.train
     assert trial.transfer == own.transfer
@@ -48,7 +58,7 @@ def test_a_poor_configuration_is_where_the_search_starts():
 def test_what_kzoo_does_by_itself_is_in_the_space_of_a_poor_start(task):
     poor = TrainConfig(optimizer="sgd", learning_rate=1e-5, label_smoothing=0.2, augment=("none",))
     space = check(default_space(task, poor, TransferConfig(layer_decay=0.2, batch_norm="train")))
-    trial = trial_config(default_values(space, task), space, TrainConfig(), "any", task)
+    trial = trial_config(default_values(space, task), space, with_epochs(TrainConfig(), task), "any", task)
     assert trial.train == trial_config({}, {}, TrainConfig(), "any", task).train
     assert trial.transfer == TransferConfig()
     assert default_values(space, task) != starts(space)
@@ -56,7 +66,8 @@ def test_what_kzoo_does_by_itself_is_in_the_space_of_a_poor_start(task):
     edited = {**space, "optimizer": {"values": ["sgd", "adam"], "start": "adam"}}
     edited["learning_rate"] = {"min": 1e-4, "max": 2, "start": 0.01, "scale": "log"}
     found = default_values(check(edited), task)
-    assert (found["optimizer"], found["learning_rate"], found["label_smoothing"]) == ("adam", 0.01, 0)
+    smoothing = 0.1 if task.fine_tunes else 0
+    assert (found["optimizer"], found["learning_rate"], found["label_smoothing"]) == ("adam", 0.01, smoothing)
 
 
 def test_epochs_are_searched_from_a_third_of_the_default_to_the_double():
@@ -99,7 +110,7 @@ def test_how_far_down_to_fine_tune_is_searched():
     assert trial.transfer == TransferConfig(unfreeze="conv1", layer_decay=0.7, batch_norm="affine", views=2)
     assert trial.arguments == {"dropout": 0.4}
     # 0.3 times the rate for training from scratch with batches of 32.
-    assert trial.train.learning_rate == pytest.approx(0.3 * 0.003 * (32 / 256) ** 0.5)
+    assert trial.train.learning_rate == pytest.approx(0.003 * (32 / 256) ** 0.5)
 
 
 @pytest.mark.parametrize(
