@@ -13,7 +13,12 @@ def found(images, size, colour, public_name=""):
         "public_name": public_name,
         "splits": {"train": images, "validation": 9, "test": 9},
         "sizes": {"median": list(size)},
-        "channels": {"grey": 0 if colour else images, "colour": images if colour else 0},
+        "images": images + 18,
+        "channels": {
+            "grey": 0 if colour else images + 18,
+            "colour": images + 18 if colour else 0,
+            "no_colours": 0 if colour else images + 18,
+        },
     }
 
 
