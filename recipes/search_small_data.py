@@ -6,8 +6,8 @@ Command: tfds build mnist
          python recipes/search_small_data.py mnist    # stopped, it continues when it is called again
          kzoo weights fetch inception_v1
          python recipes/search_small_data.py photos --photos hymenoptera
-Time:    not measured; for each of five seeds 16 trials (mnist) or 8 (photos), two at a time, then the best three with two
-         more seeds.
+Time:    not measured; for each of five seeds 16 trials (mnist) or 8 (photos), two at a time, then the best three with
+         two more seeds.
 Result:  docs/search_small_data_mnist.md and docs/search_small_data_photos.md.
 
 Digits are trained from scratch, and the search starts where nearly nothing is learned; photos are fine-tuned, and it
@@ -89,9 +89,9 @@ def one_seed(options: argparse.Namespace, seed: int) -> tuple[float, float, dict
 def defaults_accuracy(experiment: Experiment, images: Path, config: TrainConfig, run_dir: Path) -> float:
     """Test accuracy after a training with kzoo's defaults."""
     record = run_record(experiment.model, str(images), config=config, weights=experiment.weights)
-    assert record.data.load is not None
     model = start(record, run_dir, resume=True).model
-    return evaluate(model, kzoo.data.load(**asdict(record.data.load), split="test"))["accuracy"]
+    loaded: Any = asdict(record.data)["load"]
+    return evaluate(model, kzoo.data.load(**loaded, split="test"))["accuracy"]
 
 
 def few_digits(folder: Path, seed: int) -> list[tuple[str, str, str]]:
@@ -120,7 +120,9 @@ def few_photos(photos: Path, seed: int) -> list[tuple[str, str, str]]:
             (str(paths[i].resolve()), folder.name, "val" if n < len(paths) // 5 else "train")
             for n, i in enumerate(order)
         ]
-        rows += [(str(path.resolve()), folder.name, "test") for path in sorted((photos / "val" / folder.name).iterdir())]
+        rows += [
+            (str(path.resolve()), folder.name, "test") for path in sorted((photos / "val" / folder.name).iterdir())
+        ]
     return rows
 
 
