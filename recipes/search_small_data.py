@@ -89,9 +89,9 @@ def one_seed(options: argparse.Namespace, seed: int) -> tuple[float, float, dict
 def defaults_accuracy(experiment: Experiment, images: Path, config: TrainConfig, run_dir: Path) -> float:
     """Test accuracy after a training with kzoo's defaults."""
     record = run_record(experiment.model, str(images), config=config, weights=experiment.weights)
-    assert record.data.load is not None  # noqa: S101 - for the type checker
     model = start(record, run_dir, resume=True).model
-    return evaluate(model, kzoo.data.load(**asdict(record.data.load), split="test"))["accuracy"]
+    loaded: Any = asdict(record.data)["load"]
+    return evaluate(model, kzoo.data.load(**loaded, split="test"))["accuracy"]
 
 
 def few_digits(folder: Path, seed: int) -> list[tuple[str, str, str]]:
@@ -120,8 +120,9 @@ def few_photos(photos: Path, seed: int) -> list[tuple[str, str, str]]:
             (str(paths[i].resolve()), folder.name, "val" if n < len(paths) // 5 else "train")
             for n, i in enumerate(order)
         ]
-        test = sorted((photos / "val" / folder.name).iterdir())
-        rows += [(str(path.resolve()), folder.name, "test") for path in test]
+        rows += [
+            (str(path.resolve()), folder.name, "test") for path in sorted((photos / "val" / folder.name).iterdir())
+        ]
     return rows
 
 

@@ -106,7 +106,7 @@ def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: 
     from kzoo.transfer import add_head
     from kzoo.transfer.finetuning import pretrained
     from kzoo.transfer.freezing import leaves
-    from kzoo.transfer.layerwise import lowest_of_last_size, stage_outputs
+    from kzoo.transfer.layerwise import stage_outputs
     from kzoo.weights.resolve import resolve
 
     train, validation = load_splits(["train", "validation"], **load)
@@ -122,7 +122,6 @@ def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: 
         dropout=dropout_of(model) if chosen.record.include_top else None,
         parameters={name: model.count_params()},
         stages=tuple(stage_outputs(model)),
-        unfreeze=lowest_of_last_size(model),
         batch_norms=any(isinstance(leaf, keras.layers.BatchNormalization) for leaf in leaves(model)),
     )
 

@@ -5,17 +5,14 @@ Nothing of it may run TensorFlow or start a thread: `kzoo.search.forkserver` wou
 
 import importlib
 
-import rich.progress  # noqa: F401
-import sklearn.datasets
-import sklearn.metrics  # noqa: F401
-import tensorboard.summary.writer.record_writer  # noqa: F401
-
-import kzoo.backend
-import kzoo.job
-import kzoo.train.evaluation
-import kzoo.train.fitting
-import kzoo.transfer.finetuning  # noqa: F401
-
-# The command line of each process, which is above kzoo.search.
-for command in ("train", "finetune", "evaluate"):
-    importlib.import_module(f"kzoo.cli.{command}")
+MODULES = (
+    "kzoo.backend",  # first: it imports TensorFlow and Matplotlib as they should be
+    *("kzoo.job", "kzoo.train.fitting", "kzoo.train.evaluation", "kzoo.transfer.finetuning"),
+    # The command line of each process, which is above kzoo.search.
+    *("kzoo.cli.commands", "kzoo.cli.train", "kzoo.cli.finetune", "kzoo.cli.evaluate"),
+    # What these import when they need it.
+    *("rich.progress", "sklearn.datasets", "sklearn.metrics", "matplotlib.backends.backend_agg"),
+    "tensorboard.summary.writer.record_writer",
+)
+for module in MODULES:
+    importlib.import_module(module)

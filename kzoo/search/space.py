@@ -50,8 +50,6 @@ class Task:
     """Of each model that the space names."""
     stages: tuple[str, ...] | None = None
     """Of pretrained weights that are fine-tuned: what can be unfrozen, from the lowest to the highest."""
-    unfreeze: str | None = None
-    """Of these, the default of fine-tuning."""
     batch_norms: bool = False
     """Whether there are batch normalizations to unfreeze."""
     image_shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)

@@ -204,27 +204,25 @@ def test_pretrained_weights_are_fine_tuned(tmp_path, capfd):
 
 
 def test_trials_that_fine_tune_share_features(tmp_path, monkeypatch):
-    """What is below the cut is computed once for all trials of a cut and a policy, whatever else is searched."""
+    """What is below the cuts is computed once for both trials, which begin at the same time."""
     monkeypatch.setenv("KZOO_HOME", str(tmp_path / "home"))
-    common = {"unfreeze": {"values": ["conv2"]}, "augment": {"values": [["digits"]]}}
-    first = {"learning_rate": {"values": [0.001]}, "batch_size": {"values": [64]}, "layer_decay": {"values": [0.3]}}
-    others = {
-        "learning_rate": {"values": [0.002]}, "batch_size": {"values": [128]}, "layer_decay": {"values": [0.3, 0.8]},
-        "epochs": {"values": [2]}, "dropout": {"values": [0.4]}, "label_smoothing": {"values": [0.1]},
+    space = {
+        "unfreeze": {"values": ["conv2"]}, "augment": {"values": [["digits"]]}, "epochs": {"values": [1, 2]},
+        "learning_rate": {"min": 0.0005, "max": 0.002}, "dropout": {"min": 0, "max": 0.5, "start": 0.25},
+        "batch_size": {"values": [64, 128]}, "layer_decay": {"min": 0.2, "max": 1},
     }  # fmt: skip
-
-    def features(space, name):
-        search(
-            "mnist_net", "digits", tmp_path / name, weights="mnist", space={**common, **space},
-            train=TrainConfig(epochs=1), transfer=TransferConfig(head_epochs=1, views=1),
-            config=SearchConfig(algorithm="grid", trials=2, seeds=1, workers=2),
-        )  # fmt: skip
-        folder = tmp_path / "home" / "features"
-        return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.glob("*/*.npy")}
-
-    once = features(first, "one")
-    assert once
-    assert features(others, "two") == once
+    result = search(
+        "mnist_net", "digits", tmp_path / "run", weights="mnist", space=space, train=TrainConfig(epochs=1),
+        transfer=TransferConfig(head_epochs=1, views=1),
+        config=SearchConfig(algorithm="random", trials=2, seeds=1, workers=2),
+    )  # fmt: skip
+    one, other = (trial["values"] for trial in result.trials)
+    assert {name for name in space if one[name] != other[name]} >= {"learning_rate", "dropout", "layer_decay"}
+    head, whole = (runs.read_record(tmp_path / "run" / "trials" / "0000" / name) for name in ("head", ""))
+    cuts = {*(head.fine_tuning.features_at or ()), *(whole.fine_tuning.features_at or ())}
+    assert len(cuts) == 2
+    # At each cut those of the training and of the validation images.
+    assert len(list((tmp_path / "home" / "features").glob("[!.]*"))) == 2 * len(cuts)
 
 
 def test_the_table_shows_rates(tmp_path, scripted):

@@ -27,7 +27,7 @@ DIGITS = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524_894}
 PRETRAINED = Task(
     "/data/photos", 220, 24, (256, 256, 3), 2, 0.4, {"inception_v1": 6_000_000},
     stages=("conv1", "conv2", "inception_3a", "inception_4a", "inception_4e", "inception_5a", "inception_5b"),
-    unfreeze="inception_5a", batch_norms=True,
+    batch_norms=True,
 )  # fmt: skip
 PHOTOS = Task("/data/photos", 50_000, 5_000, (224, 224, 3), 5, 0.0, {"resnet50": 25_000_000})
 
