@@ -297,7 +297,7 @@ def test_augment_of_a_folder_whose_images_differ_in_size(tmp_path, last_json):
         (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", size, (i, 9, 9)).save(tmp_path / "photos" / label / f"{i}.png")
     assert kzoo(["augment", str(tmp_path / "photos"), "--out", str(tmp_path / "grid.png"), "--json"]) == 0
-    assert last_json()["policy"] == ["none"]
+    assert last_json()["policy"] == ["photos"]
 
 
 def test_info_of_a_dataset_takes_no_flags_of_models(capfd):
