@@ -8,6 +8,7 @@ from typing import Any
 from kzoo import augment as augmentation
 from kzoo import paths
 from kzoo.augment import PHOTO_SIZE
+from kzoo.job import MANY_IMAGES, suits_fine_tuning
 from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
 from kzoo.transfer.defaults import head_config, with_fine_tuning_defaults
 
@@ -19,7 +20,7 @@ def advise(found: dict[str, Any]) -> dict[str, Any]:
     """The defaults of kzoo for a dataset.
 
     Args:
-        found: What `kzoo.data.inspect` says of it.
+        found: What `kzoo.data.inspect` says of it; it has training images.
 
     Returns:
         Plain data: `command`, what to train with, and `why`; `augment`, the policies; `choices`, each with its `name`,
@@ -32,27 +33,29 @@ def advise(found: dict[str, Any]) -> dict[str, Any]:
     """
     images, channels = found["splits"]["train"], 1 if not found["channels"]["colour"] else 3
     height, width = found["sizes"]["median"]
-    if min(height, width) >= PHOTO_SIZE:
+    is_grey = found["channels"]["no_colours"] == found["images"]
+    fine_tunes = suits_fine_tuning(images, min(height, width))
+    if fine_tunes:
         words = ("finetune", found["name"])
         why = f"pretrained weights know images of {PHOTO_SIZE} pixels and more; these only teach them the classes"
         shape = (_PRETRAINED_SIZE, _PRETRAINED_SIZE, 3)
         transfer = TransferConfig()
-        config = with_fine_tuning_defaults(TrainConfig(), found["public_name"], images, shape)
+        config = with_fine_tuning_defaults(TrainConfig(), found["public_name"], images, shape, is_grey=is_grey)
         head = head_config(config, transfer, images)
         epochs = f"{head.epochs} of a new classifier, then {config.epochs} of the upper layers too"
         rates = f"{head.peak_learning_rate:.3g}, then {config.peak_learning_rate:.3g}"
     else:
         words = ("train", "MODEL", found["name"])
         why = f"the images are smaller than {PHOTO_SIZE} pixels, and pretrained weights know larger ones"
+        if min(height, width) >= PHOTO_SIZE:
+            why = f"of {MANY_IMAGES:,} images and more a network learns as much from scratch"
         shape = (height, width, channels)
-        config = with_data_defaults(TrainConfig(), found["public_name"], images, shape)
+        config = with_data_defaults(TrainConfig(), found["public_name"], images, shape, is_grey=is_grey)
         epochs, rates = str(config.epochs), f"{config.peak_learning_rate:.3g}"
         if config.passes_per_epoch != 1:
             epochs += f" of {config.passes_per_epoch} passes each"
     size = f"images of {shape[0]}x{shape[1]}"
-    why_rates = f"for {config.optimizer} and this batch size" + (
-        "" if words[0] == "finetune" else "; a model's card may differ"
-    )
+    why_rates = f"for {config.optimizer} and this batch size" + ("" if fine_tunes else "; a model's card may differ")
     choices = [
         {"name": "epochs", "value": epochs, "why": f"{images:,} training images"},
         {"name": "batch size", "value": config.batch_size, "why": f"{images:,} {size}"},
@@ -60,7 +63,7 @@ def advise(found: dict[str, Any]) -> dict[str, Any]:
         {
             "name": "augmentation",
             "value": augmentation.title(config.augment),
-            "why": augmentation.suggested(found["public_name"], shape)[1],
+            "why": augmentation.suggested(found["public_name"], shape, is_grey=is_grey, fine_tunes=fine_tunes)[1],
         },
     ]
     return {"command": paths.command("kzoo", *words), "why": why, "augment": list(config.augment), "choices": choices}

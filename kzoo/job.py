@@ -244,16 +244,25 @@ def _train(
     return finetuning.run(run_dir, make, train_data, validation_data, callbacks)
 
 
+def suits_fine_tuning(images: int, side: int) -> bool:
+    """Whether pretrained weights do better than training from scratch, by the training images and their shorter side.
+
+    >>> suits_fine_tuning(400, 224), suits_fine_tuning(400, 28), suits_fine_tuning(50_000, 224)
+    (True, False, False)
+    """
+    return images < MANY_IMAGES and side >= PHOTO_SIZE
+
+
 def _suggest_fine_tuning(dataset: str, train_data: Dataset) -> None:
     """Say of few photos that pretrained weights would do better."""
-    if public_name(dataset) or len(train_data) >= MANY_IMAGES:
+    if public_name(dataset):
         return
     some = range(0, len(train_data), max(1, len(train_data) // SAMPLE))
     try:
         sides = sorted(min(header(read_file(train_data.where(i)))[:2]) for i in some)
     except (BadImage, OSError):  # it has changed since; training says so
         return
-    if sides[len(sides) // 2] >= PHOTO_SIZE:
+    if suits_fine_tuning(len(train_data), sides[len(sides) // 2]):
         console.log(
             f"{len(train_data):,} photos are few to train a network from scratch: kzoo finetune "
             f"{paths.command(dataset)} starts from one that was trained on a million"

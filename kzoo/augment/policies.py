@@ -186,30 +186,44 @@ def title(augment: Any) -> str:
 
 
 def suggested(
-    dataset: str, image_shape: Sequence[int | None], *, is_grey: bool = False, is_raw: bool = True
+    dataset: str,
+    image_shape: Sequence[int | None],
+    *,
+    is_grey: bool = False,
+    is_raw: bool = True,
+    fine_tunes: bool = False,
 ) -> tuple[str, str]:
     """The policy for a dataset and the reason: by its name, else by what its images are.
+
+    Fine-tuning augments colour photos alone: on other images it was no better for it (docs/finetune_photos.md).
 
     Args:
         dataset: The name; of a folder or file "" (`Dataset.public_name`).
         image_shape: (height, width, channels); height and width may be None.
         is_grey: Whether images of three channels have no colour.
         is_raw: Whether pixels are 0 to 255, as changes of colour take them.
+        fine_tunes: Whether pretrained weights are fine-tuned.
 
     >>> suggested("mnist", (28, 28, 1)), suggested("", (105, 105, 3), is_grey=True)
     (('digits', 'mnist'), ('digits', 'greyscale images, never mirrored'))
     >>> suggested("", (224, 224, 3)), suggested("", (32, 32, 3))
     (('photos', 'colour images, also mirrored'), ('cifar', 'small colour images, also mirrored'))
+    >>> suggested("", (224, 224, 3), is_grey=True, fine_tunes=True)
+    ('none', 'fine-tuning augments colour photos alone')
     """
     height, width, channels = image_shape
     by_name = recommended(dataset)
     if by_name != "none":
         return by_name, base_name(dataset)
+    is_large = (height or PHOTO_SIZE) >= PHOTO_SIZE <= (width or PHOTO_SIZE)
+    is_photo = channels == 3 and not is_grey and is_raw and is_large
+    if fine_tunes and not is_photo:
+        return "none", "fine-tuning augments colour photos alone"
     if channels == 1 or is_grey:
         return "digits", "greyscale images, never mirrored"
     if channels != 3:
         return "none", f"images of {channels} channels"
-    if is_raw and (height or PHOTO_SIZE) >= PHOTO_SIZE <= (width or PHOTO_SIZE):
+    if is_photo:
         return "photos", "colour images, also mirrored"
     if None in (height, width):
         return "none", "images of unknown size"

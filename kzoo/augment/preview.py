@@ -15,13 +15,13 @@ _GAP, _TEXT_SIZE, _LINE = 6, 13, 18
 
 
 def preview_grid(data: Dataset, policy: Any, *, count: int = 8, draws: int = 8, seed: int = 0) -> bytes:
-    """Draw a grid: in each row an image, with its class beside it, and what the first epochs of training make of it.
+    """Draw a grid: in each row an image, with its class beside it, and what the first passes of training make of it.
 
     Args:
         data: Of its classes in turn, the first images are shown.
         policy: What `kzoo.augment.policy` takes.
         count: Rows.
-        draws: Augmented images in a row: those of epochs 1, 2, ... of a run with this seed. Layers that mix images mix
+        draws: Augmented images in a row: those of passes 1, 2, ... of a run with this seed. Layers that mix images mix
             the rows of a column; the shares of the classes are then below each image.
         seed: Of the draws, as `TrainConfig.seed`.
 
@@ -80,7 +80,7 @@ def _png(heading: str, names: list[str], columns: list[tuple], class_names: tupl
         draw.text((_GAP, top + row * row_height + height // 2), name, TEXT, font, anchor="lm")
     for column, images in enumerate(cells):
         left = margin + column * (width + _GAP)
-        draw.text((left, _LINE + _GAP // 2), f"epoch {column}" if column else "original", TEXT, font)
+        draw.text((left, _LINE + _GAP // 2), f"pass {column}" if column else "original", TEXT, font)
         for row, image in enumerate(images):
             canvas.paste(image, (left, top + row * row_height))
             if captions[column]:

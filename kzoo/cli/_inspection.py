@@ -33,8 +33,8 @@ def print_dataset(name: str, data_dir: str | None, out: str | None, overwrite: b
         console.log(f"contact sheet: {path}")
     from kzoo.advice import advise
 
-    advice = advise(found)
-    policies = tuple(advice["augment"])
+    advice = advise(found) if found["splits"]["train"] else None
+    policies = tuple(advice["augment"]) if advice else ()
     if json:
         print_json(
             {
@@ -52,6 +52,8 @@ def print_dataset(name: str, data_dir: str | None, out: str | None, overwrite: b
         console.warn(line)
     for line in found["problems"]:
         print_line(f"stops training: {line}")
+    if advice is None:
+        return
     print_line(f"{advice['command']}: {advice['why']}")
     print_table(("default", "value", "why"), [(one["name"], one["value"], one["why"]) for one in advice["choices"]])
 

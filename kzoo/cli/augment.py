@@ -38,7 +38,7 @@ def command(
         out: The PNG file to write.
         policy: Augmentation policies, in order [default: the one that training takes].
         count: Images, a row each.
-        draws: Augmented images in a row: those of the first epochs of a training on images of this size.
+        draws: Augmented images in a row: those of the first passes of a training on images of this size.
         seed: Of the draws, as for `kzoo train`.
         image_size: Size of the images [default: their own; 224 for a folder or a CSV file].
         overwrite: Replace the file that is there.

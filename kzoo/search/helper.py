@@ -93,6 +93,7 @@ def inspect(models: list[str], load: dict[str, Any], pretrained: dict[str, Any] 
         image_shape=image_shapes[models[0]],
         image_shapes=image_shapes,
         classes=len(train.class_names),
+        is_grey=train.is_grey,
         dropout=rates[0],
         parameters=parameters,
     )
@@ -119,6 +120,7 @@ def _inspect_pretrained(name: str, load: dict[str, Any], *, weights: str, like: 
         validation_images=len(validation),
         image_shape=train.image_shape,
         classes=len(train.class_names),
+        is_grey=train.is_grey,
         dropout=dropout_of(model) if chosen.record.include_top else None,
         parameters={name: model.count_params()},
         stages=tuple(stage_outputs(model)),

@@ -1,13 +1,13 @@
 """What the trials say: which configuration is best, and which trials no other one beats in everything."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 from typing import Any, cast
 
 from kzoo.search.store import BestTrial, CompletedTrial, Trial
+from kzoo.train.figures import standard_error
 
 # What is wanted of a trial: more of it (1) or less (-1).
 GOALS = {"accuracy": 1, "images_per_second": 1, "parameters": -1}
@@ -33,9 +33,7 @@ def best_first(rows: Sequence[Any], images: int) -> list[Any]:
     left, found = list(rows), []
     while left:
         highest = max(row.accuracy for row in left)
-        # Agresti & Coull, 1998: with two more of each kind, so that a share near 1 is not taken for certain.
-        share = (highest * images + 2) / (images + 4)
-        lowest = highest - math.sqrt(share * (1 - share) / images)
+        lowest = highest - standard_error(highest, images)
         best = min((row for row in left if row.accuracy >= lowest), key=lambda row: (row.loss, -row.accuracy))
         left.remove(best)
         found.append(best)

@@ -54,6 +54,8 @@ class Task:
     """Whether there are batch normalizations to unfreeze."""
     image_shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """Of each model that the space names, where it may be another."""
+    is_grey: bool = False
+    """Whether the images have no colours, however many channels they have."""
 
     def __post_init__(self):
         for name in ("images", "validation_images", "classes"):
@@ -120,9 +122,10 @@ def _with_defaults(config: TrainConfig, task: Task, model: str | None = None) ->
     """The configuration with a value in every place, as a run of it has; of a model of the space, if one is named."""
     data = task.dataset, task.images, task.image_shapes.get(model or "", task.image_shape)
     if task.fine_tunes:
-        return with_data_defaults(with_fine_tuning_defaults(config, *data), *data)
+        return with_data_defaults(with_fine_tuning_defaults(config, *data, is_grey=task.is_grey), *data)
     card = CARDS.get(model or "")
-    return with_data_defaults(config, *data, rates=(None, None) if card is None else card.rates)
+    rates = (None, None) if card is None else card.rates
+    return with_data_defaults(config, *data, is_grey=task.is_grey, rates=rates)
 
 
 def with_epochs(config: TrainConfig, task: Task) -> TrainConfig:
@@ -153,14 +156,10 @@ def _multiples(low: float, high: float, start: float, of: float) -> dict:
 
 def _policies(task: Task, settled: TrainConfig) -> dict:
     """The policies that suit such images; a folder can hold anything, so the validation images are to tell."""
-    recommended = augment.recommended(task.dataset)
-    height, width, channels = task.image_shape
-    if recommended == "none":
-        others = ["digits" if channels == 1 else "cifar" if height * width <= 64 * 64 else "photos"]
-    else:
-        others = ["photos"] if recommended == "imagenet" else []
+    suggested, _ = augment.suggested(task.dataset, task.image_shape, is_grey=task.is_grey)
+    others = ["photos"] if suggested == "imagenet" else []
     start = list(settled.augment)
-    values = [["none"], *([name] for name in [*others, recommended, "trivial"] if name != "none")]
+    values = [["none"], *([name] for name in [*others, suggested, "trivial"] if name != "none")]
     return {"values": values, "start": start or ["none"]}
 
 

@@ -66,7 +66,7 @@ class TrainConfig:
     """What adam and adamw add to the root of the second moment, so as not to divide by zero."""
     weight_decay: float | None = None
     """Decay of kernels, never of biases and normalization parameters: decoupled in adamw, an L2 term in sgd and adam
-    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw, times the passes of an epoch up to 10]."""
+    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw; there times the passes of an epoch, up to 10]."""
     label_smoothing: float | None = None
     """Share of the target spread evenly over all classes (Szegedy et al., 2016, section 7) [default: 0; 0.1 for the
     second phase of fine-tuning]."""
@@ -292,15 +292,15 @@ def with_data_defaults(
     (15, 40, 32, 0.0005, 1.0)
     """
     batch_size = config.batch_size or default_batch_size(images, image_shape)
+    passes = config.passes_per_epoch or (1 if config.epochs is not None else default_passes(images, image_shape))
     card_rate, card_warmup = rates if config.optimizer == TrainConfig.optimizer else (None, None)
     learning_rate = config.learning_rate
     if learning_rate is None:
-        images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
+        images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images * passes)
         learning_rate = default_learning_rate(config.optimizer, images_in_a_step, images, card_rate)
     warmup = config.warmup
     if config.warmup_epochs is None and config.schedule != "one_cycle" and card_warmup is not None:
         warmup = min(card_warmup, LONGEST_WARMUP * config.total_epochs)
-    passes = config.passes_per_epoch or (1 if config.epochs is not None else default_passes(images, image_shape))
     weight_decay = config.decay
     if config.weight_decay is None and config.optimizer == "adamw":
         weight_decay *= min(passes, MOST_DECAY)

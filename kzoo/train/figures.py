@@ -30,6 +30,19 @@ class Outcomes(NamedTuple):
     """bool [N], whether the label is among the five likeliest classes."""
 
 
+def standard_error(accuracy: float, images: int) -> float:
+    """The standard error of an accuracy on so many images.
+
+    It is that with two more images of each kind, right and wrong, so that a share near 1 is not taken for certain
+    (Agresti & Coull, 1998).
+
+    >>> f"{standard_error(0.95, 100):.3f}", f"{standard_error(1.0, 24):.3f}"
+    ('0.025', '0.053')
+    """
+    share = (accuracy * images + 2) / (images + 4)
+    return (share * (1 - share) / images) ** 0.5
+
+
 def outcomes_of(labels: np.ndarray, logits: np.ndarray) -> Outcomes:
     """The outcomes of some images, of labels [N] and logits [N, classes].
 

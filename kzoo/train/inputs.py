@@ -166,6 +166,15 @@ def loss_of_guessing(data: Dataset | Stream, config: TrainConfig, classes: int) 
     return -float(sum(share * math.log(share) for share in shares if share))
 
 
+def share_of_commonest(data: Dataset | Stream) -> float:
+    """The accuracy of a model that gives the commonest class for every image; 0 for a stream, whose labels are unknown.
+
+    >>> share_of_commonest(Dataset.from_arrays(np.zeros((4, 8, 8)), [0, 1, 1, 1]))
+    0.75
+    """
+    return 0.0 if isinstance(data, Stream) else float(np.bincount(data.labels).max() / len(data))
+
+
 def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None = None) -> None:
     """Raise InvalidArgument unless the model takes these images and has an output for each of their classes.
 

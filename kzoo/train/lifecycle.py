@@ -161,7 +161,7 @@ def _check_same(run_dir: Path, asked: RunRecord, recorded: RunRecord) -> None:
 
 
 def _entries(record: RunRecord) -> Iterator[tuple[str, Any]]:
-    """What a run was asked to be, by entry: ("train.epochs", 15)."""
+    """What a run was asked to be, by entry: ("train.epochs", 30)."""
     data = {"data.load": record.data.load, "data.all_data": record.data.all_data}
     parts = {"model": record.model, **data, "train": record.requested, "transfer": record.transfer}
     for name, part in {**parts, "fine_tuning.kept": record.fine_tuning.kept}.items():

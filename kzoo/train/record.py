@@ -102,6 +102,8 @@ class FineTuningState:
     """Layers after which features are computed, one from the other; empty where there was no room for any."""
     is_head: bool = False
     """Whether this is the first phase of a run that fine-tunes, in the folder `head` of it."""
+    is_left_out: bool = False
+    """Whether the second phase was left out, as there was little to gain."""
     kept: Literal["head", "fine_tuned"] | None = None
     """The phase whose model is kept, where that is known before the second: fine-tuning is left out, or the run is as a
     search's best trial."""
@@ -124,8 +126,8 @@ class RunRecord:
     """A run: what was asked, what it was resolved to, and what was found.
 
     >>> record = RunRecord(model=ZooModel("mnist_net"), data=DataRecord(DataSource("digits")))
-    >>> record.train.epochs, record.requested.precision
-    (15, 'auto')
+    >>> record.train.optimizer, record.requested.precision
+    ('adamw', 'auto')
     """
 
     model: ZooModel | ModelFile | None = None

@@ -21,8 +21,7 @@ from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
 from kzoo.train.checkpoint import State
 from kzoo.train.evaluation import evaluate
-from kzoo.train.inputs import Stream, batches_per_epoch, loss_of_guessing, metadata_of_data
-from kzoo.train.normalization import batch_normalizations
+from kzoo.train.inputs import Stream, batches_per_epoch, loss_of_guessing, metadata_of_data, share_of_commonest
 from kzoo.train.record import RunRecord, differences
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
@@ -300,14 +299,19 @@ class Trainer:
             return
         loss, steps = history[-1]["loss"], len(history) * self.steps
         guessing = loss_of_guessing(self.train_data, self.config, classes_of(self.step.classifier))
-        if not guessing or loss < guessing * (1 - LEAST_GAIN):
+        learned = history[-1]["accuracy"] > share_of_commonest(self.train_data) + LEAST_GAIN
+        if not guessing or loss < guessing * (1 - LEAST_GAIN) or learned:
             return
-        rate = self.config.peak_learning_rate
-        tries = [f"a lower learning rate (--learning-rate {rate / 6:.2g})"]
-        if not self.config.warmup:
+        rate, is_head = f"{self.config.peak_learning_rate / 6:.2g}", self.phase == "head"
+        tries = [f"a lower learning rate (--{'head-' if is_head else ''}learning-rate {rate})"]
+        if not self.config.warmup and not is_head:
             tries.append("a warm-up (--warmup-epochs 1)")
         kinds = {type(layer) for layer in layers_within(self.step.model)}
-        if any(issubclass(kind, keras.layers.Conv2D) for kind in kinds) and not batch_normalizations(self.step.model):
+        convolves, normalizes = (
+            any(issubclass(kind, one) for kind in kinds)
+            for one in (keras.layers.Conv2D, keras.layers.BatchNormalization)
+        )
+        if convolves and not normalizes:
             tries.append("a model with batch normalization")
         console.warn(
             f"nothing learned in {steps} steps: the loss is {loss:.3f}, that of guessing {guessing:.3f}. "

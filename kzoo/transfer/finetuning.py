@@ -21,7 +21,7 @@ from kzoo import augment, console, functional
 from kzoo.backend import keras
 from kzoo.classifier import pixel_range_of, set_metadata
 from kzoo.data import Dataset
-from kzoo.data.pixels import Range, can_scale, is_same, shown
+from kzoo.data.pixels import RAW, Range, can_scale, is_same, shown
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.models.registry import check_name, create_model
 from kzoo.paths import expand
@@ -29,6 +29,7 @@ from kzoo.saving import load_model
 from kzoo.text import dimensions
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, TransferConfig
+from kzoo.train.figures import standard_error
 from kzoo.train.fitting import Setup, check_data, set_up
 from kzoo.train.inputs import Stream, as_data, check_pixels, data_errors, range_of_training
 from kzoo.train.lifecycle import Result, begin, result_of
@@ -145,9 +146,8 @@ def run(
     _refuse_mixing(record.train.augment)
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
-    config = with_fine_tuning_defaults(
-        record.train, train_data.public_name, len(train_data), shape, is_grey=train_data.is_grey
-    )
+    facts = {"is_grey": train_data.is_grey, "is_raw": range_of_training(train_data, None) in (RAW, None)}
+    config = with_fine_tuning_defaults(record.train, train_data.public_name, len(train_data), shape, **facts)
     runs.update_record(run_dir, train=config)
     with data_errors():
         tuning = _FineTuning(set_up(run_dir, train_data, validation_data), record.transfer, callbacks)
@@ -283,7 +283,7 @@ def _skip_where_it_cannot_pay(tuning: _FineTuning, features: Features) -> None:
         f"images when it has not seen them, less than {ENOUGH_ERRORS:.0%}, which leaves little to gain. To fine-tune "
         "all the same, name the lowest stage to train: --unfreeze STAGE"
     )
-    _note(tuning.dir, kept="head")
+    _note(tuning.dir, is_left_out=True)
 
 
 def _train_upper_stages(tuning: _FineTuning) -> Result:
@@ -292,7 +292,8 @@ def _train_upper_stages(tuning: _FineTuning) -> Result:
     whole = load_model(head, "best")
     frozen = tuning.unfreeze(in_precision(whole, tuning.config.precision))
     cut = find_cut(frozen)
-    config, is_skipped = tuning.config, tuning.record.fine_tuning.kept == "head"
+    config, found = tuning.config, tuning.record.fine_tuning
+    is_skipped = found.is_left_out or found.kept == "head"
     data = None
     if not is_skipped:
         data = _compute_features(tuning, tuning.setup, freeze(frozen), cut, config.augment, tuning.transfer.views)
@@ -328,7 +329,7 @@ def _is_worse(tuning: _FineTuning, trainer: Trainer, head: dict) -> bool:
     if not trainer.keeps_last:
         return not trainer.state.best_epoch
     before, after = head["validation"]["accuracy"], trainer.state.history[-1]["val_accuracy"]
-    error = (before * (1 - before) / len(tuning.validation)) ** 0.5
+    error = standard_error(before, len(tuning.validation))
     console.log(
         f"validation accuracy {before:.1%} by the new head alone, {after:.1%} fine-tuned; standard error {error:.1%}"
     )

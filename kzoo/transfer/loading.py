@@ -10,16 +10,15 @@ from kzoo.paths import expand
 from kzoo.weights.locations import on_disk
 from kzoo.weights.record import Record
 from kzoo.weights.records.applications import is_application
-from kzoo.weights.registry import list_weights
+from kzoo.weights.registry import get_record, list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
-from kzoo.weights.table import IMAGENET
 
 # What is fine-tuned where no model is named. docs/default_model.md has the figures and reasons.
 DEFAULT_MODEL = "keras:EfficientNetV2B0"
 
 
 def default_weights(model: str) -> Record | None:
-    """The weights of a model that are fine-tuned where none are named: those that "imagenet" means.
+    """The weights of a model that are fine-tuned where none are named: its default ones, as `kzoo weights list` has it.
 
     Of a model of keras.applications those without a classifier do as well, where only they are on this machine.
 
@@ -27,15 +26,15 @@ def default_weights(model: str) -> Record | None:
         model: A name.
 
     Returns:
-        Their record; None for a model without ImageNet weights.
+        Their record; None for a model without pretrained weights.
 
-    >>> default_weights("keras:VGG16").tag, default_weights("mnist_net")
-    ('keras_in1k', None)
+    >>> default_weights("keras:VGG16").tag, default_weights("mnist_net").tag, default_weights("plain18")
+    ('keras_in1k', 'mnist', None)
     """
+    records = list_weights(model)
     if is_application(model):
-        records = list_weights(model)
-        return next((record for record in records if next(on_disk(record), None)), next(iter(records), None))
-    return IMAGENET.get(model)
+        records = sorted(records, key=lambda record: next(on_disk(record), None) is None)
+    return next(iter(records), None)
 
 
 def images_for(model: str | None, weights: Any = None, image_size: int | tuple[int, int] | None = None) -> dict:
@@ -83,7 +82,9 @@ def check_has_weights(model: str) -> None:
 
 def portable(model: str, weights: str) -> str:
     """A tag, or the path of a file or folder of weights in a form that means the same from any folder."""
+    if weights == "imagenet":  # what it means may change with kzoo
+        return get_record(model, weights).tag
     path = expand(weights)
     # As for create_model, a tag is the tag, even beside a folder of that name.
-    is_path = weights not in ("imagenet", *(record.tag for record in list_weights(model))) and path.exists()
+    is_path = weights not in {record.tag for record in list_weights(model)} and path.exists()
     return str(path.resolve()) if is_path else weights
