@@ -5,14 +5,14 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check slow docs benchmarks clean
 
-# The main job on the embedded digits: train, evaluate, predict; and what pretrained weights bring.
+# The main job, on digits as a folder of pictures: look at it, fine-tune, evaluate, predict.
 demo: START := $(shell date +%s)
 demo: $(VENV)/.installed
-	$(BIN)/kzoo train mnist_net digits --run-dir runs/demo --overwrite
-	$(BIN)/kzoo evaluate runs/demo
-	$(BIN)/python recipes/few_images.py --images 5 --seeds 0
-	$(BIN)/python recipes/save_digits.py runs/demo-digits
-	$(BIN)/kzoo predict runs/demo runs/demo-digits --top 2
+	$(BIN)/python recipes/digits_folder.py runs/demo-digits
+	$(BIN)/kzoo info runs/demo-digits
+	$(BIN)/kzoo finetune mnist_net runs/demo-digits --run-dir runs/demo --overwrite
+	$(BIN)/kzoo evaluate runs/demo --save runs/demo-mistakes
+	$(BIN)/kzoo predict runs/demo runs/demo-digits/test/*/test_000?.png --top 2
 	@echo "make demo took $$(($$(date +%s) - $(START))) s, its set-up included"
 
 # All tests but the slow ones, in two processes: most of a test's time is one thread of Python's.

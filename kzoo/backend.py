@@ -6,6 +6,7 @@ layers still build and run but `kzoo.train` does not.
 
 from typing import TYPE_CHECKING, Any
 
+from kzoo import console, onednn
 from kzoo.chatter import tensorflow, without_chatter
 from kzoo.plotting import import_matplotlib
 
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     tf: Any = None
 else:
     import_matplotlib()  # before Keras does
-    with without_chatter():
-        import keras
+    onednn.prepare()
+    with console.waiting("starting TensorFlow ..."):
+        with without_chatter():
+            import keras
 
-    tf = tensorflow() if keras.backend.backend() == "tensorflow" else None
+        tf = tensorflow() if keras.backend.backend() == "tensorflow" else None
 
 
 def layers_within(layer) -> list:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kzoo import interrupts
+from kzoo import interrupts, onednn
 from kzoo.plotting import import_matplotlib
 
 # TensorFlow's C++ logging of what it found on this machine. The start-up lines ignore TF_CPP_MIN_LOG_LEVEL (they come
@@ -51,6 +51,7 @@ def without_chatter() -> Iterator[None]:
 def tensorflow() -> Any:
     """Import TensorFlow quietly, the search for devices included."""
     import_matplotlib()  # before Keras does, which TensorFlow imports
+    onednn.prepare()
     with without_chatter():
         import tensorflow as tf
 

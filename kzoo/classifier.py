@@ -52,6 +52,20 @@ def set_metadata(
     return model
 
 
+def set_rates(model, rates: tuple[float | None, float | None]):
+    """Store what trains a model from scratch: learning rate and epochs of warm-up of its card; returns the model.
+
+    A new model alone has them: they are not saved with it.
+    """
+    model._kzoo_rates = rates
+    return model
+
+
+def rates_of(model) -> tuple[float | None, float | None]:
+    """The learning rate and the epochs of warm-up that train a model from scratch, where they are known."""
+    return getattr(model, "_kzoo_rates", (None, None))
+
+
 def class_names_of(model) -> tuple[str, ...] | None:
     """The names of a model's classes, in the order of its outputs, or None."""
     names = metadata(model).get("class_names")

@@ -134,6 +134,20 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
+def waiting(message: str) -> Iterator[None]:
+    """Show a line on a terminal while something takes its time; it goes away. A pipe gets nothing."""
+    _configure()
+    shown = is_terminal(sys.stderr) and _shown is None and logger.isEnabledFor(logging.INFO)
+    if shown:
+        _Forgiving(sys.stderr).write(message)
+    try:
+        yield
+    finally:
+        if shown:  # blanks, since not every terminal knows how to clear a line
+            _Forgiving(sys.stderr).write(f"\r{' ' * len(message)}\r")
+
+
+@contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
     """Show the progress of `total` units of work with an estimate of the time left.
 

@@ -27,6 +27,10 @@ class DataError(KzooError):
     """Images, labels or dataset files that cannot be used."""
 
 
+class MissingSplit(DataError):
+    """A split that a dataset does not have."""
+
+
 class RunError(KzooError):
     """A run directory that is missing, occupied, incomplete or damaged."""
 

@@ -56,13 +56,14 @@ def is_temporary(path: Path) -> bool:
     return re.fullmatch(r"\..+\.\d+\.tmp(\.[^.]*)?", path.name) is not None
 
 
-def check_regular(path: str | Path) -> None:
-    """Raise OSError for what is no regular file: a named pipe would be waited for, a device read without an end."""
-    mode = Path(path).stat().st_mode
-    if stat.S_ISDIR(mode):
+def check_regular(path: str | os.PathLike[str]) -> os.stat_result:
+    """The status of a file. OSError for what is no regular file: a pipe would be waited for, a device has no end."""
+    status = Path(path).stat()
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return status
 
 
 def read_bytes(path: str | Path, largest: int = LARGEST_JSON) -> bytes:

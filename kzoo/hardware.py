@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -25,7 +27,7 @@ class Hardware:
 
 def probe() -> Hardware:
     """Look at this machine; takes milliseconds, or about half a second where nvidia-smi answers."""
-    flags, name = _cpu()
+    flags, name = cpu()
     gpus = _nvidia_gpus()
     return Hardware(
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -54,11 +56,11 @@ def usable_only(hardware: Hardware, gpus: int) -> Hardware:
     return replace(hardware, gpus=hardware.gpus[:gpus], tensor_cores=hardware.tensor_cores and gpus > 0)
 
 
-def _cpu() -> tuple[set[str], str]:
+def cpu() -> tuple[set[str], str]:
     """The CPU's instruction flags and name (no flags are known outside Linux)."""
     flags, name = set(), platform.processor() or platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPUINFO.read_text().splitlines()
     except OSError:
         return flags, name
     for line in lines:

@@ -5,26 +5,37 @@ started, except that of TFDS, which TensorFlow reads.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from kzoo import console, paths
-from kzoo.data.loading import absolute, checked_size, load, load_splits
+from kzoo.augment import PHOTO_SIZE
+from kzoo.data import Dataset
+from kzoo.data.encoded import BadImage, read_file
+from kzoo.data.images import header
+from kzoo.data.loading import absolute, checked_size, load, load_splits, public_name
 from kzoo.errors import InvalidArgument
-from kzoo.models.registry import check_name, defaults, get_card
+from kzoo.models.registry import check_name, defaults, is_name
 from kzoo.text import dimensions
 from kzoo.train import runs
 from kzoo.train.config import Strategy, TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result, begin, go_on
 from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooModel
-from kzoo.transfer.loading import check_has_weights, images_for, portable
+from kzoo.transfer.loading import DEFAULT_MODEL, check_has_weights, default_weights, images_for, portable
+from kzoo.weights.records.applications import is_application
 from kzoo.weights.resolve import resolve as resolve_weights
+
+# From about so many on, networks trained from scratch reach those that start from ImageNet's weights (He, Girshick &
+# Dollar, "Rethinking ImageNet Pre-training", 2019, with a tenth of COCO).
+MANY_IMAGES = 10_000
+# Of a folder, the images whose size is looked at.
+SAMPLE = 20
 
 
 def run_record(
-    model: str,
+    model: str | None,
     dataset: str,
     *,
     config: TrainConfig | None = None,
@@ -43,10 +54,12 @@ def run_record(
     """Describe a run by names, for `start`.
 
     Args:
-        model: A name of `kzoo.list_models()`; to fine-tune also a run directory or a `.keras` file.
+        model: A name of `kzoo.list_models()`. To fine-tune also "keras:NAME" of keras.applications, a run directory or
+            a `.keras` file; None is kzoo's default model.
         dataset: A name or a path, as `kzoo.data.load` takes it.
         config: How to train.
-        weights: Pretrained weights to fine-tune: a tag, a file or a folder.
+        weights: Pretrained weights to fine-tune: a tag, a file or a folder. By default those that "imagenet" means,
+            where the model has such.
         like: For weights in a file: the tag whose preprocessing and class names they take.
         transfer: How to fine-tune; None trains from scratch, unless there are weights.
         all_data: Whether to train on the validation images too.
@@ -70,12 +83,15 @@ def run_record(
         raise InvalidArgument(f"like is for weights: --like is for --weights. Received: {like!r}, without weights.")
     if auxiliary_heads and (weights is not None or transfer is not None):
         raise InvalidArgument("auxiliary_heads is for training from scratch. Received: auxiliary_heads=True.")
+    model, weights = _resolve_model(model, weights, transfer)
     if weights is not None:
         check_name(model)
         transfer = transfer or TransferConfig()
         chosen = resolve_weights(model, weights, like)  # before a bad path is looked at
         if dropout is not None and not chosen.record.include_top:
             raise InvalidArgument(f"dropout is for weights with a classifier. Received: {dropout!r} with {weights!r}.")
+        if dropout is not None and is_application(model):
+            raise InvalidArgument(f"dropout is for a model of kzoo list. Received: {dropout!r} with {model!r}.")
         images = images_for(model, chosen, image_size)
         found: Any = ZooModel(model, portable(model, weights), like, dropout, auxiliary_heads)
     elif transfer is not None:
@@ -86,7 +102,6 @@ def run_record(
         found, images = ModelFile(str(paths.expand(model).resolve())), _images_for_file(model, image_size)
     else:
         found = ZooModel(model, dropout=dropout, auxiliary_heads=auxiliary_heads)
-        config = _with_rates_of_card(config or TrainConfig(), model)
         images = {"image_size": defaults(model)[0][:2] if image_size is None else image_size, "channels": None}
     size = checked_size(images["image_size"])
     images |= {"image_size": size, "channels": images["channels"] if channels is None else channels}
@@ -95,12 +110,21 @@ def run_record(
     return RunRecord(model=found, data=DataRecord(source, all_data), train=train, transfer=transfer)
 
 
-def _with_rates_of_card(config: TrainConfig, model: str) -> TrainConfig:
-    """Put what the model's card says where the configuration leaves it open."""
-    if config.optimizer != TrainConfig.optimizer:
-        return config
-    rates = [name for name in ("learning_rate", "warmup_epochs") if getattr(config, name) is None]
-    return replace(config, **{name: getattr(get_card(model), name) for name in rates})
+def _resolve_model(model: str | None, weights: str | None, transfer: TransferConfig | None) -> tuple[str, str | None]:
+    """The model and weights that are meant, where they are left out."""
+    fine_tunes = weights is not None or transfer is not None
+    if not fine_tunes and (model is None or is_application(model)):
+        raise InvalidArgument(
+            f"Only fine-tuning takes {'no model' if model is None else 'models of keras.applications'}. Received: "
+            f"{model!r}. Use kzoo finetune, or in Python pass transfer=TransferConfig()."
+        )
+    model = DEFAULT_MODEL if model is None else model
+    if is_application(model):
+        check_name(model)
+    if weights is None and fine_tunes and is_name(model) and not Path(model).exists():
+        record = default_weights(model)
+        weights = None if record is None else record.tag
+    return model, weights
 
 
 def start(record: RunRecord, run_dir: str | Path, *, overwrite: bool = False, resume: bool = False) -> Result:
@@ -200,6 +224,8 @@ def _train(
             f"{len(train_data):,} training and {len(validation_data or ()):,} validation images of "
             f"{dimensions(train_data.image_shape)}, {len(train_data.class_names)} classes"
         )
+        if record.transfer is None and record.data.load is not None:
+            _suggest_fine_tuning(record.data.load.name, train_data)
     if record.transfer is None:
         from kzoo.models.registry import create_model
         from kzoo.train import fitting
@@ -216,6 +242,22 @@ def _train(
     else:
         make = None if record.model is None else partial(_make_pretrained, record.model)
     return finetuning.run(run_dir, make, train_data, validation_data, callbacks)
+
+
+def _suggest_fine_tuning(dataset: str, train_data: Dataset) -> None:
+    """Say of few photos that pretrained weights would do better."""
+    if public_name(dataset) or len(train_data) >= MANY_IMAGES:
+        return
+    some = range(0, len(train_data), max(1, len(train_data) // SAMPLE))
+    try:
+        sides = sorted(min(header(read_file(train_data.where(i)))[:2]) for i in some)
+    except (BadImage, OSError):  # it has changed since; training says so
+        return
+    if sides[len(sides) // 2] >= PHOTO_SIZE:
+        console.log(
+            f"{len(train_data):,} photos are few to train a network from scratch: kzoo finetune "
+            f"{paths.command(dataset)} starts from one that was trained on a million"
+        )
 
 
 def _make_pretrained(model: ZooModel | ModelFile, image_shape: tuple):

@@ -31,7 +31,7 @@ _ASSETS = "assets/"  # of layers with a vocabulary
 _OURS = "kzoo"  # the part of the metadata that is kzoo's; Keras writes the metadata and does not read it
 # Layers of ours that only compute faster what Keras's of the same name compute, from the same config and weights.
 # They are saved as Keras's, under their plain name where Keras has none, by which they are ours again once loaded.
-_FASTER = {layer.__name__: layer for layer in (layers.BatchNormalization, layers.Conv2D)}
+FASTER = {layer.__name__: layer for layer in (layers.BatchNormalization, layers.Conv2D)}
 LARGEST_CONFIG = 2**23  # bytes; of ResNet-152 it has 0.5 million
 MOST_LAYERS = 5_000
 
@@ -78,7 +78,7 @@ def _with_keras_layers(config: Any) -> Any:
         return config
     config = {key: _with_keras_layers(value) for key, value in config.items()}
     name = config.get("class_name")
-    if isinstance(name, str) and name in _FASTER and config.get("registered_name") == f"{_OURS}>{name}":
+    if isinstance(name, str) and name in FASTER and config.get("registered_name") == f"{_OURS}>{name}":
         return {**config, "module": "keras.layers", "registered_name": name}
     return config
 
@@ -185,11 +185,11 @@ def _check_calls(config: Any) -> bool:
 
 
 def _faster_in(config: dict) -> dict[str, Any]:
-    """The layers of `_FASTER` that a config means by their plain names; a layer of the user's may have one of them."""
+    """The layers of `FASTER` that a config means by their plain names; a layer of the user's may have one of them."""
     own, others = set(), set()
     for part in _parts(config):
         name, module = part.get("registered_name", part.get("class_name")), part.get("module")
-        if not isinstance(name, str) or name not in _FASTER:
+        if not isinstance(name, str) or name not in FASTER:
             continue
         if module == "keras.layers" and part.get("class_name") == name:
             own.add(name)
@@ -206,7 +206,7 @@ def _faster_in(config: dict) -> dict[str, Any]:
             f"it has two kinds of {min(both)}, Keras's and one of another module; name the other by "
             "keras.saving.register_keras_serializable and save the model again"
         )
-    return {name: layer for name, layer in _FASTER.items() if name not in others}
+    return {name: layer for name, layer in FASTER.items() if name not in others}
 
 
 @contextmanager

@@ -77,10 +77,11 @@ def test_quick_work_in_a_pipe_shows_nothing(fresh_python):
     assert fresh_python(PROGRESS, 10).stderr == ""
 
 
-def test_progress_on_a_terminal_is_a_bar_that_goes_away(child_environment):
+def on_a_terminal(code, environment, *arguments):
+    """What a process of Python writes to a terminal as standard error."""
     leader, follower = pty.openpty()
-    environment = {**child_environment, "TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen([sys.executable, "-c", PROGRESS, "0"], stderr=follower, env=environment) as process:
+    environment = {**environment, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=follower, env=environment) as process:
         os.close(follower)
         shown = b""
         while True:
@@ -93,6 +94,19 @@ def test_progress_on_a_terminal_is_a_bar_that_goes_away(child_environment):
             shown += part
     os.close(leader)
     assert process.returncode == 0
+    return shown
+
+
+def test_progress_on_a_terminal_is_a_bar_that_goes_away(child_environment):
+    shown = on_a_terminal(PROGRESS, child_environment, "0")
     assert b"counting" in shown
     assert b"(0 s left)" not in shown  # no plain lines
     assert b"\x1b[2K" in shown  # the bar's line is erased
+
+
+def test_while_tensorflow_starts_a_terminal_says_so(child_environment, fresh_python):
+    line = b"starting TensorFlow ..."
+    assert on_a_terminal("import kzoo.backend", child_environment) == line + b"\r" + b" " * len(line) + b"\r"
+    silenced = "import logging; logging.getLogger('kzoo').setLevel('ERROR'); import kzoo.backend"
+    assert on_a_terminal(silenced, child_environment) == b""
+    assert fresh_python("import kzoo.backend").stderr == ""

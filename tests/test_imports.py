@@ -5,6 +5,22 @@ import pytest
 HEAVY = "{'tensorflow', 'keras', 'sklearn', 'matplotlib', 'PIL', 'tensorflow_datasets'}"
 
 
+def test_a_folder_is_looked_at_without_tensorflow(fresh_python, tmp_path):
+    code = """
+import sys
+from PIL import Image
+from pathlib import Path
+for number in range(8):
+    path = Path(f"photos/{'ab'[number % 2]}/{number}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.linear_gradient("L").resize((80 + number, 70)).save(path)
+from kzoo.cli import run
+status = run(["info", "photos", "--out", "sheet.png"])
+print(status, sorted({'tensorflow', 'keras', 'sklearn', 'tensorflow_datasets'} & set(sys.modules)))
+"""
+    assert fresh_python(code, cwd=tmp_path).stdout.splitlines()[-1] == "0 []"
+
+
 @pytest.mark.parametrize(
     "code",
     [

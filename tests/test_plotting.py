@@ -12,7 +12,7 @@ CURVES = """
 from pathlib import Path
 from kzoo.train import runs
 rows = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5}, {"epoch": 2, "loss": 0.9, "accuracy": 0.6}]
-runs.write_curves(Path(), rows)
+runs.write_curves(Path(), rows, 1)
 """
 FILES = [
     "text.usetex: True\ntext.latex.preamble: \\nosuchcommand\n",

@@ -8,10 +8,11 @@ Takes a second; it needs no network and no TensorFlow. The rows are those of `kz
 import kzoo
 from kzoo.text import markdown_table
 from kzoo.weights.checksums import hash_kind
-from kzoo.weights.table import IMAGENET, RECORDS
+from kzoo.weights.registry import is_imagenet
+from kzoo.weights.table import RECORDS
 from pages import write_page
 
-TITLES = ("model", "tag", "top-1", "top-5", "scaled to", "pixels", "licence", "size", "checked by", "from")
+TITLES = ("model", "tag", "top-1", "top-5", "stated by", "scaled to", "pixels", "licence", "size", "checked by", "from")
 TORCH = ("rgb", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255.0)
 
 
@@ -20,9 +21,10 @@ def row(record) -> tuple[str, ...]:
     figures, scaled = record.accuracy, record.preprocessing
     return (
         f"`{record.model}`",
-        f"`{record.tag}`",
-        _percent(figures and figures.top1) + (" (measured)" if figures and figures.measured else ""),
+        f"**`{record.tag}`**" if is_imagenet(record) else f"`{record.tag}`",
+        _percent(figures and figures.top1),
         _percent(figures and figures.top5),
+        figures.stated_by if figures else "?",
         " ".join(filter(None, (str(scaled.resize or "?"), scaled.interpolation))),
         _pixels(scaled),
         record.licence or "?",
@@ -66,10 +68,7 @@ def tables() -> dict[str, str]:
         notes = [f"\n{record.note}" for record in rows if record.note]
         found[source] = "\n".join([markdown_table([TITLES, *map(row, rows)]), *notes])
     without = sorted(set(kzoo.list_models()) - {record.model for record in records})
-    found["notes"] = (
-        f"`imagenet` is the first of {_names(IMAGENET)} that a model has.\n\n"
-        f"Without pretrained weights: {_names(without)}."
-    )
+    found["notes"] = f"Without pretrained weights: {_names(without)}."
     return found
 
 

@@ -1,6 +1,7 @@
 from .cutmix import CutMix as CutMix
 from .image_augmentation import ImageAugmentation as ImageAugmentation
 from .mixup import MixUp as MixUp
+from .policies import PHOTO_SIZE as PHOTO_SIZE
 from .policies import POLICIES as POLICIES
 from .policies import RECOMMENDED as RECOMMENDED
 from .policies import Policy as Policy
@@ -10,6 +11,7 @@ from .policies import describe as describe
 from .policies import layer_seeds as layer_seeds
 from .policies import policy as policy
 from .policies import recommended as recommended
+from .policies import suggested as suggested
 from .policies import title as title
 from .rand_augment import RandAugment as RandAugment
 from .random_affine import RandomAffine as RandomAffine

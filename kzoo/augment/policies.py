@@ -21,7 +21,7 @@ POLICIES: dict[str, tuple[tuple[str, dict], ...]] = {
                 "translation_factor": 0.07,
                 "zoom_factor": 0.1,
                 "shear_factor": 0.2,
-                "fill_mode": "constant",
+                "fill_mode": "nearest",  # black around MNIST's digits, white on paper
             },
         ),
     ),
@@ -59,8 +59,7 @@ POLICIES: dict[str, tuple[tuple[str, dict], ...]] = {
 
 _CROPS = ("RandomCrop", "RandomResizedCrop")
 
-# The policy for a dataset, by its name. A folder of images can hold anything, so there is none for it: a policy that
-# suits photos mirrors text.
+# The policy for a dataset, by its name.
 RECOMMENDED = {
     **dict.fromkeys(("digits", "mnist", "mnist_corrupted", "kmnist", "emnist"), "digits"),
     **dict.fromkeys(("cifar10", "cifar100", "fashion_mnist", "imagenet_resized"), "cifar"),
@@ -72,6 +71,9 @@ RECOMMENDED = {
         "imagenet",
     ),
 }
+
+# Colour images of a dataset without a recommendation that are no smaller are augmented as photos.
+PHOTO_SIZE = 64
 
 # The first word of a layer's seeds is the image's, moved on by this for each layer before it.
 _SEED_STRIDE = 0x85EBCA6B
@@ -183,8 +185,39 @@ def title(augment: Any) -> str:
     return " + ".join(names) or "none"
 
 
+def suggested(
+    dataset: str, image_shape: Sequence[int | None], *, is_grey: bool = False, is_raw: bool = True
+) -> tuple[str, str]:
+    """The policy for a dataset and the reason: by its name, else by what its images are.
+
+    Args:
+        dataset: The name; of a folder or file "" (`Dataset.public_name`).
+        image_shape: (height, width, channels); height and width may be None.
+        is_grey: Whether images of three channels have no colour.
+        is_raw: Whether pixels are 0 to 255, as changes of colour take them.
+
+    >>> suggested("mnist", (28, 28, 1)), suggested("", (105, 105, 3), is_grey=True)
+    (('digits', 'mnist'), ('digits', 'greyscale images, never mirrored'))
+    >>> suggested("", (224, 224, 3)), suggested("", (32, 32, 3))
+    (('photos', 'colour images, also mirrored'), ('cifar', 'small colour images, also mirrored'))
+    """
+    height, width, channels = image_shape
+    by_name = recommended(dataset)
+    if by_name != "none":
+        return by_name, base_name(dataset)
+    if channels == 1 or is_grey:
+        return "digits", "greyscale images, never mirrored"
+    if channels != 3:
+        return "none", f"images of {channels} channels"
+    if is_raw and (height or PHOTO_SIZE) >= PHOTO_SIZE <= (width or PHOTO_SIZE):
+        return "photos", "colour images, also mirrored"
+    if None in (height, width):
+        return "none", "images of unknown size"
+    return "cifar", "small colour images, also mirrored" if is_raw else "colour images, also mirrored"
+
+
 def recommended(dataset: str) -> str:
-    """The policy for a dataset, by its name; of a folder or file say "" (`Dataset.public_name`), which has none.
+    """The policy for a dataset by its name alone; of a folder or file say "" (`Dataset.public_name`), which has none.
 
     >>> recommended("emnist/letters"), recommended("cats"), recommended("")
     ('digits', 'none', 'none')

@@ -9,12 +9,9 @@ from kzoo import arguments, augment
 from kzoo.data import Dataset
 from kzoo.data.order import sample_seeds
 from kzoo.data.pipeline import augmented
+from kzoo.data.sheets import BACKGROUND, TEXT, as_picture
 
-# In pixels: smaller images are enlarged to whole multiples of themselves, larger ones are reduced.
-_SMALLEST, _LARGEST = 84, 160
 _GAP, _TEXT_SIZE, _LINE = 6, 13, 18
-# Neither black nor white, so that borders of an image show.
-_BACKGROUND, _TEXT = (205, 212, 222), (20, 24, 30)
 
 
 def preview_grid(data: Dataset, policy: Any, *, count: int = 8, draws: int = 8, seed: int = 0) -> bytes:
@@ -69,42 +66,28 @@ def _png(heading: str, names: list[str], columns: list[tuple], class_names: tupl
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(_TEXT_SIZE)
-    cells = [[_enlarged(image) for image in images] for images, _ in columns]
+    cells = [[as_picture(image) for image in images] for images, _ in columns]
     width, height = cells[0][0].size
     captions = [_shares(labels, class_names) for _, labels in columns]
     lines = max((text.count("\n") + 1 for texts in captions for text in texts), default=0)
     row_height = height + _GAP + _LINE * lines
     margin = int(max(font.getlength(name) for name in names)) + 2 * _GAP
     top = 2 * _LINE + _GAP
-    canvas = Image.new("RGB", (margin + len(columns) * (width + _GAP), top + len(names) * row_height), _BACKGROUND)
+    canvas = Image.new("RGB", (margin + len(columns) * (width + _GAP), top + len(names) * row_height), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.text((_GAP, _GAP // 2), heading, _TEXT, font)
+    draw.text((_GAP, _GAP // 2), heading, TEXT, font)
     for row, name in enumerate(names):
-        draw.text((_GAP, top + row * row_height + height // 2), name, _TEXT, font, anchor="lm")
+        draw.text((_GAP, top + row * row_height + height // 2), name, TEXT, font, anchor="lm")
     for column, images in enumerate(cells):
         left = margin + column * (width + _GAP)
-        draw.text((left, _LINE + _GAP // 2), f"epoch {column}" if column else "original", _TEXT, font)
+        draw.text((left, _LINE + _GAP // 2), f"epoch {column}" if column else "original", TEXT, font)
         for row, image in enumerate(images):
             canvas.paste(image, (left, top + row * row_height))
             if captions[column]:
-                draw.multiline_text((left, top + row * row_height + height + 1), captions[column][row], _TEXT, font)
+                draw.multiline_text((left, top + row * row_height + height + 1), captions[column][row], TEXT, font)
     picture = io.BytesIO()
     canvas.save(picture, "PNG")
     return picture.getvalue()
-
-
-def _enlarged(pixels: np.ndarray):
-    """(height, width, channels) as an RGB image of a size that can be looked at."""
-    from PIL import Image
-
-    pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-    longest = max(image.size)
-    if longest > _LARGEST:
-        image.thumbnail((_LARGEST, _LARGEST))
-        return image
-    times = -(-_SMALLEST // longest)
-    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
 def _shares(labels: np.ndarray, class_names: tuple[str, ...]) -> list[str]:

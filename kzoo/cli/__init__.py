@@ -55,14 +55,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from cyclopts import CycloptsError
+    from cyclopts import CycloptsError, UnknownOptionError
 
+    from kzoo.cli._help import explain
     from kzoo.cli.commands import app
 
     try:
         status = app(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return _fail(2, f"{' '.join(str(error).split())} See kzoo --help.")
+        message = explain(error) if isinstance(error, UnknownOptionError) else str(error)
+        return _fail(2, f"{' '.join(message.split())} See kzoo --help.")
     return status if isinstance(status, int) else 0
 
 

@@ -1,4 +1,4 @@
-"""The model that a command uses: of a run, of a file, or of the zoo with pretrained weights."""
+"""The model that a command uses: of a run, of a file, or one by name with pretrained weights."""
 
 from typing import Annotated, Any
 

@@ -3,11 +3,14 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from kzoo.console import is_terminal
+from kzoo.errors import InvalidArgument
+from kzoo.paths import expand
 from kzoo.text import printable
 
 Json = Annotated[bool, Parameter(name="--json", help="Print one JSON object as the last line of standard output.")]
@@ -35,10 +38,30 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
 
     table = Table(title=None if title is None else Text(printable(title)), title_justify="left")
     for column in columns:
-        table.add_column(Text(column))  # as it is: rich takes a plain str for markup
+        table.add_column(Text(column), overflow="fold")  # Text, because rich takes a plain str for markup
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+
+
+def picture_file(out: str, overwrite: bool) -> Path:
+    """The PNG file that --out names, if it can be written.
+
+    Raises:
+        InvalidArgument: It cannot.
+    """
+    path = expand(out)
+    if path.suffix.lower() != ".png":
+        raise InvalidArgument(f"--out must be a .png file. Received: {str(path)!r}.")
+    if not path.parent.is_dir():
+        raise InvalidArgument(
+            f"There is no folder for --out. Received: {str(path)!r}. Make {str(path.parent)!r} first."
+        )
+    if path.exists() and not overwrite:
+        raise InvalidArgument(
+            f"There is a file here already. Received: --out {str(path)!r}. Name another, or pass --overwrite."
+        )
+    return path
 
 
 def percent(fraction: float | None) -> str:
@@ -48,3 +71,13 @@ def percent(fraction: float | None) -> str:
     '98.77 %'
     """
     return "-" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def percents(interval: Sequence[float]) -> str:
+    """An interval of fractions for a reader.
+
+    >>> percents([0.43850, 1])
+    '43.85 to 100.00 %'
+    """
+    low, high = interval
+    return f"{100 * low:.2f} to {percent(high)}"

@@ -7,16 +7,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kzoo import job, paths
+from kzoo import console, job, paths
 from kzoo.cli._options import DataOptions, check_from_search, check_resume, given, parse_image_size
-from kzoo.cli._output import print_json, print_table
+from kzoo.cli._output import percent, percents, print_json, print_table
 from kzoo.errors import InvalidArgument, KzooError, TrainingInterrupted
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result
 from kzoo.train.record import ModelFile, RunRecord
 
-EXAMPLES = {"train": "kzoo train mnist_net digits", "finetune": "kzoo finetune inception_v1 PHOTOS --weights imagenet"}
+EXAMPLES = {"train": "kzoo train mnist_net digits", "finetune": "kzoo finetune PHOTOS --fetch"}
 
 
 def run(
@@ -55,11 +55,24 @@ def _saying_how_to_resume(run_dir: str) -> Iterator[None]:
 
 
 def print_result(result: Result, rows: Sequence[tuple], json: bool) -> None:
-    """Print some rows about a run, or as JSON all of its metrics."""
+    """Print some rows about a run and what to do next, or as JSON all of its metrics."""
     if json:
         print_json({"run_dir": str(result.run_dir), "accuracy": validation_accuracy(result.metrics), **result.metrics})
-    else:
-        print_table(("result", "value"), [("run directory", result.run_dir), *rows])
+        return
+    print_table(("result", "value"), [("run directory", result.run_dir), *rows])
+    for then in (("evaluate", result.run_dir), ("predict", result.run_dir, "IMAGE")):
+        console.log(f"next: {paths.command('kzoo', *then)}")
+
+
+def judged(metrics: dict) -> str:
+    """The accuracy of metrics with what it says: its interval, and that the model was chosen on these images."""
+    figures = metrics.get("validation")
+    if figures is None:
+        return "not known: no validation images"
+    return (
+        f"{percent(figures['accuracy'])} (95 % interval {percents(figures['interval'])}) of "
+        f"{figures['images']:,} validation images, on which the model was chosen"
+    )
 
 
 def validation_accuracy(metrics: dict) -> float | None:
@@ -92,7 +105,7 @@ def record_of(
                 f"Use kzoo {record.command} --from-search."
             )
         return record
-    if model is None or dataset is None:
+    if dataset is None or (model is None and transfer is None):
         raise InvalidArgument(f"kzoo {command} takes a MODEL and a DATASET, or --resume RUN. Try: {EXAMPLES[command]}")
     options |= {"all_data": all_data, "image_size": parse_image_size(image_size), **asdict(data)}
     return job.run_record(model, dataset, config=config, transfer=transfer, **options)
@@ -118,7 +131,7 @@ def _default_run_dir(record: RunRecord) -> str:
     """A name for the run of a model on a dataset, with the time."""
     model, source = record.model, record.data.load
     assert model is not None and source is not None  # noqa: S101, PT018 - for the type checker
-    name = Path(model.path).name if isinstance(model, ModelFile) else model.name
+    name = Path(model.path).name if isinstance(model, ModelFile) else model.name.replace(":", "-")
     return run_dir_for(name, source.name)
 
 

@@ -1,7 +1,6 @@
 """`kzoo augment`."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,11 +8,10 @@ from cyclopts import Parameter
 from kzoo import augment
 from kzoo import data as datasets
 from kzoo.cli._options import DataOptions, ImageSize, parse_image_size
-from kzoo.cli._output import Json, print_json, print_table
+from kzoo.cli._output import Json, picture_file, print_json, print_table
 from kzoo.data.loading import public_name
 from kzoo.errors import InvalidArgument
 from kzoo.files import write_bytes
-from kzoo.paths import expand
 
 # Photos in a folder have sizes of their own.
 FOLDER_SIZE = 224
@@ -38,22 +36,24 @@ def command(
     Args:
         dataset: digits, a TFDS name, a folder or a CSV file, as for `kzoo train`.
         out: The PNG file to write.
-        policy: Augmentation policies, in order [default: the one recommended for the dataset].
+        policy: Augmentation policies, in order [default: the one that training takes].
         count: Images, a row each.
         draws: Augmented images in a row: those of the first epochs of a training on images of this size.
         seed: Of the draws, as for `kzoo train`.
         image_size: Size of the images [default: their own; 224 for a folder or a CSV file].
         overwrite: Replace the file that is there.
     """
-    names = (augment.recommended(public_name(dataset)),) if policy in ((), ("auto",)) else policy
-    for name in names:
+    chosen = policy in ((), ("auto",))
+    for name in () if chosen else policy:
         augment.check_name(name)
     for flag, value, lowest in (("--count", count, 1), ("--draws", draws, 1), ("--seed", seed, 0)):
         if value < lowest:
             raise InvalidArgument(f"{flag} must be at least {lowest}. Received: {value}.")
-    path = _checked(expand(out), overwrite)
+    path = picture_file(out, overwrite)
     size = parse_image_size(image_size) or (None if public_name(dataset) else FOLDER_SIZE)
     images = datasets.load(dataset, image_size=size, **asdict(data))
+    suggested, _ = augment.suggested(images.public_name, images.image_shape, is_grey=images.is_grey)
+    names = (suggested,) if chosen else policy
 
     from kzoo.augment.preview import preview_grid
 
@@ -65,18 +65,3 @@ def command(
         print_table(
             ("picture", "value"), [(key, augment.title(names) if key == "policy" else shown[key]) for key in shown]
         )
-
-
-def _checked(path: Path, overwrite: bool) -> Path:
-    """The file to write, if it can be one."""
-    if path.suffix.lower() != ".png":
-        raise InvalidArgument(f"--out must be a .png file. Received: {str(path)!r}.")
-    if not path.parent.is_dir():
-        raise InvalidArgument(
-            f"There is no folder for --out. Received: {str(path)!r}. Make {str(path.parent)!r} first."
-        )
-    if path.exists() and not overwrite:
-        raise InvalidArgument(
-            f"There is a file here already. Received: --out {str(path)!r}. Name another, or pass --overwrite."
-        )
-    return path

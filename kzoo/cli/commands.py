@@ -4,6 +4,8 @@ from importlib.metadata import version
 
 from cyclopts import App, Parameter
 
+from kzoo.cli._config import take_from_file
+from kzoo.cli._help import show_help, shown_default
 from kzoo.cli._options import note_given
 
 app = App(
@@ -11,8 +13,9 @@ app = App(
     help="The classic CNNs for Keras 3: train, evaluate and predict.",
     version=lambda: f"kzoo {version('kzoo')}",
     help_format="plaintext",
-    default_parameter=Parameter(negative=()),
-    config=note_given,
+    default_parameter=Parameter(negative=(), show_default=shown_default),
+    help_formatter=show_help,
+    config=(take_from_file, note_given),
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # kzoo.cli tells of it
 )
@@ -31,3 +34,4 @@ for _name, _function, _help in (
 ):
     # A command's module is imported when it is called.
     app.command(f"kzoo.cli.{_function}", name=_name, help=_help)
+app.register_install_completion_command(help="Install completion of commands and flags for this shell.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from kzoo import hardware
+from kzoo import hardware, onednn
 from kzoo.cli._output import Json, print_json, print_line, print_table
 from kzoo.train.config import TrainConfig
 from kzoo.train.precision import resolve
@@ -34,6 +34,7 @@ def command(*, json: Json = False) -> int:
         **versions,
         "cpu": f"{machine.cpu}, {machine.cores} cores, bfloat16 {'yes' if machine.cpu_bfloat16 else 'no'}",
         "memory": f"{machine.memory_bytes / 2**30:.1f} GiB",
+        "onednn": onednn.explanation(),
         "gpus": ", ".join(machine.gpus) or "none",
         "precision": reasons[0].removeprefix("precision "),
         "strategy": reasons[1].removeprefix("strategy "),

@@ -1,101 +1,279 @@
 """`kzoo evaluate`."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
-from kzoo import console
+from kzoo import console, paths
 from kzoo import data as datasets
 from kzoo.cli._model import Like, Weights, find, load
 from kzoo.cli._options import DataOptions, ImageSize, given, parse_image_size
-from kzoo.cli._output import Json, percent, print_json, print_table
+from kzoo.cli._output import Json, percent, percents, print_json, print_table
 from kzoo.data.loading import absolute, fingerprint, public_name
-from kzoo.errors import InvalidArgument, RunError
+from kzoo.errors import InvalidArgument, MissingSplit, RunError
 from kzoo.paths import expand
 from kzoo.train import runs, trained_on
 from kzoo.train.record import DataSource, RunRecord
 
-# More classes than this are listed in the JSON output only.
-MOST_CLASSES_IN_TABLE = 30
+# More classes than this are listed in the JSON output only; on a terminal so many with the lowest recall.
+MOST_CLASSES_IN_TABLE, WORST_CLASSES = 30, 10
+MISTAKES_IN_TABLE = 5
+
+_USED_FOR = {
+    "selection": "the model was chosen on these images: expect somewhat less on new ones",
+    "training": "the model was trained on these images: this says nothing of new ones",
+}
 
 
 def command(
     run: str,
-    dataset: str | None = None,
     /,
-    *,
+    *others: str,
     weights: Weights = None,
     like: Like = None,
     which: Literal["best", "last"] = "best",
     image_size: ImageSize = None,
     split: Literal["train", "validation", "val", "test", "all"] | None = None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
+    save: str | None = None,
     data: DataOptions = DataOptions(),  # noqa: B008 - frozen
     json: Json = False,
 ) -> None:
-    """Score a trained model, or a model of the zoo with pretrained weights, on labelled images.
+    """Score trained models, or a model of the zoo with pretrained weights, on labelled images.
+
+    Shows accuracy with its 95 % interval, calibration, the classes, and the most confident mistakes; of several runs a
+    row each.
 
     Args:
         run: A run directory, a .keras file, or with --weights a name of `kzoo list`.
-        dataset: What to score it on [default: the run's own test split]. Of a TFDS dataset or digits the test split;
-            of the folder or CSV file the run was trained on likewise; of any other every image.
+        others: More runs, and at the end a dataset to score on [default: the run's own test split, or if it has none
+            the validation split]. Of a TFDS dataset or digits the test split; of the folder or CSV file a run was
+            trained on likewise; of any other every image.
         which: The run's best or last model.
         split: Take this split instead.
         precision: The dtype policy to compute under.
+        save: A folder for the confusion matrix (picture and table) and a sheet of the most confident mistakes.
     """
-    path, size = expand(run), parse_image_size(image_size)
-    resolved = find(run, weights, like, which)
-    record = runs.read_record(path) if resolved is None and path.is_dir() else None
-    source = _data_of_run(record, run, dataset)
-    if source is not None:
-        split = split or "test"
-        # The folder may have moved since: where it is now is what the user says.
-        moved = {} if dataset is None else absolute(dataset, data.data_dir)
-        whole = {} if size is None else {"image_size": size, "crop_fraction": 1.0}
-        arguments: dict = {**asdict(source), "download": False, **moved, **given(data), **whole}
-        images = datasets.load(**arguments, split=split)  # fails, if it does, before TensorFlow is started
-        if split not in ("train", "all"):  # of its own data they hold what it was trained on
-            trained_on.check(path, images)
-        model = load(run, None, which, precision, size)
+    models, dataset = _told_apart([run, *others])
+    if len(models) > 1 and (weights is not None or save is not None):
+        flag = "--weights" if weights is not None else "--save"
+        raise InvalidArgument(f"{flag} is for one model. Received: {', '.join(models)}. Name one.")
+    size = parse_image_size(image_size)
+    found = [_Model(name, find(name, weights, like, which), _record(name, weights)) for name in models]
+    _check_same_data(found, dataset)
+    folder = None if save is None else _folder(save)
+    has_own = any(model.record is not None and _source_of(model.record) is not None for model in found)
+    looked_at = fingerprint(dataset) if has_own and dataset is not None and not public_name(dataset) else None
+    asked = _Asked(dataset, looked_at, split, which, precision, size, data)
+    has_splits = any(_is_own(model.record, asked) for model in found)
+    scored = [_score(model, asked, has_splits) for model in found]
+    if folder is not None:
+        from kzoo.train import pictures
+
+        written = pictures.save(folder, scored[0].figures, scored[0].images)
+        console.log(f"written to {folder}: {', '.join(path.name for path in written)}")
+    if len(scored) > 1:
+        _print_several(scored, json)
+    elif json:
+        print_json(scored[0].as_json())
     else:
-        assert dataset is not None  # noqa: S101 - for the type checker
-        split = split or ("test" if public_name(dataset) else "all")
-        model = load(run, resolved, which, precision, size)
-        images = _load_for(model, dataset, split, data, size)
-        if record is not None:
-            trained_on.check(path, images)
+        _print_figures(scored[0])
 
-    from kzoo.train.evaluation import evaluate as score
 
-    figures = score(model, images)
-    if source is not None and size is None and (split, which, precision) == ("test", "best", "float32"):
-        _keep(path, figures)
-    if json:
-        print_json({"dataset": images.name, "split": images.split, **figures})
+class _Asked(NamedTuple):
+    """What the flags say."""
+
+    dataset: str | None
+    fingerprint: str | None
+    """Of a folder or CSV file that may be what a run was trained on."""
+    split: str | None
+    which: Literal["best", "last"]
+    precision: str
+    size: tuple[int, int] | None
+    data: DataOptions
+
+
+class _Model(NamedTuple):
+    name: str
+    weights: Any
+    """What `find` has found."""
+    record: RunRecord | None
+    """Of a run."""
+
+
+class _Scored(NamedTuple):
+    """The figures of a model on some images."""
+
+    model: str
+    dataset: str | None
+    split: str
+    used_for: str | None
+    """What the run has used these images for: "selection" or "training"; None for neither."""
+    figures: dict[str, Any]
+    images: Any
+    """The Dataset; None where the images are not at hand."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "split": self.split, "used_for": self.used_for, **self.figures}
+
+
+def _told_apart(names: Sequence[str]) -> tuple[list[str], str | None]:
+    """The models, and the dataset, if there is one: the last name, unless it is a run or a model file."""
+    *others, last = names
+    if not others:
+        return [last], None
+    path = expand(last)
+    is_model = path.suffix == ".keras" or (path.is_dir() and (path / paths.RUN).is_file())
+    models, dataset = (list(names), None) if is_model else (others, last)
+    for name in models[1:]:
+        if not (expand(name).suffix == ".keras" or expand(name).is_dir()):
+            raise InvalidArgument(
+                f"Not a run directory or model file. Received: {name!r}. Name runs first, and at most one dataset last."
+            )
+    return models, dataset
+
+
+def _record(name: str, weights: str | None) -> RunRecord | None:
+    path = expand(name)
+    return runs.read_record(path) if weights is None and path.is_dir() else None
+
+
+def _folder(save: str) -> Path:
+    """The folder for --save, made and writable, before anything is computed."""
+    path = expand(save)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgument(f"--save must be a folder. Received: {save!r}: {error.strerror}.") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InvalidArgument(f"No permission to write to --save. Received: {save!r}. Name another folder.")
+    return path
+
+
+def _check_same_data(models: Sequence[_Model], dataset: str | None) -> None:
+    """Raise InvalidArgument for several runs whose figures could not be compared."""
+    if len(models) == 1 or dataset is not None:
+        return
+    first, *others = [
+        (model.record and model.record.data.train and model.record.data.train.fingerprint) for model in models
+    ]
+    for model, other in zip(models[1:], others, strict=True):
+        if first is None or other != first:
+            raise InvalidArgument(
+                f"Runs are compared on one dataset. Received: {models[0].name!r} and {model.name!r}, which were not "
+                "trained on the same data. Name a DATASET after them."
+            )
+
+
+def _score(model: _Model, asked: _Asked, has_splits: bool) -> _Scored:
+    """The figures of one model; `has_splits` says whether one of those to compare was trained on the dataset."""
+    from_record = _recorded(model, asked)
+    if from_record is not None:
+        return from_record
+    source = _data_of_run(model, asked)
+    loaded = None
+    if source is None:
+        assert asked.dataset is not None  # noqa: S101 - for the type checker
+        splits = ["test", "validation"] if has_splits or public_name(asked.dataset) else ["all"]
+        loaded = load(model.name, model.weights, asked.which, asked.precision, asked.size)
+        arguments = _arguments_for(loaded, asked)
     else:
-        _print_figures(images, figures)
+        splits = ["test", "validation"]
+        arguments = _arguments_of(source, asked)
+    splits = splits if asked.split is None else [asked.split]
+    # Of a run's own data before TensorFlow is started, where loading fails.
+    images = _load_first(splits, arguments, model)
+    used_for = None if source is None or model.record is None else _use_of(images.split, model.record)
+    if model.record is not None and used_for != "training":
+        trained_on.check(expand(model.name), images)
+    loaded = loaded or load(model.name, None, asked.which, asked.precision, asked.size)
+
+    from kzoo.train.evaluation import evaluate
+
+    figures = evaluate(loaded, images)
+    as_it_was_trained = source is not None and asked.size is None
+    if as_it_was_trained and (images.split, asked.which, asked.precision) == ("test", "best", "float32"):
+        _keep(expand(model.name), figures)
+    return _Scored(model.name, images.name, images.split, used_for, figures, images)
 
 
-def _load_for(model, dataset: str, split: str, data: DataOptions, size: tuple[int, int] | None):
-    """Images as the model takes them; of a size that was asked for, whole."""
+def _recorded(model: _Model, asked: _Asked) -> _Scored | None:
+    """The validation figures that a finished run has, where its images were given in Python and cannot be loaded."""
+    record = model.record
+    if asked.dataset is not None or record is None or _source_of(record) is not None:
+        return None
+    wants_others = asked.split not in (None, "validation", "val") or asked.which != "best" or asked.size is not None
+    path = expand(model.name)
+    metrics = runs.read_metrics(path) if not wants_others and (path / runs.METRICS).exists() else {}
+    if "validation" not in metrics:
+        return None
+    console.log(f"the images of {model.name!r} were given in Python: these are the figures that the run ended with")
+    return _Scored(model.name, None, "validation", "selection", metrics["validation"], None)
+
+
+def _load_first(splits: Sequence[str], arguments: dict, model: _Model) -> Any:
+    """The images of the first of some splits that the data has."""
+    first, *others = splits
+    try:
+        return datasets.load(**arguments, split=first)
+    except MissingSplit as error:
+        if not others:
+            raise
+        if model.record is not None and model.record.data.all_data:
+            raise InvalidArgument(
+                f"This run was trained on all images of its data. Received: {model.name!r}. Name a DATASET of other "
+                "images."
+            ) from error
+    console.log(f"{arguments['name']!r} has no {first} split: the {others[0]} split is scored")
+    return _load_first(others, arguments, model)
+
+
+def _use_of(split: str, record: RunRecord) -> str | None:
+    """What a run has used a split of its data for."""
+    if split == "test":
+        return None
+    return "selection" if split == "validation" and not record.data.all_data else "training"
+
+
+def _arguments_for(model: Any, asked: _Asked) -> dict:
+    """How images are loaded as a model takes them; of a size that was asked for, whole."""
     from kzoo.classifier import loading_for
 
-    return datasets.load(dataset, split, **loading_for(model, size), **asdict(data))
+    return {"name": asked.dataset, **loading_for(model, asked.size), **asdict(asked.data)}
 
 
-def _data_of_run(record: RunRecord | None, run: str, dataset: str | None) -> DataSource | None:
-    """How to load the data the run was trained on, if that is what is to be scored, wherever it lies now."""
-    trained_on = None if record is None else record.data.train
-    load = None if record is None else (trained_on and trained_on.load) or record.data.load
-    if dataset is None:
-        if record is None:
-            raise InvalidArgument(f"Only a run has data of its own: name a DATASET. Received: {run!r}.")
-        if load is None:
-            raise InvalidArgument(f"This run was not given its data by name. Received: {run!r}. Name a DATASET.")
-        return load
-    if load is None or trained_on is None or public_name(dataset):
-        return None
-    return load if fingerprint(dataset) == trained_on.fingerprint else None
+def _arguments_of(source: DataSource, asked: _Asked) -> dict:
+    """How the data that a run was trained on is loaded, wherever it lies now."""
+    # The folder may have moved since: where it is now is what the user says.
+    moved = {} if asked.dataset is None else absolute(asked.dataset, asked.data.data_dir)
+    whole = {} if asked.size is None else {"image_size": asked.size, "crop_fraction": 1.0}
+    return {**asdict(source), "download": False, **moved, **given(asked.data), **whole}
+
+
+def _source_of(record: RunRecord) -> DataSource | None:
+    """How the data of a run is loaded, if it can be."""
+    return (record.data.train and record.data.train.load) or record.data.load
+
+
+def _is_own(record: RunRecord | None, asked: _Asked) -> bool:
+    """Whether the dataset is what a run was trained on, wherever it lies now."""
+    if record is None or _source_of(record) is None or record.data.train is None:
+        return False
+    return asked.fingerprint is not None and asked.fingerprint == record.data.train.fingerprint
+
+
+def _data_of_run(model: _Model, asked: _Asked) -> DataSource | None:
+    """How to load the data the run was trained on, if that is what is to be scored."""
+    source = None if model.record is None else _source_of(model.record)
+    if asked.dataset is None:
+        if model.record is None:
+            raise InvalidArgument(f"Only a run has data of its own: name a DATASET. Received: {model.name!r}.")
+        if source is None:
+            raise InvalidArgument(f"This run was not given its data by name. Received: {model.name!r}. Name a DATASET.")
+        return source
+    return source if _is_own(model.record, asked) else None
 
 
 def _keep(run_dir: Path, figures: dict) -> None:
@@ -109,15 +287,60 @@ def _keep(run_dir: Path, figures: dict) -> None:
         console.warn(f"the figures were not added to {run_dir / runs.METRICS}: {error}")
 
 
-def _print_figures(images, figures: dict) -> None:
-    rows = [(key, percent(figures[key])) for key in ("accuracy", "top5_accuracy") if key in figures]
-    rows += [("loss", f"{figures['loss']:.4f}"), ("images", figures["images"])]
-    print_table(("figure", "value"), rows, title=f"{images.name}, {images.split}")
-    if len(figures["classes"]) <= MOST_CLASSES_IN_TABLE:
-        print_table(
-            ("class", "precision", "recall", "images"),
-            [
-                (name, percent(one["precision"]), percent(one["recall"]), one["images"])
-                for name, one in figures["per_class"].items()
-            ],
+def _print_several(scored: Sequence[_Scored], json: bool) -> None:
+    first = scored[0]
+    if json:
+        print_json({"runs": [{"run": one.model, **one.as_json()} for one in scored]})
+        return
+    columns = ("run", "accuracy", "95 % interval", "loss", "calibration error", "images")
+    rows = [
+        (
+            one.model,
+            percent(one.figures["accuracy"]),
+            percents(one.figures["interval"]),
+            f"{one.figures['loss']:.4f}",
+            percent(one.figures["calibration_error"]),
+            one.figures["images"],
         )
+        for one in scored
+    ]
+    print_table(columns, rows, title=f"{first.dataset}, {first.split}")
+    for use in {one.used_for for one in scored if one.used_for is not None}:
+        console.log(f"{first.split} split: {_USED_FOR[use]}")
+
+
+def _print_figures(scored: _Scored) -> None:
+    figures, use = scored.figures, scored.used_for
+    rows = [("accuracy", percent(figures["accuracy"])), ("95 % interval", percents(figures["interval"]))]
+    if "top5_accuracy" in figures:
+        rows.append(("top5_accuracy", percent(figures["top5_accuracy"])))
+    by_chance = percent(figures["calibration_error_by_chance"])
+    rows += [
+        ("images", figures["images"]),
+        ("split", scored.split if use is None else f"{scored.split}; {_USED_FOR[use]}"),
+        ("loss", f"{figures['loss']:.4f}"),
+        ("calibration error", f"{percent(figures['calibration_error'])} ({by_chance} by chance alone)"),
+    ]
+    print_table(("figure", "value"), rows, title=f"{scored.dataset or scored.model}, {scored.split}")
+    classes = list(figures["per_class"].items())
+    title = None
+    if len(classes) > MOST_CLASSES_IN_TABLE:
+        title = f"the {WORST_CLASSES} of {len(classes):,} classes with the lowest recall"
+        known = [one for one in classes if one[1]["recall"] is not None]
+        classes = sorted(known, key=lambda one: one[1]["recall"])[:WORST_CLASSES]
+    print_table(
+        ("class", "precision", "predicted", "recall", "images"),
+        [
+            (name, percent(one["precision"]), one["predicted"], percent(one["recall"]), one["images"])
+            for name, one in classes
+        ],
+        title=title,
+    )
+    if figures["mistakes"]:
+        pairs = [tuple(one.values()) for one in figures["confused_pairs"]]
+        print_table(("true class", "predicted as", "images", "of"), pairs, title="most confused")
+        mistakes = [
+            (percent(one["probability"]), one["predicted"], one["true"], one["where"])
+            for one in figures["mistakes"][:MISTAKES_IN_TABLE]
+        ]
+        print_table(("probability", "predicted as", "true class", "image"), mistakes, title="most confident mistakes")

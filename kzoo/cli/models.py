@@ -1,11 +1,13 @@
 """`kzoo list` and `kzoo info`."""
 
-from kzoo import augment
+from kzoo import augment, console
+from kzoo.cli._inspection import print_dataset
 from kzoo.cli._options import ImageSize, parse_image_size
 from kzoo.cli._output import Json, print_json, print_line, print_table
 from kzoo.data.loading import public_name
+from kzoo.data.tfds_records import is_prepared
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.models.registry import CARDS, defaults, list_models
+from kzoo.models.registry import CARDS, defaults, is_name, list_models
 from kzoo.paths import RUN, SAVED_MODEL, SEARCH, expand, find_model
 from kzoo.text import dimensions, markdown_table
 
@@ -38,22 +40,39 @@ def info_command(
     classes: int | None = None,
     layers: bool = False,
     markdown: bool = False,
+    out: str | None = None,
+    overwrite: bool = False,
+    data_dir: str | None = None,
     json: Json = False,
 ) -> None:
-    """Show what a model is: parameters, multiply-adds, depth, and what each stage sees; or how a dataset is augmented.
+    """Show what a model is: parameters, multiply-adds, depth, and what each stage sees; or what a dataset holds.
+
+    Of a dataset: classes, splits, sizes, bad images, copies, and how kzoo would train on it.
 
     Args:
-        model: A name of `kzoo list`, a run directory or a .keras file; or a dataset: its augmentation policy is shown.
-        channels: Channels of the images.
-        classes: Number of classes.
-        layers: Show each layer too.
-        markdown: Print Markdown.
+        model: A name of `kzoo list`, a run directory or a .keras file; or a dataset: a folder, a CSV file, digits, or a
+            TFDS name. What is both is the model; write ./NAME for the folder.
+        channels: Channels of the images of a model.
+        classes: Number of classes of a model.
+        layers: Show each layer of a model too.
+        markdown: Print a model's tables as Markdown.
+        out: A PNG file for a contact sheet of the dataset: some images of each class.
+        overwrite: Replace the file that is there.
+        data_dir: Folder of the TFDS datasets [default: $TFDS_DATA_DIR, else ~/tensorflow_datasets].
     """
-    if model not in CARDS and _is_dataset(model):
+    is_model = model in CARDS
+    if is_model and expand(model).exists():
+        console.log(f"{model!r} is a model and a path here: this is the model; for the path write ./{model}")
+    if not is_model and _is_dataset(model, data_dir):
         if image_size or channels or classes or layers or markdown:
-            raise InvalidArgument(f"Of a dataset only the augmentation policy is shown. Received: {model!r} and flags.")
-        _print_policy(model, json)
+            raise InvalidArgument(
+                f"A dataset is shown without flags of models. Received: {model!r} and one of --image-size, --channels, "
+                "--classes, --layers, --markdown."
+            )
+        print_dataset(model, data_dir, out, overwrite, json)
         return
+    if out is not None or data_dir is not None:
+        raise InvalidArgument(f"--out and --data-dir are for datasets. Received: {model!r}, which is none.")
     asked = parse_image_size(image_size)
     described, shape = _find(model)
     if asked or channels is not None:
@@ -76,36 +95,23 @@ def info_command(
             print_table(titles, rows)
 
 
-def _is_dataset(name: str) -> bool:
-    """Whether a dataset is meant: a name that a policy is recommended for, a CSV file, a folder that is no run."""
+def _is_dataset(name: str, data_dir: str | None) -> bool:
+    """Whether a dataset is meant: a name that is on this machine or known, a CSV file, a folder that is no run."""
     if public_name(name):
-        return augment.base_name(name) in augment.RECOMMENDED
+        return augment.base_name(name) in augment.RECOMMENDED or is_prepared(name, data_dir)
     path = expand(name)
     if path.is_dir():
         return not any((path / name).exists() for name in (RUN, SEARCH, SAVED_MODEL))
     return path.suffix.lower() == ".csv" and path.is_file()
 
 
-def _print_policy(dataset: str, json: bool) -> None:
-    policy = augment.recommended(public_name(dataset))
-    layers = [{"class_name": name, "arguments": arguments} for name, arguments in augment.POLICIES[policy]]
-    if json:
-        print_json({"dataset": dataset, "augment": policy, "layers": layers})
-        return
-    print_line(f"{dataset}: augmentation {policy}, unless --augment says otherwise")
-    rows = [
-        (layer["class_name"], argument, value) for layer in layers for argument, value in layer["arguments"].items()
-    ]
-    print_table(("layer", "argument", "value"), rows)
-
-
 def _find(model: str):
     """What to describe, a name or a loaded model, and the shape of its input."""
-    if model in CARDS:
+    if is_name(model):
         return model, defaults(model)[0]
     if not expand(model).exists():
-        hint = "Every other dataset is trained without augmentation."
-        raise unknown("model, run or dataset with an augmentation policy", model, [*CARDS, *augment.RECOMMENDED], hint)
+        hint = "Or pass a run, a folder of images, a CSV file, or a TFDS dataset that is on this machine."
+        raise unknown("model, run or dataset", model, [*CARDS, *augment.RECOMMENDED], hint)
     find_model(model)  # before TensorFlow is started
     from kzoo.saving import load_model
 

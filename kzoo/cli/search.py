@@ -66,7 +66,8 @@ def command(
     load = {"image_size": parse_image_size(image_size), "channels": channels, **asdict(data)}
     chosen = None if space is None else searching.spaces.read(space)
     if print_space:
-        for line in dumps(chosen or searching.space_for(model, dataset, **start, **load), indent=2).splitlines():
+        chosen = chosen or searching.space_for(model, dataset, config=search, **start, **load)
+        for line in dumps(chosen, indent=2).splitlines():
             print_line(line)
         return
     folder = Path(run_dir or _runs.run_dir_for(model, dataset, "search-"))

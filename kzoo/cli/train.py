@@ -6,8 +6,9 @@ from cyclopts import Parameter
 
 from kzoo import console
 from kzoo.cli import _runs
+from kzoo.cli._config import ConfigFile
 from kzoo.cli._options import DataOptions, ImageSize
-from kzoo.cli._output import Json, percent
+from kzoo.cli._output import Json
 from kzoo.train.config import TrainConfig
 
 
@@ -18,6 +19,7 @@ def command(
     *,
     resume: str | None = None,
     from_search: str | None = None,
+    config_file: ConfigFile = None,
     all_data: bool = False,
     run_dir: str | None = None,
     overwrite: bool = False,
@@ -64,7 +66,7 @@ def command(
     metrics = result.metrics
     rows = [
         ("best epoch", f"{metrics['best_epoch']} of {metrics['epochs']}"),
-        ("validation accuracy", percent(_runs.validation_accuracy(metrics))),
+        ("validation accuracy", _runs.judged(metrics)),
         ("training time", console.duration(metrics["training_seconds"])),
     ]
     _runs.print_result(result, rows, json)

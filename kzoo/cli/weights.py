@@ -7,11 +7,10 @@ from cyclopts import App, Parameter
 
 from kzoo.cli._output import Json, percent, print_json, print_line, print_table
 from kzoo.errors import WeightsError, unknown
-from kzoo.text import dimensions
 from kzoo.weights import checksums, store
 from kzoo.weights.locations import on_disk
 from kzoo.weights.record import Record
-from kzoo.weights.registry import get_record, list_weights
+from kzoo.weights.registry import get_record, is_imagenet, list_weights
 
 app = App(name="weights", help="List, fetch, verify and add pretrained weights.")
 
@@ -19,6 +18,9 @@ app = App(name="weights", help="List, fetch, verify and add pretrained weights."
 @app.command(name="list")
 def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
     """List the pretrained weights that kzoo knows; the first of a model is its default.
+
+    The column "stated by" says who published an accuracy; kzoo did not measure it unless it says so. "imagenet" marks
+    what `--weights imagenet` means: the best accuracy of the weights whose licence does not forbid commercial use.
 
     Args:
         pattern: A model, or a shell pattern for models, such as "resnet*".
@@ -30,19 +32,24 @@ def list_command(pattern: str = "*", /, *, json: Json = False) -> None:
     if json:
         found = zip(records, here, strict=True)
         print_json(
-            {"weights": [{**asdict(r), "path": str(location.path) if location else None} for r, location in found]}
+            {
+                "weights": [
+                    {**asdict(r), "imagenet": is_imagenet(r), "path": str(location.path) if location else None}
+                    for r, location in found
+                ]
+            }
         )
         return
     print_table(
-        ("model", "tag", "source", "classes", "input", "top-1", "size", "on disk"),
+        ("model", "tag", "note", "classes", "top-1", "stated by", "size", "on disk"),
         [
             (
                 record.model,
                 record.tag,
-                record.source,
+                "imagenet" if is_imagenet(record) else "non-commercial" if record.non_commercial else "-",
                 record.classes,
-                dimensions(record.input_size),
                 percent(record.accuracy.top1 if record.accuracy else None),
+                record.accuracy.stated_by if record.accuracy else "-",
                 _megabytes(record.size),
                 "yes" if location else "no",
             )

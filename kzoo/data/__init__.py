@@ -9,6 +9,7 @@ Importing this package imports neither TensorFlow nor Keras, scikit-learn or Pil
 """
 
 from kzoo.data.dataset import Dataset, match_labels
+from kzoo.data.inspection import inspect
 from kzoo.data.loading import load
 
-__all__ = ["Dataset", "load", "match_labels"]
+__all__ = ["Dataset", "inspect", "load", "match_labels"]

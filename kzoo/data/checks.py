@@ -4,7 +4,7 @@ Equal images in the training data and in the data that a model is scored on are 
 splits, and a warning in a public dataset, whose splits are published. Images that only look equal are a warning.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -60,11 +60,22 @@ def check_copies(name: str, scored: Dataset, trained_on: np.ndarray, where: Call
 def warn_of_imbalance(train: Dataset, class_weight: str) -> None:
     """Warn if a class has far fewer images than another, and nothing is done about it."""
     counts = np.bincount(train.labels, minlength=len(train.class_names))
+    warning = imbalance(counts, train.class_names, class_weight)
+    if warning is not None:
+        console.warn(warning)
+
+
+def imbalance(counts: np.ndarray, class_names: Sequence[str], class_weight: str = "none") -> str | None:
+    """What is to be said of classes with so many training images; None where they are balanced, or weighted so.
+
+    >>> imbalance(np.array([10, 29]), ["ants", "bees"]) is None
+    True
+    """
     least, most = int(counts.argmin()), int(counts.argmax())
     if counts[least] * IMBALANCE > counts[most] or (class_weight == "balanced" and counts[least]):
-        return
-    console.warn(
-        f"the classes are imbalanced: {counts[least]} training images of {train.class_names[least]!r}, {counts[most]} "
-        f"of {train.class_names[most]!r}; rare classes will be missed. Add images of them"
+        return None
+    return (
+        f"the classes are imbalanced: {counts[least]} training images of {class_names[least]!r}, {counts[most]} of "
+        f"{class_names[most]!r}; rare classes will be missed. Add images of them"
         + (", or weight the classes: --class-weight balanced" if counts[least] else "")
     )

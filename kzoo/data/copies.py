@@ -61,18 +61,33 @@ def mark_of(image: np.ndarray) -> np.void:
     return cast(np.void, mark[()])
 
 
-def equal(marks: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
-    """(row, row of the others) of each image whose pixels are those of one of the others."""
+def equal(marks: np.ndarray, others: np.ndarray | None = None) -> list[tuple[int, int]]:
+    """(row, row of the others) of each image whose pixels are those of one of the others.
+
+    Without others, of each that is equal to one before it, and that one's row.
+    """
+    if others is None:
+        return [(row, other) for row, other in equal(marks, marks) if other < row]
     first = {mark.tobytes(): row for row, mark in reversed(list(enumerate(others["pixels"])))}
     first.pop(bytes(MARK["pixels"].itemsize), None)  # of a single colour
     found = ((row, first.get(mark.tobytes())) for row, mark in enumerate(marks["pixels"]))
     return [(row, other) for row, other in found if other is not None]
 
 
-def alike(marks: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
-    """(row, row of the others) of each image that looks like one of the others: the likest. None of very many."""
+def are_too_many(marks: np.ndarray, others: np.ndarray) -> bool:
+    """Whether there are too many images to compare the looks of all of them."""
+    return int(marks["has_look"].sum()) * int(others["has_look"].sum()) > _MOST_PAIRS
+
+
+def alike(marks: np.ndarray, others: np.ndarray | None = None) -> list[tuple[int, int]]:
+    """(row, row of the others) of each image that looks like one of the others: the likest. None of very many.
+
+    Without others, of each that looks like one before it, and that one's row.
+    """
+    only_before = others is None
+    others = marks if others is None else others
     rows, candidates = (np.flatnonzero(one["has_look"]) for one in (marks, others))
-    if not len(candidates) or len(rows) * len(candidates) > _MOST_PAIRS:
+    if not len(candidates) or are_too_many(marks, others):
         return []
     known = others["look"][candidates].astype(np.float32) - 128
     squares, variances = (known**2).sum(axis=1), known.var(axis=1)
@@ -83,6 +98,8 @@ def alike(marks: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
         differences = (looks**2).sum(axis=1)[:, np.newaxis] + squares - 2 * looks @ known.T
         # Of the mean square, by the smaller variance of the two.
         differences /= _SIDE**2 * np.minimum(looks.var(axis=1)[:, np.newaxis], variances)
+        if only_before:
+            differences[candidates >= some[:, np.newaxis]] = np.inf
         least = differences.argmin(axis=1)
         near = differences[np.arange(len(some)), least] <= LARGEST_DIFFERENCE**2
         found += zip(some[near].tolist(), candidates[least[near]].tolist(), strict=True)

@@ -16,7 +16,7 @@ from kzoo.data.images import in_parallel
 from kzoo.data.labels import class_indices, count_from_one
 from kzoo.data.order import permutation, sample_seeds
 from kzoo.data.pipeline import pipeline
-from kzoo.data.pixels import RAW, SAMPLE, UNIT, Range, pixel_range
+from kzoo.data.pixels import RAW, SAMPLE, UNIT, Range, is_grey, pixel_range
 from kzoo.data.readers import ArrayReader, Reader, read_only
 from kzoo.errors import DataError
 from kzoo.hardware import available_memory
@@ -30,6 +30,9 @@ _NAMES_IN_ERRORS = 12
 
 # How many images are fetched at a time, to be marked.
 _CHUNK = 256
+
+# How many images are looked at for colour.
+_GREY_SAMPLE = 16
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -173,6 +176,14 @@ class Dataset:
         return pixel_range(self.reader.fetch(rows))
 
     @property
+    def is_grey(self) -> bool:
+        """Whether images have no colour: one channel, or three that are equal, as those of a sample are."""
+        if self.image_shape[2] != 3:
+            return self.image_shape[2] == 1
+        rows = np.unique(np.linspace(0, len(self) - 1, _GREY_SAMPLE).astype(int))
+        return is_grey(self.reader.fetch(rows))
+
+    @property
     def images(self) -> np.ndarray:
         """All images: `[N, H, W, C]`, uint8 (or float32, see `dtype`), values 0 to 255, read-only.
 
@@ -228,6 +239,7 @@ class Dataset:
         seed: int = 0,
         epoch: int = 0,
         start_batch: int = 0,
+        passes: int = 1,
         augment: Callable[[Any, Any], Any] | None = None,
     ) -> "tf.data.Dataset":
         """Make one epoch of batches (images `[B, H, W, C]`, labels int32 `[B]`); the last may be smaller.
@@ -241,8 +253,10 @@ class Dataset:
             seed: Of the shuffle and the augmentation, 0 to 2**64 - 1.
             epoch: The same, counted from 0.
             start_batch: How many batches to leave out.
+            passes: How often the epoch takes each image. Pass i of epoch e has the order and the seeds of epoch
+                e * passes + i of one pass. A batch may hold the end of one pass and the start of the next.
             augment: Called inside tf.data with (images uint8 `[B, H, W, C]`, seeds int32 `[B, 2]`), returns images.
-                Row i of the seeds depends on (seed, epoch, the sample's index in this dataset) only. If its attribute
+                Row i of the seeds depends on (seed, pass, the sample's index in this dataset) only. If its attribute
                 `mixes` is true, it is called with ((images, labels), seeds) and returns both; the labels of the batch
                 are then float32 `[B, classes]`.
 
@@ -257,12 +271,16 @@ class Dataset:
         batch_size = arguments.integer("batch_size", batch_size, 1)
         seed = arguments.integer("seed", seed, 0, 2**64 - 1)
         epoch = arguments.integer("epoch", epoch, 0, 2**64 - 1)
-        start_batch = arguments.integer("start_batch", start_batch, 0, -(-count // batch_size))
+        passes = arguments.integer("passes", passes, 1)
+        start_batch = arguments.integer("start_batch", start_batch, 0, -(-count * passes // batch_size))
+        numbers = [epoch * passes + i for i in range(passes)]
+        seeds = [sample_seeds(seed, n, count) for n in numbers] if augment is not None else []
+        orders = [permutation(seed, n, count) if shuffle else np.arange(count) for n in numbers]
         return pipeline(
             self.reader,
             self.labels,
-            sample_seeds(seed, epoch, count) if augment is not None else np.zeros((count, 2), np.int32),
-            permutation(seed, epoch, count) if shuffle else np.arange(count),
+            np.concatenate(seeds) if seeds else np.zeros((count * passes, 2), np.int32),
+            np.concatenate([order + i * count for i, order in enumerate(orders)]),
             batch_size=batch_size,
             start_batch=start_batch,
             augment=augment,

@@ -17,7 +17,7 @@ from kzoo.data.encoded import BadImage, is_16_bit
 from kzoo.data.images import Header, Scaling
 from kzoo.data.readers import ArrayReader
 from kzoo.data.source import Source
-from kzoo.data.splits import SPLITS, TRAIN, parts_of
+from kzoo.data.splits import SPLITS, TRAIN, missing_split, parts_of
 from kzoo.errors import DataError
 from kzoo.hardware import available_memory
 
@@ -29,7 +29,7 @@ def decode_split(
     source: Source, split: str, size: tuple[int, int] | None, channels: int | None, scaling: Scaling, *, skip_bad: bool
 ) -> Dataset:
     """Decode one split of a source. Its images stay in memory if they fit into a quarter of what is free."""
-    members = np.concatenate([_members(source, part) for part in parts_of(split)])
+    members = np.concatenate([members_of(source, part) for part in parts_of(split)])
     skipped = _known_bad(source, members, skip_bad)
     members = members[~np.isin(members, list(skipped))]
     with images.no_warnings():
@@ -158,7 +158,7 @@ class DecodingReader:
         )
 
 
-def _members(source: Source, split: str) -> np.ndarray:
+def members_of(source: Source, split: str) -> np.ndarray:
     """The indices of a split's images, after checking that the splits fit together."""
     if split == "all":
         return np.arange(len(source.labels))
@@ -170,10 +170,7 @@ def _members(source: Source, split: str) -> np.ndarray:
     labels_of = {other: source.labels[source.splits == number] for number, other in enumerate(SPLITS)}
     if len(labels_of[split]) == 0:
         present = [other for other, labels in labels_of.items() if len(labels)]
-        raise DataError(
-            f"There is no {split} split in {source.name!r}. Received: split={split!r}. "
-            f"Valid: {', '.join(present)}, all." + source.missing_split_hint
-        )
+        raise missing_split(source.name, split, present, source.missing_split_hint)
     known = source.labels[source.splits == SPLITS.index("train")]
     if len(known):
         for other, labels in labels_of.items():
@@ -205,12 +202,13 @@ def _known_bad(source: Source, members: np.ndarray, skip_bad: bool) -> dict[int,
             asked = set(source.declared[members].tolist())
             stopping = [index for index in stopping if source.declared[index] in asked]
         if stopping:
-            raise _bad_image(source.where(stopping[0]), source.problems[stopping[0]], len(stopping) - 1)
+            raise bad_image(source.where(stopping[0]), source.problems[stopping[0]], len(stopping) - 1)
     inside = set(members.tolist())
     return {index: reason for index, reason in source.problems.items() if index in inside}
 
 
-def _bad_image(where: str, reason: str, more: int = 0) -> DataError:
+def bad_image(where: str, reason: str, more: int = 0) -> DataError:
+    """The error of an image that cannot be decoded; `more` is how many others there are."""
     others = f" (and {more} more)" if more else ""
     return DataError(
         f"Bad image. Received: {where!r}: {reason}{others}. Repair or remove it, or leave bad images out with "
@@ -274,7 +272,7 @@ def _decode_all(
         for row, reason in enumerate(problems):
             if reason is not None:
                 if not skip_bad:
-                    raise _bad_image(reader.where(row), reason)
+                    raise bad_image(reader.where(row), reason)
                 bad[row] = reason
     return pixels, marks, bad
 

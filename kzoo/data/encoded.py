@@ -5,13 +5,15 @@ depends on them: so a large text chunk does no harm, and no parser of such parts
 with 60,000 entries take Pillow a second.)
 """
 
+import math
 import os
 import re
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from kzoo.files import check_regular
 
 # The largest file that is read. No image that is small enough to decode needs more.
 MAX_BYTES = 1 << 28
@@ -61,8 +63,8 @@ class Encoded(NamedTuple):
     """"JPEG", "PNG", "GIF", "BMP" or "WEBP"."""
     content: bytes
     """The file, without what pixels do not depend on."""
-    orientation: int | None
-    """EXIF's, 1 to 8; None where Pillow finds the EXIF data (WebP)."""
+    orientation: int
+    """EXIF's, 1 to 8."""
     working_memory: int
     """Bytes that the decoder itself needs, besides the image that it makes."""
     scales: bool
@@ -76,21 +78,19 @@ def read_file(path: str | os.PathLike[str], first: int = MAX_BYTES + 1) -> bytes
         BadImage: There is no such file, it cannot be read, or it is no image by its kind or size.
     """
     try:
-        status = os.stat(path)  # noqa: PTH116 - before open(), which waits for ever at a named pipe
-        if stat.S_ISDIR(status.st_mode):
-            raise BadImage("it is a folder")
-        if not stat.S_ISREG(status.st_mode):
-            raise BadImage("it is no regular file")
+        size = check_regular(path).st_size  # before open(), which waits for ever at a named pipe
         with open(path, "rb") as file:
-            content = file.read(first) if status.st_size <= MAX_BYTES else None
+            content = file.read(first) if size <= MAX_BYTES else None
     except FileNotFoundError:
         raise BadImage(NO_SUCH_FILE) from None
+    except IsADirectoryError:
+        raise BadImage("it is a folder") from None
     except PermissionError:
         raise BadImage("no permission to read it") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in a path of a CSV file
         raise BadImage(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if content is None or len(content) > MAX_BYTES:
-        raise BadImage(f"it has {status.st_size:,} bytes, more than the {MAX_BYTES:,} that are read of an image file")
+        raise BadImage(f"it has {size:,} bytes, more than the {MAX_BYTES:,} that are read of an image file")
     return content
 
 
@@ -344,15 +344,63 @@ def _bmp(content: bytes) -> Encoded:
 
 
 def _webp(content: bytes) -> Encoded:
-    kind = content[12:16]
-    width = height = 0
-    if len(content) >= 30 and kind == b"VP8X":
-        width, height = (int.from_bytes(content[at : at + 3], "little") + 1 for at in (24, 27))
-    elif len(content) >= 30 and kind == b"VP8 ":
-        width, height = (size & 0x3FFF for size in struct.unpack_from("<HH", content, 26))
-    elif len(content) >= 25 and kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", content, 21)
-        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    kept, exif, xmp = [], None, None
+    is_simple = content[12:16] != b"VP8X"
+    for kind, start, end in _webp_chunks(content):
+        body = content[start + 8 : end]
+        if kind in (b"VP8X", b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF"):
+            kept.append((kind, content[start:end]))
+        elif kind == b"EXIF":
+            exif = exif or body
+        elif kind == b"XMP ":
+            xmp = xmp or body
+        if is_simple:  # what follows is not looked at
+            break
+    kinds = [kind for kind, _ in kept]
+    pixels = next((chunk for kind, chunk in kept if kind in (b"VP8 ", b"VP8L")), b"")
+    if pixels and not {b"ALPH", b"ANMF"}.intersection(kinds):
+        chunks = [pixels]  # without the extended header it is decoded in less memory
+        sizes = _webp_size(pixels)
+    else:
+        chunks = [_without_metadata(chunk) if kind == b"VP8X" else chunk for kind, chunk in kept]
+        sizes = _webp_size(content[12:30])
+    if not chunks:
+        raise BadImage("it is truncated or damaged (no image after its header)")
     # Pillow's decoder is that of animations, with two canvases; a lossless image is decoded beside them. Measured.
-    needed = 12 if kind == b"VP8 " else 20
-    return Encoded("WEBP", content, None, needed * width * height, scales=False)
+    needed = 12 if chunks[0].startswith(b"VP8 ") else 20
+    body = b"".join((b"WEBP", *(chunk + b"\0" * (len(chunk) % 2) for chunk in chunks)))
+    content = b"".join((b"RIFF", struct.pack("<I", len(body)), body))
+    return Encoded("WEBP", content, orientation_of(exif, xmp), needed * math.prod(sizes), scales=False)
+
+
+def _webp_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of the chunks, without the byte that pads one of odd length.
+
+    Raises:
+        BadImage: There are too many of them.
+    """
+    position, parts = 12, 0
+    while position + 8 <= len(content):
+        kind, length = struct.unpack_from("<4sI", content, position)
+        end, parts = position + 8 + length, _counted(parts)
+        yield kind, position, min(end, len(content))
+        position = end + length % 2
+
+
+def _webp_size(chunk: bytes) -> tuple[int, int]:
+    """(width, height) that a first chunk says."""
+    if len(chunk) >= 18 and chunk.startswith(b"VP8X"):
+        width, height = (int.from_bytes(chunk[at : at + 3], "little") + 1 for at in (12, 15))
+    elif len(chunk) >= 18 and chunk.startswith(b"VP8 "):
+        width, height = (size & 0x3FFF for size in struct.unpack_from("<HH", chunk, 14))
+    elif len(chunk) >= 13 and chunk.startswith(b"VP8L"):
+        (bits,) = struct.unpack_from("<I", chunk, 9)
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        width = height = 0
+    return width, height
+
+
+def _without_metadata(chunk: bytes) -> bytes:
+    """An extended header that promises no profile, EXIF or XMP data."""
+    return chunk[:8] + bytes([chunk[8] & ~0x2C]) + chunk[9:] if len(chunk) > 8 else chunk

@@ -15,10 +15,10 @@ from kzoo.data import images
 from kzoo.data.copies import copies_error
 from kzoo.data.encoded import NO_SUCH_FILE, BadImage, is_16_bit, read_file
 from kzoo.data.images import Header
-from kzoo.data.layouts import NONE, Item, items_of_folder
+from kzoo.data.layouts import NONE, Item, Listing, list_folder
 from kzoo.data.source import Source
-from kzoo.data.splits import TRAIN, VALIDATION, stratify
-from kzoo.data.tables import items_of_csv, why_missing
+from kzoo.data.splits import SPLITS, TRAIN, VALIDATION, missing_split, parts_of, stratify
+from kzoo.data.tables import list_csv, why_missing
 from kzoo.errors import DataError
 
 # What else a name can be, where it is no path: "mnist", "emnist/letters", "mnist:3.0.1".
@@ -68,34 +68,15 @@ class ImageFiles(Source):
     @classmethod
     def open(cls, name, splits, data_dir, download) -> "ImageFiles":
         """Read every file once: its hash decides its split, its header tells its size and whether it is an image."""
-        items, missing_split_hint = _find_items(name)
-        class_names = sorted({item.label for item in items})
-        _check_class_names(name, class_names)
-        index_of = {label: index for index, label in enumerate(class_names)}
-        labels = np.fromiter((index_of[item.label] for item in items), np.int32, len(items))
-        declared = np.fromiter((item.declared for item in items), np.int8, len(items))
-        paths = [item.path for item in items]
-        with images.no_warnings():
-            scanned = images.in_parallel(_scan, paths, f"reading {name}")
-            digests, checksums, headers, problems, has_16_bits = zip(*scanned, strict=True)
-        problems = list(problems)
-        _name_the_cause(name, paths, declared.tolist(), problems)
+        listing = list_files(name)
+        listing.check()
+        check_class_names(name, listing.items)
+        _check_splits(name, splits, listing)
+        listing.left_out.say(str(Path(name).expanduser()))
+        source, digests = scan(name, listing)
         if any(split != "all" for split in splits):
-            _check_copies(name, paths, declared, digests, problems)
-        return cls(
-            name=name,
-            class_names=tuple(class_names),
-            labels=labels,
-            splits=_splits(labels, declared, digests),
-            fingerprint=_fingerprint(items, digests),
-            headers=headers,
-            checksums=np.array(checksums, np.uint32),
-            has_16_bits=np.array(has_16_bits),
-            problems={index: problem for index, problem in enumerate(problems) if problem is not None},
-            declared=declared,
-            missing_split_hint=missing_split_hint,
-            paths=paths,
-        )
+            check_copies(source, digests)
+        return source
 
     def read(self, index: int) -> bytes:
         """The bytes of a file."""
@@ -106,20 +87,53 @@ class ImageFiles(Source):
         return self.paths[index]
 
 
-def _find_items(name: str) -> tuple[list[Item], str]:
-    """The images of a folder or CSV file, and what to do where a split is missing."""
+def list_files(name: str) -> Listing:
+    """The images of a folder or CSV file.
+
+    Raises:
+        DataError: There is none, or it is laid out otherwise.
+    """
     try:
         path = Path(name).expanduser()
         if path.is_dir():
-            return items_of_folder(path)
+            return list_folder(path)
         if path.suffix.lower() == ".csv" and path.exists():
-            return items_of_csv(path)
+            return list_csv(path)
         if path.exists():
             advice = _ADVICE.get(path.suffix.lower(), "Pass a folder or a CSV file.")
             raise DataError(f"A dataset in a file must be a .csv file. Received: {name!r}. {advice}")
     except (OSError, RuntimeError) as error:  # RuntimeError: "~name" of an unknown user
         raise DataError(f"Cannot look at a dataset's path. Received: {name!r} ({error}). Check the path.") from None
     raise DataError(f"No such folder or CSV file. Received: {name!r}. Check the path; here is {str(Path.cwd())!r}.")
+
+
+def scan(name: str, listing: Listing) -> tuple[ImageFiles, list[bytes]]:
+    """Read every file that is listed; returns also a hash of each one's content."""
+    items = listing.items
+    class_names = sorted({item.label for item in items})
+    index_of = {label: index for index, label in enumerate(class_names)}
+    labels = np.fromiter((index_of[item.label] for item in items), np.int32, len(items))
+    declared = np.fromiter((item.declared for item in items), np.int8, len(items))
+    paths = [item.path for item in items]
+    with images.no_warnings():
+        scanned = images.in_parallel(_scan, paths, f"reading {name}")
+        digests, checksums, headers, problems, has_16_bits = map(list, zip(*scanned, strict=True))
+    _name_the_cause(name, paths, declared.tolist(), problems)
+    source = ImageFiles(
+        name=name,
+        class_names=tuple(class_names),
+        labels=labels,
+        splits=_splits(labels, declared, digests),
+        fingerprint=_fingerprint(items, digests),
+        headers=headers,
+        checksums=np.array(checksums, np.uint32),
+        has_16_bits=np.array(has_16_bits),
+        problems={index: problem for index, problem in enumerate(problems) if problem is not None},
+        declared=declared,
+        missing_split_hint=listing.missing_split_hint,
+        paths=paths,
+    )
+    return source, digests
 
 
 def _name_the_cause(name: str, paths: Sequence[str], declared: Sequence[int], problems: list[str | None]) -> None:
@@ -131,26 +145,34 @@ def _name_the_cause(name: str, paths: Sequence[str], declared: Sequence[int], pr
         problems[index] = NO_SUCH_FILE + why_missing(paths[index], Path(name).expanduser())
 
 
-def _check_copies(
-    name: str, paths: Sequence[str], declared: np.ndarray, digests: Sequence[bytes], problems: Sequence[str | None]
-) -> None:
+def _check_splits(name: str, splits: Sequence[str], listing: Listing) -> None:
+    """Raise MissingSplit for a split that the user has not made, before a file is read."""
+    declared = {item.declared for item in listing.items}
+    if declared == {NONE}:
+        return  # they are cut from all images
+    present = declared | ({VALIDATION} if TRAIN in declared else set())  # cut from train
+    for split in splits:
+        for part in parts_of(split):
+            if part != "all" and SPLITS.index(part) not in present:
+                raise missing_split(name, part, [SPLITS[one] for one in sorted(present)], listing.missing_split_hint)
+
+
+def check_copies(source: ImageFiles, digests: Sequence[bytes]) -> None:
     """Raise DataError if a file is in two splits that the user has made."""
+    assert source.declared is not None  # noqa: S101 - for the type checker
     first: dict[bytes, int] = {}
-    copies: list[tuple[int, int]] = []
+    declared, copied = source.declared.tolist(), []
     for index, digest in enumerate(digests):
-        if problems[index] is None and declared[index] != declared[first.setdefault(digest, index)]:
-            copies.append((index, first[digest]))
-    if copies:
-        raise copies_error(
-            f"Images of one split of {name!r} are in another too",
-            f"{len(copies):,}",
-            [(paths[one], paths[other]) for one, other in copies],
-        )
+        if index not in source.problems and declared[index] != declared[first.setdefault(digest, index)]:
+            copied.append((source.where(index), source.where(first[digest])))
+    if copied:
+        raise copies_error(f"Images of one split of {source.name!r} are in another too", f"{len(copied):,}", copied)
 
 
-def _check_class_names(name: str, class_names: list[str]) -> None:
+def check_class_names(name: str, items: Sequence[Item]) -> None:
+    """Raise DataError for two classes whose names differ only in letter case."""
     seen: dict[str, str] = {}
-    for label in class_names:
+    for label in sorted({item.label for item in items}):
         other = seen.setdefault(label.casefold(), label)
         if other != label:
             raise DataError(

@@ -86,9 +86,9 @@ def header(content: bytes) -> Header:
     Raises:
         BadImage: The content is no image, or has more pixels than is safe to decode.
     """
-    with _opened(content) as (image, _, orientation):
+    with _opened(content) as (image, source):
         width, height = image.size
-        if orientation >= 5:  # 5 to 8 turn by 90 degrees
+        if source.orientation >= 5:  # 5 to 8 turn by 90 degrees
             width, height = height, width
         return Header(height, width, _is_grey(image))
 
@@ -162,13 +162,13 @@ def decode(
             return content
         pixels = content[..., 0] if content.shape[2:] == (1,) else content
         return _finished(Image.fromarray(pixels), size, channels, scaling)
-    with _opened(content) as (image, source, orientation):
+    with _opened(content) as (image, source):
         if size is not None and source.scales:
             _draft(image, math.ceil(max(size) / scaling.crop_fraction))
         own_size = channels if size is None else None
-        memory = _check_memory(image, source, content, orientation, own_size, scaling)
+        memory = _check_memory(image, source, content, own_size, scaling)
         with _one_large if memory > _LARGE else nullcontext():
-            return _finished(_transposed(_flat(image, source, scaling), orientation), size, channels, scaling)
+            return _finished(_transposed(_flat(image, source, scaling), source.orientation), size, channels, scaling)
 
 
 def histogram(content: bytes) -> np.ndarray:
@@ -177,8 +177,8 @@ def histogram(content: bytes) -> np.ndarray:
     Raises:
         BadImage: The content cannot be decoded.
     """
-    with _opened(content) as (image, source, orientation):
-        memory = _check_memory(image, source, content, orientation, None, FULL_RANGE)
+    with _opened(content) as (image, source):
+        memory = _check_memory(image, source, content, None, FULL_RANGE)
         with _one_large if memory > _LARGE else nullcontext():
             values, alpha = _values_16_bit(image, source)
             seen = values if alpha is None else values[alpha > 0]
@@ -233,10 +233,10 @@ def pool() -> ThreadPoolExecutor:
 
 
 @contextmanager
-def _opened(content: bytes) -> Iterator[tuple["PillowImage", Encoded, int]]:
+def _opened(content: bytes) -> Iterator[tuple["PillowImage", Encoded]]:
     """Open an encoded image, and turn whatever Pillow raises inside the block into BadImage.
 
-    Yields the image, what is known of its file, and its EXIF orientation.
+    Yields the image, and what is known of its file.
     """
     try:
         source = encoded.inspect(content)
@@ -252,10 +252,7 @@ def _opened(content: bytes) -> Iterator[tuple["PillowImage", Encoded, int]]:
                 raise BadImage(f"it has {width} x {height} pixels, more than the {most:,} that are safe to decode")
             if max(width, height) > MAX_SIDE:
                 raise BadImage(f"it has {width} x {height} pixels, a side of more than {MAX_SIDE:,}")
-            orientation = source.orientation
-            if orientation is None:
-                orientation = encoded.orientation_of(image.info.get("exif"), image.info.get("xmp"))
-            yield image, source, orientation
+            yield image, source
     except BadImage:
         raise
     except MemoryError:
@@ -295,16 +292,13 @@ def _draft(image: Any, side: int) -> None:
         image.draft(None, (2 * side, 2 * side))
 
 
-def _check_memory(
-    image: "PillowImage", source: Encoded, content: bytes, orientation: int, channels: int | None, scaling: Scaling
-) -> int:
+def _check_memory(image: "PillowImage", source: Encoded, content: bytes, channels: int | None, scaling: Scaling) -> int:
     """About how many bytes decoding takes, the encoded image aside.
 
     Args:
         image: What is about to be decoded.
         source: What is known of its file.
         content: The file.
-        orientation: EXIF's.
         channels: Of a result of the image's own size; None where it is scaled.
         scaling: How.
 
@@ -317,7 +311,7 @@ def _check_memory(
         needed += flat
     if image.has_transparency_data:
         needed += 2
-    if orientation > 1:
+    if source.orientation > 1:
         needed += flat
     if _needs_tensorflow(source, scaling):
         needed += 16

@@ -9,6 +9,7 @@ import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -153,6 +154,8 @@ class LeftOut:
 
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
+        self.remarks: list[str] = []
+        """What else is to be said: of folders that are not read, for example."""
         self._first = self._first_that_matters = ""
 
     def add(self, path: str, kind: str, *, matters: bool = False) -> None:
@@ -169,11 +172,30 @@ class LeftOut:
 
     def say(self, name: str) -> None:
         """Say what was left out of a folder: a warning, if it may be an image."""
+        for remark in self.remarks:
+            console.warn(remark)
         if not self.kinds:
             return
         first = self._first_that_matters or self._first
         line = f"left out of {name!r}: {listed_kinds(self.kinds)}; first {first!r}; kzoo reads {READ}"
         (console.warn if self._first_that_matters else console.log)(line)
+
+
+@dataclass
+class Listing:
+    """What a folder or a CSV file lists."""
+
+    items: list[Item]
+    missing_split_hint: str
+    """What to do where a split is missing."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    problems: list[DataError] = field(default_factory=list)
+    """Why it cannot be loaded, though it can be looked at: class folders without images."""
+
+    def check(self) -> None:
+        """Raise the first problem, if there is one."""
+        for problem in self.problems:
+            raise problem
 
 
 def listed_kinds(kinds: Counter[str], most: int = 8) -> str:
@@ -193,13 +215,13 @@ def _several(kind: str) -> str:
     return " ".join((f"{noun}s" if noun in ("folder", "image", "link") else noun, *more))
 
 
-def items_of_folder(root: Path) -> tuple[list[Item], str]:
-    """The images of a folder, and what to do where a split is missing.
+def list_folder(root: Path) -> Listing:
+    """The images of a folder.
 
     Raises:
         DataError: It is laid out otherwise.
     """
-    top, left_out = Folder(str(root)), LeftOut()
+    top, listing = Folder(str(root)), Listing([], "")
     top.check_readable()
     splits = top.splits
     if splits and not any(split_of(folder.name) == TRAIN for folder in splits) and top.classes:
@@ -207,15 +229,14 @@ def items_of_folder(root: Path) -> tuple[list[Item], str]:
     if not splits and top.classes and all(split_of(folder.name) is not None for folder in top.classes):
         raise _without_classes(top)
     if splits:
-        items = _items_of_splits(top, splits, left_out)
-        hint = " Add a folder of that name, or use another split."
+        listing.items = _items_of_splits(top, splits, listing)
+        listing.missing_split_hint = " Add a folder of that name, or use another split."
     else:
-        items = _items_of_classes(top, NONE, left_out)
+        listing.items = _items_of_classes(top, NONE, listing)
         if len(top.folders) == 1 and (other := _other_sources(top)):
-            console.warn(f"{top.path!r} has one class folder only, {top.folders[0].name!r}.{other}")
-        hint = " A class needs at least three different images to have one of each split."
-    left_out.say(top.path)
-    return items, hint
+            listing.left_out.remarks.append(f"{top.path!r} has one class folder only, {top.folders[0].name!r}.{other}")
+        listing.missing_split_hint = " A class needs at least three different images to have one of each split."
+    return listing
 
 
 def images_of_folder(folder: Path) -> list[str]:
@@ -240,7 +261,7 @@ def images_of_folder(folder: Path) -> list[str]:
     return found.images
 
 
-def _items_of_splits(top: Folder, splits: list[Folder], left_out: LeftOut) -> list[Item]:
+def _items_of_splits(top: Folder, splits: list[Folder], listing: Listing) -> list[Item]:
     """The images of `root/{train,val,test}/label/*`."""
     for part, split in enumerate(SPLITS):
         same = [folder.name for folder in splits if split_of(folder.name) == part]
@@ -252,20 +273,20 @@ def _items_of_splits(top: Folder, splits: list[Folder], left_out: LeftOut) -> li
     for folder in splits:
         part = split_of(folder.name)
         assert part is not None  # noqa: S101 - for the type checker
-        by_part[part] = _items_of_classes(folder, part, left_out)
+        by_part[part] = _items_of_classes(folder, part, listing)
     known = {item.label for item in by_part.get(TRAIN, ())}
     for part in (VALIDATION, TEST):
         labels = {item.label for item in by_part.get(part, ())}
         if known and len(labels) == 1 and not labels & known:
             folder = next(folder for folder in splits if split_of(folder.name) == part)
-            _say_unlabelled(folder.classes[0])
+            listing.left_out.remarks.append(_unlabelled(folder.classes[0]))
             del by_part[part]
-    _look_at_the_rest(top, splits, left_out)
+    _look_at_the_rest(top, splits, listing.left_out)
     return [item for items in by_part.values() for item in items]
 
 
 def _look_at_the_rest(top: Folder, splits: list[Folder], left_out: LeftOut) -> None:
-    """Say which folders beside those of the splits are not read, and why."""
+    """Note which folders beside those of the splits are not read, and why."""
     left_out.add_others(top)
     for path in top.images:
         left_out.add(path, "image outside the class folders", matters=True)
@@ -274,26 +295,26 @@ def _look_at_the_rest(top: Folder, splits: list[Folder], left_out: LeftOut) -> N
         if folder in splits:
             continue
         if split_of(folder.name) is not None and folder.holds_images:
-            _say_unlabelled(folder)
+            left_out.remarks.append(_unlabelled(folder))
         elif folder.classes:
-            console.warn(
+            left_out.remarks.append(
                 f"ignored {folder.path!r}: it has class folders, but its name is of no split; rename it to train, val "
                 "or test to use it"
             )
         else:
             ignored.append(folder.name)
     if ignored:
-        console.warn(f"ignored in {top.path!r}, which has a folder per split: {', '.join(ignored[:5])}")
+        left_out.remarks.append(f"ignored in {top.path!r}, which has a folder per split: {', '.join(ignored[:5])}")
 
 
-def _say_unlabelled(folder: Folder) -> None:
-    console.warn(
+def _unlabelled(folder: Folder) -> str:
+    return (
         f"left out {len(folder.images):,} images of {folder.path!r}: they lie in no folder of a class of train, so "
         f"that they have no label; classify them with {command('kzoo', 'predict', 'RUN', folder.path)}"
     )
 
 
-def _items_of_classes(folder: Folder, declared: int, left_out: LeftOut) -> list[Item]:
+def _items_of_classes(folder: Folder, declared: int, listing: Listing) -> list[Item]:
     """The images of every class folder in `folder`."""
     folder.check_readable()
     if not folder.folders:
@@ -302,10 +323,11 @@ def _items_of_classes(folder: Folder, declared: int, left_out: LeftOut) -> list[
         one.check_readable("class folder")
     if not folder.classes and any(one.folders or one.entries.unknown for one in folder.folders):
         raise _at_another_level(folder)
-    items = []
+    items, left_out = [], listing.left_out
     for one in folder.folders:
         if not one.images:
-            raise _empty_class(one)
+            listing.problems.append(_empty_class(one))
+            continue
         # One name in the two forms that Unicode has for an accented letter is one class.
         label = unicodedata.normalize("NFC", one.name)
         items += [Item(path, label, declared) for path in one.images]

@@ -27,8 +27,8 @@ def pipeline(
     Args:
         reader: Where the images come from.
         labels: int32 `[N]`.
-        seeds: int32 `[N, 2]`, for the augmentation of each image.
-        order: int64 `[N]`: the rows in the order of the epoch.
+        seeds: int32 `[passes * N, 2]`, for the augmentation of each image in each pass.
+        order: int64 `[passes * N]`: image i in pass p, which is p * N + i, in the order of the epoch.
         batch_size: Images in a batch; the last may be smaller.
         start_batch: How many batches to leave out.
         augment: As for `Dataset.batches`.
@@ -36,8 +36,9 @@ def pipeline(
     tf = tensorflow()
 
     def fetch(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rows = order[positions]
-        return reader.fetch(rows), labels[rows], seeds[rows]
+        picks = order[positions]
+        rows = picks % len(labels)
+        return reader.fetch(rows), labels[rows], seeds[picks]
 
     def read(positions: Any) -> tuple[Any, Any, Any]:
         types = (tf.as_dtype(reader.dtype), tf.int32, tf.int32)

@@ -64,6 +64,15 @@ def pixel_range(images: Sequence[np.ndarray] | np.ndarray) -> Range | None:
     return UNIT if high >= 0.5 or _is_in_steps(values * 255) else None
 
 
+def is_grey(images: np.ndarray) -> bool:
+    """Whether images have no colour: `[N, H, W, C]` of one channel, or of three that are equal.
+
+    >>> is_grey(np.full((2, 4, 4, 3), 7)), is_grey(np.arange(12).reshape(1, 2, 2, 3))
+    (True, False)
+    """
+    return images.shape[-1] in (1, 3) and bool((images == images[..., :1]).all())
+
+
 def is_same(one: Range | None, other: Range | None) -> bool:
     """Whether two ranges may be the same: one of no known kind may be one whose brightness was changed.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kzoo.errors import InvalidArgument, unknown
+from kzoo.errors import InvalidArgument, MissingSplit, unknown
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
@@ -68,6 +68,16 @@ def canonical_split(split: object) -> str:
 def parts_of(split: str) -> Sequence[str]:
     """The splits that one is made of."""
     return SPLITS[:2] if split == TRAIN_AND_VALIDATION else [split]
+
+
+def missing_split(name: str, split: str, present: Sequence[str], hint: str = "") -> MissingSplit:
+    """The error for a split that a dataset does not have, of those that it has.
+
+    >>> str(missing_split("photos", "test", ["train"]))
+    "There is no test split in 'photos'. Received: split='test'. Valid: train, all."
+    """
+    valid = ", ".join((*present, "all"))
+    return MissingSplit(f"There is no {split} split in {name!r}. Received: split={split!r}. Valid: {valid}.{hint}")
 
 
 def stratify(labels: np.ndarray, keys: Sequence[bytes], cut: Sequence[int] = (TEST, VALIDATION)) -> np.ndarray:

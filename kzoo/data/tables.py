@@ -9,7 +9,7 @@ import unicodedata
 from pathlib import Path
 
 from kzoo.data.images import SUFFIXES
-from kzoo.data.layouts import NONE, Item
+from kzoo.data.layouts import NONE, Item, Listing
 from kzoo.data.splits import SPLITS, split_of
 from kzoo.errors import DataError
 
@@ -18,8 +18,8 @@ _WANTED = "Save it as CSV, UTF-8, with commas."
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def items_of_csv(path: Path) -> tuple[list[Item], str]:
-    """The images that a CSV file lists, relative to its folder, and what to do where a split is missing.
+def list_csv(path: Path) -> Listing:
+    """The images that a CSV file lists, relative to its folder.
 
     Raises:
         DataError: The file cannot be used.
@@ -49,7 +49,7 @@ def items_of_csv(path: Path) -> tuple[list[Item], str]:
         hint = " A class needs at least three different images to have one of each split."
     else:
         hint = " Add rows of that split, or use another split."
-    return items, hint
+    return Listing(items, hint)
 
 
 def why_missing(path: str, csv_path: Path) -> str:

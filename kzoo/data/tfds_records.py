@@ -29,7 +29,7 @@ from kzoo.data.images import MAX_PIXELS, MAX_SIDE
 from kzoo.data.labels import MOST_CLASSES
 from kzoo.data.source import Source
 from kzoo.data.splits import SPLITS, TEST, TRAIN, VALIDATION, parts_of, stratify
-from kzoo.errors import DataError, reason_of
+from kzoo.errors import DataError, MissingSplit, reason_of
 from kzoo.files import read_bytes
 from kzoo.paths import command, expand
 
@@ -227,6 +227,14 @@ class TfdsRecords(Source):
 def data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
     """Where TFDS datasets lie: the argument, or $TFDS_DATA_DIR as it is now, or TFDS's own default."""
     return expand(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+
+
+def is_prepared(name: str, data_dir: str | os.PathLike[str] | None) -> bool:
+    """Whether a dataset of TFDS is on this machine, or several configurations of it are."""
+    try:
+        return _prepared(name, data_folder(data_dir)) is not None
+    except DataError:
+        return True
 
 
 def _prepared(name: str, root: Path) -> Path | None:
@@ -446,7 +454,7 @@ def _needed_splits(name: str, splits: Sequence[str], stored: list[str]) -> tuple
         elif split != "all" and SPLITS.index(split) in cut:
             needed.add("train")
         else:
-            raise DataError(
+            raise MissingSplit(
                 f"A TFDS dataset has no {split} split. Received: {name!r}. Valid: {', '.join(stored) or 'none'}"
                 + (", all." if stored else ".")
             )

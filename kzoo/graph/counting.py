@@ -70,8 +70,9 @@ class LayerCounter:
         depth = max(tensor.depth for tensor in inputs) + is_weighted
         specs = self._specs(call)
         shape = tuple(specs[0].shape[1:])
-        kernels = sum(math.prod(w.shape) for w in layer.weights if len(w.shape) > 1) if is_weighted else 0
-        new = [w for w in layer.weights if id(w) not in self._weights]
+        weights = getattr(layer, "weights", ())  # an operation that is no layer has none
+        kernels = sum(math.prod(w.shape) for w in weights if len(w.shape) > 1) if is_weighted else 0
+        new = [w for w in weights if id(w) not in self._weights]
         self._weights.update(map(id, new))
         parameters, trainable = (sum(math.prod(w.shape) for w in new if w.trainable >= least) for least in (0, 1))
         # Each kernel is applied once at each place.

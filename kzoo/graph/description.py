@@ -9,7 +9,7 @@ from kzoo.arguments import is_integer
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.graph.counting import Layer, LayerCounter, Output
-from kzoo.graph.endpoints import stages
+from kzoo.graph.endpoints import stages, strides
 from kzoo.models.registry import create_model, defaults
 from kzoo.text import dimensions, markdown_table, quantity
 
@@ -107,9 +107,9 @@ def describe(name, input_shape: Sequence[int] | None = None, *, classes: int | N
     A model of the zoo is built without its weights, in a fraction of a second.
 
     Args:
-        name: One of `kzoo.list_models()`; or a Functional or Sequential `keras.Model` of one input, such as a loaded
-            run. Its stages are found by the names of its layers (`kzoo.graph.endpoints.stages`); those of a
-            `kzoo.feature_extractor` are its outputs. Auxiliary classifiers (outputs whose names begin with
+        name: One of `kzoo.list_models()`, or "keras:NAME" of keras.applications; or a Functional or Sequential
+            `keras.Model` of one input, such as a loaded run. Its stages are those of `kzoo.graph.endpoints.stages`;
+            those of a `kzoo.feature_extractor` are its outputs. Auxiliary classifiers (outputs whose names begin with
             `auxiliary_`), and what only they need, are left out.
         input_shape: (height, width, channels); by default the model's.
         classes: Number of classes; by default the model's.
@@ -154,11 +154,14 @@ def _describe(model, input_shape):
     counter = LayerCounter([image], [Output(keras.KerasTensor((None, *shape)))])
     source = functional.layer_of(image)
     counter.layers.append(Layer(source.name, type(source).__name__, shape, 0, 0, 0))
+    calls = list(functional.calls([*targets, *ends.values()], set()))
+    stride_of = {id(x): stride for call, stride in zip(calls, strides(calls), strict=True) for x in call.outputs}
     found = []
     for name, tensor in ends.items():
         before = len(counter.layers)
         end = counter.count_to(tensor)
-        found.append(_stage(name, functional.layer_of(tensor).name, end, counter.layers[before:]))
+        layer, stride = functional.layer_of(tensor).name, stride_of[id(tensor)]
+        found.append(_stage(name, layer, end, counter.layers[before:], stride))
     depth = max(counter.count_to(target).depth for target in targets)
     return Description(
         name=model.name,
@@ -173,13 +176,13 @@ def _describe(model, input_shape):
     )
 
 
-def _stage(name, layer, end, layers):
+def _stage(name, layer, end, layers, stride):
     axes = end.receptive_field
     return Stage(
         name=name,
         layer=layer,
         output_shape=end.shape,
-        stride=max(axis.stride for axis in axes) if axes else 1,
+        stride=max(axis.stride for axis in axes) if axes else stride or 1,
         channels=end.shape[-1],
         receptive_field=max(axis.size for axis in axes) if axes else None,
         depth=end.depth,

@@ -1,7 +1,10 @@
-"""The stages of a network by the names of its paper, and their outputs as features of several scales."""
+"""The stages of a network, by the names of its paper or by their strides, and their outputs as features."""
 
 import difflib
+import functools
+import operator
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from kzoo import functional
@@ -11,6 +14,21 @@ from kzoo.models.registry import CARDS
 
 
 def stages(model) -> dict[str, str]:
+    """The name of the layer that ends each stage of a model, by the name of the stage.
+
+    That is the name in its paper, where the layers have names that a card of the zoo knows (`named_stages`). Any other
+    network has a stage for each size of its feature maps, called by its stride: "stride8".
+
+    >>> from kzoo.backend import keras
+    >>> stages(keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3)))["stride16"]
+    'block_13_expand_relu'
+    """
+    graph = _Graph(model)
+    named = named_stages(model)
+    return named if graph.is_mostly_below(list(named.values())[-1:]) else graph.ends_by_stride()
+
+
+def named_stages(model) -> dict[str, str]:
     """The name of the layer that ends each stage of a model, by the name of the stage in its paper.
 
     The cards of the zoo say what the layers that end stages are called; where they differ, the card that finds the most
@@ -25,7 +43,7 @@ def stages(model) -> dict[str, str]:
     - mnist_net: conv1 and conv2, before their pooling.
 
     >>> import kzoo
-    >>> stages(kzoo.create_model("mnist_net"))
+    >>> named_stages(kzoo.create_model("mnist_net"))
     {'conv1': 'conv1_relu', 'conv2': 'conv2_relu'}
     """
     names = [layer.name for layer in model.layers]
@@ -39,6 +57,98 @@ def stages(model) -> dict[str, str]:
     candidates.sort(key=lambda found: (len(found), sorted(map(names.index, found.values()), reverse=True)))
     found = {stage: layer for candidate in candidates for stage, layer in candidate.items()}
     return dict(sorted(found.items(), key=lambda item: names.index(item[1])))
+
+
+class _Graph:
+    """The calls of a model from its input to its outputs, the strides of their maps, and what each depends on."""
+
+    def __init__(self, model):
+        # A model without a graph has no stages.
+        try:
+            self.calls = list(functional.calls(functional.outputs(model), set()))
+        except InvalidArgument:
+            self.calls = []
+        self.index = {id(tensor): i for i, call in enumerate(self.calls) for tensor in call.outputs}
+        self.strides = strides(self.calls)
+        self.below: list[int] = []  # sets of calls, as the bits of a number
+        for i, call in enumerate(self.calls):
+            inputs = [self.below[self.index[id(tensor)]] for tensor in call.input_tensors]
+            self.below.append(functools.reduce(operator.or_, inputs, 1 << i))
+        # What convolves: layers with a kernel whose output is a feature map.
+        self.convolutions = sum(1 << i for i, call in enumerate(self.calls) if self.strides[i] and _has_kernel(call))
+
+    def is_mostly_below(self, layers: Sequence[str]) -> bool:
+        """Whether at least half of the convolutions are what a layer depends on: the names are this network's."""
+        ends = [i for i, call in enumerate(self.calls) if call.operation.name in layers]
+        return any(2 * (self.below[i] & self.convolutions).bit_count() >= self.convolutions.bit_count() for i in ends)
+
+    def ends_by_stride(self) -> dict[str, str]:
+        """The layer that ends each size of the feature maps, by the stride.
+
+        It is the last one that all above depends on the image through, so that the model can be cut there; where there
+        is none, in a network whose cells read the two before them, the one that depends on the most.
+        """
+        names = Counter(call.operation.name for call in self.calls)
+        read_until = [0] * len(self.calls)  # the last call that reads an output
+        for i, call in enumerate(self.calls):
+            for tensor in call.input_tensors:
+                read_until[self.index[id(tensor)]] = i
+        separating: dict[int, str | None] = {}  # None: an operation that is no layer
+        deepest: dict[int, tuple[int, str]] = {}
+        furthest = 0
+        for i, call in enumerate(self.calls):
+            stride, name = self.strides[i], call.operation.name
+            separates, furthest = furthest <= i, max(furthest, read_until[i])
+            if stride is None or not self.below[i] & self.convolutions or isinstance(call.operation, _BORDERS):
+                continue
+            is_named = isinstance(call.operation, keras.layers.Layer) and names[name] == 1
+            if separates:
+                separating[stride] = name if is_named else None
+            if is_named:
+                deepest[stride] = max(deepest.get(stride, (0, "")), (self.below[i].bit_count(), name))
+        return {f"stride{stride}": separating.get(stride) or deepest[stride][1] for stride in sorted(deepest)}
+
+
+def strides(calls: Sequence) -> list[int | None]:
+    """The pixels of the image between two neighbours of each call's output; None where it is no feature map."""
+    known: dict[int, int | None] = {}
+    found = []
+    for call in calls:
+        layer, below = call.operation, [one for x in call.input_tensors if (one := known[id(x)]) is not None]
+        stride = max(below) if below else (None if call.input_tensors else 1)
+        if stride is not None and (len(call.outputs[0].shape) != 4 or isinstance(layer, _NO_MAPS)):
+            stride = None
+        elif stride is not None:
+            stride *= _stride_of(layer)
+        known.update((id(tensor), stride) for tensor in call.outputs)
+        found.append(stride)
+    return found
+
+
+# What a network of one path from large maps to small ones does not have, or what ends it.
+_NO_MAPS = (
+    keras.layers.Conv2DTranspose,
+    keras.layers.UpSampling2D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.Reshape,
+)
+
+
+_BORDERS = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)  # before a convolution: no end of a stage
+
+
+def _stride_of(layer) -> int:
+    """By what a layer divides the size of its map; of a model within the model all of its layers together."""
+    if isinstance(layer, keras.Model):
+        inner = list(functional.calls(layer.outputs, set()))
+        return strides(inner)[-1] or 1
+    stride = getattr(layer, "strides", 1)
+    return max(stride) if isinstance(stride, tuple | list) else stride
+
+
+def _has_kernel(call) -> bool:
+    return any(len(weight.shape) > 1 for weight in getattr(call.operation, "weights", ()))
 
 
 def feature_extractor(model, endpoints: str | Sequence[str] | None = None):

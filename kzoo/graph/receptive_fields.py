@@ -34,6 +34,9 @@ _POINTWISE = (
     *(_layers.Add, _layers.Subtract, _layers.Multiply, _layers.Average, _layers.Maximum, _layers.Minimum),
     *(_layers.Concatenate, _layers.Identity, ReverseChannels, PadChannels),
 )
+# Sums and products that are no layers, as Keras's MobileNetV3 and ConvNeXt have them.
+_OPERATIONS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Negative", "Maximum", "Minimum")
+_OF_CONVNEXT = tuple(("keras.src.applications.convnext", name) for name in ("LayerScale", "StochasticDepth"))
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def receptive_field(layer, inputs: Sequence[ReceptiveField], input_shape: Sequen
     whole = len(known) < len(inputs)
     if isinstance(layer, _layers.Reshape) and whole:
         return None
-    if isinstance(layer, _POINTWISE):
+    if isinstance(layer, _POINTWISE) or _is_pointwise(layer):
         windows = ((1, 1, 0), (1, 1, 0))
     elif isinstance(layer, _CONVOLUTIONS):
         windows = _convolution(layer, input_shape)
@@ -96,6 +99,15 @@ def receptive_field(layer, inputs: Sequence[ReceptiveField], input_shape: Sequen
         return None
     down, right = (functools.reduce(Axis.join, axes) for axes in zip(*known, strict=True))
     return down.window(*windows[0]), right.window(*windows[1])
+
+
+def _is_pointwise(layer) -> bool:
+    """Whether it is an operation between numbers of the same place, or one of the layers of ConvNeXt."""
+    if isinstance(layer, _layers.LayerNormalization):
+        return layer.axis in (-1, 3, [-1], [3])  # over channels
+    kind = type(layer)
+    is_operation = kind.__module__ == "keras.src.ops.numpy" and kind.__name__ in _OPERATIONS
+    return is_operation or (kind.__module__, kind.__name__) in _OF_CONVNEXT
 
 
 def _convolution(layer, input_shape):

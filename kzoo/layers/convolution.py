@@ -32,7 +32,17 @@ class Conv2D(keras.layers.Conv2D):
         return outputs if self.activation is None else self.activation(outputs)
 
     def _convolve_groups(self, inputs, kernel):
-        """One convolution for each group: TensorFlow's kernel for CPUs has no gradient for several at once."""
+        """One convolution for each group: TensorFlow's kernel for CPUs has no gradient for several at once.
+
+        With a channel in each group, as in ConvNeXt, it is a depthwise convolution.
+        """
+        if self.groups == inputs.shape[-1] and self.strides[0] == self.strides[1]:
+            window, factor = kernel.shape[:2], kernel.shape[-1] // self.groups
+            depthwise = tf.reshape(kernel, (*window, self.groups, factor))
+            strides = (1, *self.strides, 1)
+            return tf.nn.depthwise_conv2d(
+                inputs, depthwise, strides, self.padding.upper(), dilations=self.dilation_rate
+            )
         kernels = tf.split(kernel, self.groups, axis=-1)
         parts = tf.split(inputs, self.groups, axis=-1)
         return tf.concat([self.convolution_op(x, k) for x, k in zip(parts, kernels, strict=True)], axis=-1)

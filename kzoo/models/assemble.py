@@ -3,7 +3,7 @@
 from kzoo import console
 from kzoo.arguments import integer, is_integer, rate
 from kzoo.backend import keras
-from kzoo.classifier import set_metadata
+from kzoo.classifier import set_metadata, set_rates
 from kzoo.data.pixels import RAW
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.layers import ReverseChannels
@@ -61,7 +61,7 @@ def assemble(
     # The layers may run in half precision; pixels and logits are always float32.
     images = keras.Input(input_shape, name="images", dtype="float32")
     preprocessing = card.preprocessing if chosen is None else chosen.record.preprocessing
-    x = _preprocess(preprocessing, images) if include_preprocessing else images
+    x = preprocess(preprocessing, images) if include_preprocessing else images
     x = card.features(x)
     if include_top:
         x = card.neck(x, dropout) if card.neck else _pool_and_drop(x, dropout)
@@ -73,7 +73,8 @@ def assemble(
     model = keras.Model(images, x, name=name)
     if chosen is not None:
         _load(model, chosen, with_head=include_top, classes=classes)
-    return model
+        return model
+    return set_rates(model, card.rates)
 
 
 def check_head(classes, dropout, activation) -> tuple[int, float]:
@@ -110,7 +111,7 @@ def _load(model, chosen: ResolvedWeights, *, with_head, classes):
         )
 
 
-def _preprocess(preprocessing, images):
+def preprocess(preprocessing, images):
     """Scale and shift each channel; for a channel count other than the weights', by its mean over channels.
 
     Channels are then not reordered either: what they mean is not known.

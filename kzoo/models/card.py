@@ -39,7 +39,8 @@ class Card:
     stages: Mapping[str, str]
     """The stage that a layer ends, by a pattern for its name; of several the last. A model must have the first."""
     learning_rate: float | None = None
-    """Trains it from scratch with the default optimizer; None is the default of `kzoo.train`."""
+    """Trains it from scratch with the default optimizer at a batch size of 256, and other sizes as `kzoo.train` says;
+    None is the default of `kzoo.train`."""
     warmup_epochs: float | None = None
     """Goes with that rate."""
     keras: str | None = None
@@ -47,6 +48,11 @@ class Card:
     torchvision: str | None = None
     """What torchvision calls it, and `timm` what timm does."""
     timm: str | None = None
+
+    @property
+    def rates(self) -> tuple[float | None, float | None]:
+        """The learning rate and the epochs of warm-up."""
+        return self.learning_rate, self.warmup_epochs
 
     @property
     def takes_any_size(self) -> bool:

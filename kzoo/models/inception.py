@@ -131,6 +131,9 @@ CARDS = (
         # 79 pixels leave the 5x5 average pooling 5 x 5.
         auxiliary=AuxiliaryHeads(AUXILIARY, partial(auxiliary_neck, batch_norm=False), minimum_size=79),
         stages=STAGES,
+        # Without batch normalization its loss stays that of guessing at kzoo's default.
+        learning_rate=0.0005,
+        warmup_epochs=1,
     ),
     Card(
         name="inception_v1_bn",

@@ -7,8 +7,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kzoo.errors import unknown
+from kzoo.errors import InvalidArgument, unknown
 from kzoo.models.card import Card
+from kzoo.weights.records import applications
 
 MODULES = (
     "mnist",
@@ -37,8 +38,20 @@ def get_card(name: str) -> Card:
 
 
 def check_name(name: str) -> None:
-    """Raise InvalidArgument unless `name` is a model of the zoo."""
-    get_card(name)
+    """Raise InvalidArgument unless `name` is a model of the zoo, or "keras:NAME" of keras.applications."""
+    if not applications.is_application(name):
+        get_card(name)
+    elif name not in applications.RECORDS:
+        raise unknown("model of keras.applications", name, applications.RECORDS)
+
+
+def is_name(name: Any) -> bool:
+    """Whether `check_name` finds nothing wrong.
+
+    >>> is_name("vgg16"), is_name("keras:VGG16"), is_name("photos")
+    (True, True, False)
+    """
+    return name in CARDS or name in applications.RECORDS
 
 
 def defaults(name: str) -> tuple[tuple[int, int, int], int]:
@@ -47,6 +60,9 @@ def defaults(name: str) -> tuple[tuple[int, int, int], int]:
     >>> defaults("mnist_net")
     ((28, 28, 1), 10)
     """
+    if name in applications.RECORDS:
+        record = applications.RECORDS[name][0]
+        return record.input_size, record.classes
     card = get_card(name)
     return card.input_shape, card.classes
 
@@ -80,7 +96,8 @@ def create_model(
     policy.
 
     Args:
-        name: One of `kzoo.list_models()`.
+        name: One of `kzoo.list_models()`; or `keras:NAME` for a classifier of keras.applications, whose dropout and
+            preprocessing are Keras's.
         weights: None for random weights; a tag of `kzoo.list_weights(name)`; "imagenet", the model's default ImageNet
             weights; or the path of a file or of a folder of raw files. They must be on this machine: nothing is ever
             downloaded here. The preprocessing is then the record's, and its classes and input size are the defaults.
@@ -103,6 +120,26 @@ def create_model(
     >>> model.output_shape
     (None, 3)
     """
+    if applications.is_application(name):
+        not_theirs = {
+            "pooling": pooling,
+            "dropout": dropout,
+            "auxiliary_heads": auxiliary_heads or None,
+            "include_preprocessing": None if include_preprocessing else False,
+        }
+        for argument, value in not_theirs.items():
+            if value is not None:
+                raise InvalidArgument(f"{argument} is for a model of kzoo list. Received: {value!r} with {name!r}.")
+        from kzoo.models.applications import assemble_application
+
+        return assemble_application(
+            name,
+            weights=weights,
+            classes=classes,
+            input_shape=input_shape,
+            include_top=include_top,
+            classifier_activation=classifier_activation,
+        )
     card = get_card(name)
     from kzoo.models.assemble import assemble  # and with it Keras
 

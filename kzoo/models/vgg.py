@@ -56,6 +56,9 @@ def _card(name, constructor, convolutions, preprocessing=TORCH, *, batch_norm=Fa
         preprocessing=preprocessing,
         minimum_size=32,
         stages=STAGES,
+        # Without batch normalization its loss stays that of guessing at kzoo's default.
+        learning_rate=None if batch_norm else 0.0005,
+        warmup_epochs=None if batch_norm else 1,
         keras=keras,
         torchvision=name,
         timm=name,

@@ -10,6 +10,8 @@ import runpy
 import sys
 import threading
 
+import threadpoolctl
+
 
 def main() -> None:
     """Run the command line."""
@@ -18,6 +20,9 @@ def main() -> None:
     if cores != "-" and hasattr(os, "sched_setaffinity"):
         # TensorFlow makes as many threads as there are cores that it may use.
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    if "numpy" in sys.modules:  # in a copy of the fork server, which had OpenBLAS start no threads
+        threads = os.environ.get("OPENBLAS_NUM_THREADS") or len(os.sched_getaffinity(0))
+        threadpoolctl.threadpool_limits(int(threads), user_api="blas")
     sys.argv = ["kzoo", *arguments]
     runpy.run_module("kzoo", run_name="__main__")
 

@@ -9,6 +9,7 @@ from kzoo import console
 from kzoo.errors import KzooError, RunError
 from kzoo.files import atomic_path
 from kzoo.search import ranking, store
+from kzoo.search.forkserver import ForkServer
 from kzoo.search.helper import HelperProcess
 from kzoo.search.processes import CommandProcess
 from kzoo.search.store import BestTrial, State, Trial
@@ -30,8 +31,8 @@ def finish(folder: Path, state: State, helper: HelperProcess) -> BestTrial:
         shutil.copyfile(run_dir / runs.BEST, temporary)
     best = replace(
         best,
-        verified=_is_verified(run_dir, state.trials[best.run]),
-        test=_evaluate(run_dir, "test"),
+        verified=_is_verified(run_dir, state.trials[best.run], helper.server),
+        test=_evaluate(run_dir, "test", helper.server),
         pareto=sorted(ranking.pareto(state.trials)),
     )
     try:
@@ -41,9 +42,9 @@ def finish(folder: Path, state: State, helper: HelperProcess) -> BestTrial:
     return best
 
 
-def _is_verified(run_dir: Path, trial: Trial) -> bool:
+def _is_verified(run_dir: Path, trial: Trial, server: ForkServer) -> bool:
     """Whether the best model, loaded in a fresh process, has the score that its trial reported."""
-    figures = _evaluate(run_dir, "validation")
+    figures = _evaluate(run_dir, "validation", server)
     # The same images in the same precision: rounding may differ by the number of cores, so that a tie tips over.
     same = figures is not None and abs(figures["accuracy"] - trial.accuracy) * figures["images"] < 1.5
     if not same:
@@ -52,14 +53,18 @@ def _is_verified(run_dir: Path, trial: Trial) -> bool:
     return same
 
 
-def _evaluate(run_dir: Path, split: str) -> dict | None:
+def _evaluate(run_dir: Path, split: str, server: ForkServer) -> dict | None:
     """Figures of a run's best model by `kzoo evaluate`, in a fresh process; None, and a line why, if it fails."""
-    process = CommandProcess(["evaluate", str(run_dir), "--split", split, "--json"], run_dir / store.LOG)
-    try:
-        status = process.finish()
-    except KeyboardInterrupt:
-        process.kill("Ctrl-C")
-        raise
+    command = ["evaluate", str(run_dir), "--split", split, "--json"]
+    while True:
+        process = CommandProcess(server, command, run_dir / store.LOG)
+        try:
+            status = process.finish()
+        except KeyboardInterrupt:
+            process.kill("Ctrl-C")
+            raise
+        if not process.is_lost:
+            break
     if status != 0:
         console.log(f"no {split} figures: {process.reason(status)}")
         return None

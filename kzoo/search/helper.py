@@ -6,22 +6,24 @@ nothing between two questions: killed, it is started again and asked again.
 
 import json
 import os
-import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kzoo import children, console, errors
+from kzoo import console, errors
 from kzoo.errors import KzooError
+from kzoo.search.forkserver import ForkServer
 from kzoo.search.space import Task, dropout_of
 
 
 class HelperProcess:
     """The search's side of it; starts the process at the first question."""
 
-    def __init__(self):
-        self._process: subprocess.Popen | None = None
+    def __init__(self, server: ForkServer):
+        self.server = server
+        self._process: Any = None
 
     def ask(self, question: str, **arguments: Any) -> Any:
         """What `ANSWERS[question]` gives for these arguments, as plain data; its errors are raised here."""
@@ -38,15 +40,14 @@ class HelperProcess:
 
     def _exchange(self, line: str) -> dict | None:
         """One question; None if the process is gone."""
-        if self._process is None or self._process.poll() is not None:
-            pipe = subprocess.PIPE
-            self._process = children.start("kzoo.search.helper", stdin=pipe, stdout=pipe, text=True)
-        process = self._process
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they were asked for
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # its pipes are still open
+        if self._process is None:
+            self._process = self.server.start("kzoo.search.helper")
         try:
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
+            self._process.stdin.write(f"{line}\n".encode())
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
         except BrokenPipeError:
             return None
         return json.loads(answer) if answer else None
@@ -54,8 +55,9 @@ class HelperProcess:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            with suppress(BrokenPipeError), self._process as process:  # a question that it has not read
+                process.kill()
+                process.wait()
             self._process = None
 
 

@@ -13,7 +13,16 @@ from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.models import create_model
 from kzoo.search.oracle import declare, decode
-from kzoo.search.space import Task, TrialConfig, check, check_suits, default_space, dropout_of, trial_config
+from kzoo.search.space import (
+    Task,
+    TrialConfig,
+    check,
+    check_suits,
+    default_space,
+    dropout_of,
+    trial_config,
+    with_epochs,
+)
 from kzoo.train.config import TrainConfig
 from kzoo.train.fitting import fit
 from kzoo.train.inputs import as_data
@@ -69,7 +78,11 @@ class ImageClassifier(keras_tuner.HyperModel):
         made = create_model(model, input_shape=shape, classes=classes)
         parameters = {model: made.count_params()}
         self.task = Task(data.public_name, len(data), len(validation), shape, classes, dropout_of(made), parameters)
-        self.space = default_space(self.task, self.train) if space is None else check(space)
+        self.train = with_epochs(self.train, self.task)
+        if space is None:
+            space = default_space(self.task, self.train)
+            del space["epochs"]  # which tuners may choose, as hyperband does
+        self.space = check(space)
         check_suits(self.space, self.task)
 
     def build(self, hp: keras_tuner.HyperParameters) -> Any:
@@ -87,7 +100,7 @@ class ImageClassifier(keras_tuner.HyperModel):
             *args: Not used: the data is known.
             **kwargs: callbacks are called; epochs and initial_epoch are hyperband's.
         """
-        epochs = kwargs.get("epochs", self._trial(hp).train.epochs) - kwargs.get("initial_epoch", 0)
+        epochs = kwargs.get("epochs", self._trial(hp).train.total_epochs) - kwargs.get("initial_epoch", 0)
         trial = self._trial(hp, epochs)
 
         def again():

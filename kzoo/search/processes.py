@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from kzoo import children, console
+from kzoo import console
+from kzoo.search.forkserver import ForkedProcess, ForkServer
 from kzoo.text import megabytes
 
 # How often the memory and the time of a process are looked at.
@@ -26,6 +26,7 @@ class CommandProcess:
 
     def __init__(
         self,
+        server: ForkServer,
         arguments: Sequence[str],
         log: Path,
         *,
@@ -40,15 +41,9 @@ class CommandProcess:
         self.started = time.monotonic()
         self._log_begins_at = log.stat().st_size if log.exists() else 0
         with open(log, "ab") as file:
-            self._process = children.start(
-                "kzoo.search.child",
-                ",".join(map(str, cores)) or "-",
-                *arguments,
-                environment=_visible(gpus),
-                stdin=subprocess.PIPE,  # by its end the process knows of ours
-                stdout=subprocess.PIPE,
-                stderr=file,
-            )
+            # By the end of its standard input it knows of ours.
+            command = ("kzoo.search.child", ",".join(map(str, cores)) or "-", *arguments)
+            self._process = server.start(*command, environment=_visible(gpus), stderr=file)
         _be_first_to_go(self._process.pid)
         self._output = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -88,13 +83,16 @@ class CommandProcess:
 
     def finish(self) -> int:
         """Wait for its end; returns its exit status, negative for a signal."""
-        status = self._process.wait()
-        self._reader.join()
-        self._watcher.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        with self._process as process:
+            status = process.wait()
+            self._reader.join()
+            self._watcher.join()
         return status
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it ended because the fork server was killed."""
+        return isinstance(self._process, ForkedProcess) and self._process.is_lost and not self.verdict
 
     def last_line(self) -> str:
         """The last line of its standard output."""

@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from kzoo import console, paths, plain
+from kzoo import console, onednn, paths, plain
 from kzoo.data.loading import fingerprint
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.hardware import probe, usable_only
@@ -16,6 +16,7 @@ from kzoo.job import run_record
 from kzoo.search import ranking, store, worker
 from kzoo.search import space as spaces
 from kzoo.search.finishing import finish
+from kzoo.search.forkserver import ForkServer
 from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.processes import share_of_gpus
@@ -26,7 +27,7 @@ from kzoo.search.trials import Trials, trial_record
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.precision import resolve
-from kzoo.train.record import DataRecord, DataSource, FineTuningState, RunRecord, differing_versions, origin
+from kzoo.train.record import DataRecord, DataSource, FineTuningState, RunRecord, differences, origin
 from kzoo.weights.resolve import resolve as resolve_weights
 
 # Of run_record, those that say how the data is loaded.
@@ -38,10 +39,11 @@ class SearchResult:
     """What a search gives back."""
 
     best: dict[str, Any]
-    """The best configuration: values, accuracy (on the validation split, mean over seeds), accuracies, epochs, trial
-    and run (numbers), test (figures of the test split, which no trial has seen, or None), verified."""
+    """The best configuration: values (rates, not multiples of a default), accuracy (on the validation split, mean over
+    seeds), accuracies, epochs, trial and run (numbers), test (figures of the test split, which no trial has seen, or
+    None), verified."""
     trials: list[dict[str, Any]]
-    """A row per trial, as in search.json."""
+    """A row per trial, its values likewise."""
     model_path: Path
     """The best model, a `.keras` file."""
     search_dir: Path
@@ -124,6 +126,7 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
             console.log(f"this search is finished: {len(state.trials)} trials in {folder}")
             return _result(folder, state, state.result)
         load, began_with = state.settings.load, state.settings.base.origin
+        onednn.prepare(began_with.onednn if began_with else None)  # for the trials, which are children of this process
         if (found := fingerprint(load.name, load.data_dir)) != state.settings.fingerprint:
             raise RunError(
                 f"The data of this search has changed. Received: {found[:12]}, began with "
@@ -131,8 +134,8 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
             )
         if (model := state.settings.model).weights is not None:
             resolve_weights(model.name, model.weights, model.like)  # without them every trial would fail here
-        for change in differing_versions(began_with.versions if began_with else {}):
-            console.warn(f"not the versions this search began with: {change}")
+        for change in differences(began_with):
+            console.warn(f"not as this search began: {change}")
         console.log(f"resuming {folder} after {len(state.trials) - len(state.running)} trials")
         return _work(folder, helper, workers or state.settings.search.workers)
 
@@ -145,12 +148,13 @@ def space_for(
     like: str | None = None,
     train: TrainConfig | None = None,
     transfer: TransferConfig | None = None,
+    config: SearchConfig | None = None,
     **data: Any,
 ) -> dict:
     """The default space of a `search` with these arguments: plain data, to look at, to edit and to give to it."""
     base = _base(model, dataset, weights, like, train, transfer, data)
     with _helper() as helper:
-        settings, _ = _resolve_settings(helper, base, SearchConfig(), None)
+        settings, _ = _resolve_settings(helper, base, config or SearchConfig(), None)
     return settings.space
 
 
@@ -178,17 +182,19 @@ def _helper() -> Iterator[HelperProcess]:
     for name in ("keras_tuner", "psutil"):
         if importlib.util.find_spec(name) is None:
             raise InvalidArgument(f"A search needs more packages. Received: no {name}. pip install 'kzoo[search]'")
-    helper = HelperProcess()
-    try:
-        yield helper
-    finally:
-        helper.close()
+    with ForkServer() as server:
+        helper = HelperProcess(server)
+        try:
+            yield helper
+        finally:
+            helper.close()
 
 
 def _resolve_settings(
     helper: HelperProcess, base: RunRecord, config: SearchConfig, space: dict | None
 ) -> tuple[Settings, Task]:
     """Put a value in every place that was left open, for this data and this machine."""
+    helper.server.begin()
     hardware = probe()
     gpus = share_of_gpus(0, config.workers, len(hardware.gpus))
     train, reasons = resolve(base.train, hardware if gpus is None else usable_only(hardware, len(gpus)))
@@ -200,7 +206,12 @@ def _resolve_settings(
     pretrained = None if model.weights is None else {"weights": model.weights, "like": model.like}
     models = [model.name] if pretrained else spaces.models(settings.space, model.name)
     task = plain.read(Task, helper.ask("inspect", models=models, load=asdict(load), pretrained=pretrained))
-    space = space or spaces.default_space(task, train, transfer)
+    train = spaces.with_epochs(train, task)
+    settings = replace(settings, base=replace(base, train=train))
+    if space is None:
+        space = spaces.default_space(task, train, transfer)
+        if config.algorithm == "hyperband":
+            del space["epochs"]  # which it chooses itself
     spaces.check_suits(space, task)
     # What cannot be trained in the first trial cannot be trained at all.
     spaces.trial_config(spaces.starts(space), space, train, model.name, task, transfer)
@@ -211,6 +222,7 @@ def _resolve_settings(
 
 def _work(folder: Path, helper: HelperProcess, slots: int) -> SearchResult:
     """Take part in a search until it has its result."""
+    helper.server.begin()
     with Lease(folder) as lease:
         trials = Trials(folder, lease, Observer(folder), helper, slots)
         try:
@@ -228,8 +240,9 @@ def _work(folder: Path, helper: HelperProcess, slots: int) -> SearchResult:
 
 
 def _result(folder: Path, state: State, best: BestTrial) -> SearchResult:
-    trials = [asdict(trial) for trial in state.trials]
-    return SearchResult(asdict(best), trials, folder / store.BEST, folder, state.settings.base.command)
+    trials = [{**asdict(trial), "values": state.values_of(trial)} for trial in state.trials]
+    found = {**asdict(best), "values": state.values_of(best)}
+    return SearchResult(found, trials, folder / store.BEST, folder, state.settings.base.command)
 
 
 def best_of(

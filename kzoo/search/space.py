@@ -17,15 +17,18 @@ from typing import Any
 from kzoo import arguments, augment, plain
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.files import read_bytes
-from kzoo.models.registry import check_name
+from kzoo.models.registry import CARDS, check_name
 from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
 from kzoo.transfer.defaults import with_fine_tuning_defaults
 
 # Besides the fields of the configurations: arguments of create_model, and a factor of what augmentation policies do.
 OTHERS = ("model", "dropout", "augment_strength")
 TRANSFER = tuple(field.name for field in fields(TransferConfig))
-# These are chosen by the machine or by the search itself.
-NOT_SEARCHED = ("seed", "precision", "strategy", "devices", "steps_per_execution", "checkpoint_seconds")
+# These are chosen by the data, by the machine or by the search itself.
+NOT_SEARCHED = (
+    *("passes_per_epoch", "seed"),
+    *("precision", "strategy", "devices", "steps_per_execution", "checkpoint_seconds"),
+)
 RELATIVE = ("learning_rate", "weight_decay")
 _KEYS = ("values", "min", "max", "scale", "relative", "start")
 
@@ -74,8 +77,10 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
 
     >>> task = Task("digits", 1439, 179, (28, 28, 1), 10, 0.25, {"mnist_net": 524894})
     >>> space = default_space(task, TrainConfig(optimizer="sgd"))
-    >>> list(space)[4:]
+    >>> list(space)[5:]
     ['label_smoothing', 'augment', 'augment_strength', 'dropout']
+    >>> space["epochs"]
+    {'min': 5, 'max': 30, 'scale': 'log', 'start': 15}
     >>> space["optimizer"], space["batch_size"]
     ({'values': ['adamw', 'sgd'], 'start': 'sgd'}, {'values': [16, 32, 64], 'start': 32})
     """
@@ -84,8 +89,15 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
         replace(train, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()), task
     )
     few = task.images < 10_000
-    batch = default.batch_size or 32
+    batch, epochs = default.batch_size or 32, settled.epochs
     space = {
+        # From a third, which is cheap, to the double. No trial is shorter than the warm-up that all have.
+        "epochs": {
+            "min": max(round(epochs / 3), int(train.warmup_epochs or 0) + 1),
+            "max": 2 * epochs,
+            "scale": "log",
+            "start": epochs,
+        },
         "optimizer": {"values": ["adamw", "sgd"], "start": train.optimizer},
         "learning_rate": _multiples(0.1, 10, settled.peak_learning_rate, default.peak_learning_rate),
         "weight_decay": _multiples(0.1, 30 if few else 10, settled.decay, default.decay),
@@ -95,7 +107,9 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
     }
     if not settled.decay or not default.decay:  # multiples of 0 are all the same
         del space["weight_decay"]
-    if any(strengthened(item, 2) != [item] for policy in space["augment"]["values"] for item in policy):
+    # Trials that fine-tune share the features of a policy; each strength would have features of its own.
+    is_scalable = any(strengthened(item, 2) != [item] for policy in space["augment"]["values"] for item in policy)
+    if is_scalable and not task.fine_tunes:
         space["augment_strength"] = {"min": 0.5, "max": 2, "scale": "log", "start": 1}
     if task.dropout is not None and (few or task.dropout > 0):
         space["dropout"] = {"min": 0, "max": 0.6, "scale": "linear", "start": task.dropout}
@@ -107,17 +121,27 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
 def _with_defaults(config: TrainConfig, task: Task, model: str | None = None) -> TrainConfig:
     """The configuration with a value in every place, as a run of it has; of a model of the space, if one is named."""
     data = task.dataset, task.images, task.image_shapes.get(model or "", task.image_shape)
-    return with_data_defaults(with_fine_tuning_defaults(config, *data) if task.fine_tunes else config, *data)
+    if task.fine_tunes:
+        return with_data_defaults(with_fine_tuning_defaults(config, *data), *data)
+    card = CARDS.get(model or "")
+    return with_data_defaults(config, *data, rates=(None, None) if card is None else card.rates)
+
+
+def with_epochs(config: TrainConfig, task: Task) -> TrainConfig:
+    """The configuration with the epochs and the passes that the data asks for, which all trials share."""
+    settled = _with_defaults(config, task)
+    return replace(config, epochs=settled.epochs, passes_per_epoch=settled.passes_per_epoch)
 
 
 def _of_transfer(task: Task, transfer: TransferConfig) -> dict:
     """How far down to fine-tune, and how much less the lower stages than the upper ones."""
     space: dict[str, dict] = {"layer_decay": {"min": 0.2, "max": 1, "scale": "linear", "start": transfer.layer_decay}}
-    stages, start = list(task.stages or ()), transfer.unfreeze or task.unfreeze
+    stages, start = list(task.stages or ()), transfer.unfreeze
     if stages:
-        # From the last stage alone to all of them, in equal steps.
+        # What fine-tuning does by default, which may be no second phase; and from the last stage alone to all of them,
+        # in equal steps.
         some = [stages[round(i * (len(stages) - 1) / 3)] for i in range(4)]
-        space["unfreeze"] = {"values": [one for one in stages if one in (*some, start)], "start": start}
+        space["unfreeze"] = {"values": [None, *(one for one in stages if one in (*some, start))], "start": start}
     if task.batch_norms:
         space["batch_norm"] = {"values": ["frozen", "affine", "train"], "start": transfer.batch_norm}
     return space
@@ -318,6 +342,19 @@ def trial_config(
     arguments = {"dropout": values.get("dropout"), **({} if task.fine_tunes else {"auxiliary_heads": False})}
     chosen = {name: value for name, value in values.items() if name in TRANSFER}
     return TrialConfig(train, model, arguments, replace(transfer or TransferConfig(), **chosen))
+
+
+def with_rates(values: Mapping[str, Any], space: dict, train: TrainConfig, model: str, task: Task) -> dict:
+    """The values of a trial with its rates in the place of multiples; arguments as of `trial_config`.
+
+    None is for a rate of values that do not fit together.
+    """
+    relative = [name for name in values if space[name].get("relative")]
+    try:
+        config = trial_config(values, space, train, model, task).train
+    except InvalidArgument:
+        return {**values, **dict.fromkeys(relative)}
+    return {**values, **{name: getattr(config, name) for name in relative}}
 
 
 def check_suits(space: dict, task: Task) -> None:

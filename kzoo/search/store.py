@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,6 +128,12 @@ class State:
             if row.values.keys() != space.keys():
                 raise arguments.refused("the values of a trial", f"of {', '.join(space)}", row.values)
 
+    def values_of(self, row: "Trial | BestTrial") -> dict[str, Any]:
+        """The values of a trial as a reader takes them: its rates, not the multiples that are searched."""
+        settings = self.settings
+        train = replace(settings.base.train, epochs=row.epochs)
+        return spaces.with_rates(row.values, settings.space, train, settings.model.name, self.task)
+
     @property
     def running(self) -> list[Trial]:
         """The trials in progress."""
@@ -230,7 +236,7 @@ def write(folder: Path, state: State) -> bytes:
 def write_table(folder: Path, state: State) -> None:
     """Write trials.csv: a row per trial, a column per hyperparameter."""
     text = io.StringIO()
-    rows = [_flat(trial) for trial in state.trials]
+    rows = [_flat(trial, state.values_of(trial)) for trial in state.trials]
     if rows:
         names = dict.fromkeys(name for row in rows for name in row)
         writer = csv.DictWriter(text, fieldnames=list(names), lineterminator="\n")
@@ -239,18 +245,20 @@ def write_table(folder: Path, state: State) -> None:
     write_text(folder / TRIALS, text.getvalue())
 
 
-def _flat(trial: Trial) -> dict[str, Any]:
+def _flat(trial: Trial, values: dict[str, Any]) -> dict[str, Any]:
     """A row of trials.csv: each hyperparameter in a column."""
     row = {name: value for name, value in vars(trial).items() if name not in ("values", "rung")}
-    return {**row, **{name: shown(value) for name, value in trial.values.items()}}
+    return {**row, **{name: shown(value) for name, value in values.items()}}
 
 
 def shown(value: Any) -> Any:
     """A value for a reader.
 
-    >>> shown(["digits"]), shown([1.5, 2.0]), shown(0.123456789), shown("sgd")
-    ('digits', '1.5 + 2.0', 0.1235, 'sgd')
+    >>> shown(["digits"]), shown([1.5, 2.0]), shown(0.123456789), shown("sgd"), shown(None)
+    ('digits', '1.5 + 2.0', 0.1235, 'sgd', 'default')
     """
+    if value is None:
+        return "default"
     if isinstance(value, list):
         return " + ".join(
             item["registered_name"].split(">")[-1] if isinstance(item, dict) else str(item) for item in value

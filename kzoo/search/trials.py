@@ -152,14 +152,17 @@ class Trials:
         return None
 
     def _new(self, state: State, values: dict, epochs: int, rung: dict, repeats: int | None = None) -> Trial:
-        number = len(state.trials)
+        # All have the search's seed: they differ in nothing but their values, and share what fine-tuning computes of
+        # the images. Repetitions have the next ones.
+        number, base = len(state.trials), state.settings.base.train.seed
+        repetition = 0 if repeats is None else 1 + sum(trial.repeats == repeats for trial in state.trials)
         return Trial(
             number=number,
             repeats=repeats,
             worker=self._worker,
             values=values,
             epochs=values.get("epochs", epochs),
-            seed=(state.settings.base.train.seed + number) % 2**32,
+            seed=(base + repetition) % 2**32,
             rung=rung,
         )
 
@@ -246,7 +249,7 @@ class Trials:
         self._write(state)
         store.write_table(self.folder, state)
         outcome = f"failed: {ended.reason}" if ended.accuracy is None else f"{100 * ended.accuracy:.2f} %"
-        values = ", ".join(f"{name} {store.shown(value)}" for name, value in ended.values.items())
+        values = ", ".join(f"{name} {store.shown(value)}" for name, value in state.values_of(ended).items())
         again = f" (trial {ended.repeats} again)" if ended.repeats is not None else ""
         done = ranking.completed(state.trials)
         best = next(iter(ranking.best_first(done, state.task.validation_images)), None)

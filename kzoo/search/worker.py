@@ -1,13 +1,11 @@
 """A worker of a search: takes trials, and has a process for each of them."""
 
 import time
-from pathlib import Path
 
 from kzoo import console
 from kzoo.hardware import probe
 from kzoo.search import store
 from kzoo.search.processes import CommandProcess, share_of_cores, share_of_gpus
-from kzoo.search.settings import Settings
 from kzoo.search.store import Trial
 from kzoo.search.trials import Trials
 
@@ -24,6 +22,10 @@ def run(trials: Trials, slots: int) -> None:
     """
     gpus = len(probe().gpus)
     running: dict[int, tuple[Trial, CommandProcess]] = {}
+
+    def start(trial: Trial, slot: int) -> CommandProcess:
+        return _start(trials, trial, share_of_cores(slot, slots), share_of_gpus(slot, slots, gpus))
+
     try:
         while True:
             for slot, (trial, process) in list(running.items()):
@@ -34,12 +36,13 @@ def run(trials: Trials, slots: int) -> None:
                     del running[slot]
                 elif not process.running:
                     del running[slot]
-                    _end(trials, trial, process)
+                    if _end(trials, trial, process):
+                        continue
+                    console.warn(f"trial {trial.number} goes on from its checkpoint: the fork server was killed")
+                    running[slot] = trial, start(trial, slot)
             for slot in range(slots):
                 if slot not in running and (trial := trials.take()) is not None:
-                    run_dir = store.run_dir(trials.folder, trial.number)
-                    process = _start(run_dir, trials.look().settings, slot, slots, gpus)
-                    running[slot] = trial, process
+                    running[slot] = trial, start(trial, slot)
             trials.keep_time()
             if trials.look().result is not None or trials.is_finisher:
                 return
@@ -52,27 +55,32 @@ def run(trials: Trials, slots: int) -> None:
             process.kill("the search ended")
 
 
-def _start(run_dir: Path, settings: Settings, slot: int, slots: int, gpus: int) -> CommandProcess:
+def _start(trials: Trials, trial: Trial, cores: list[int], gpus: list[int] | None) -> CommandProcess:
     """Begin a trial's process, or go on with it."""
+    run_dir, settings = store.run_dir(trials.folder, trial.number), trials.look().settings
     limit = settings.search.trial_memory_limit
     return CommandProcess(
+        trials.helper.server,
         [settings.base.command, "--resume", str(run_dir)],
         run_dir / store.LOG,
-        cores=share_of_cores(slot, slots),
-        gpus=share_of_gpus(slot, slots, gpus),
+        cores=cores,
+        gpus=gpus,
         time_limit=settings.search.trial_time_limit,
         memory_limit=None if limit is None else round(limit * 10**9),
     )
 
 
-def _end(trials: Trials, trial: Trial, process: CommandProcess) -> None:
-    """Write down what became of a trial."""
+def _end(trials: Trials, trial: Trial, process: CommandProcess) -> bool:
+    """Write down what became of a trial, if its process tells."""
     status = process.finish()
+    if process.is_lost:
+        return False
     seconds = round(time.monotonic() - process.started, 1)
     if status == 0:
         trials.complete(trial, seconds)
     else:
         trials.fail(trial, process.reason(status), seconds)
+    return True
 
 
 def _interrupt(processes: list[CommandProcess]) -> None:

@@ -22,10 +22,22 @@ STEPS_PER_EPOCH = 200
 LEARNING_RATES = {"sgd": 0.1, "adam": 0.003, "adamw": 0.003}
 WEIGHT_DECAYS = {"sgd": 5e-4, "adam": 0.0, "adamw": 0.05}
 
+# A run is this many epochs. Where images are few, each is several passes over them, so that a run takes enough steps:
+# 1,900 of 32 images. With 100 digits that are 600 passes; more bring no more. Of larger images a run sees a quarter:
+# on the 2 cores of a laptop their steps take seconds.
+EPOCHS = 15
+IMAGES_PER_EPOCH = 4000
+IMAGES_PER_EPOCH_OF_LARGE = 1000
+MOST_PASSES_PER_EPOCH = 40
+# AdamW's weight decay grows with the passes of an epoch, up to so many times: what is seen often is learned by heart.
+MOST_DECAY = 10
+LONGEST_WARMUP = 0.3  # of the epochs, by default
+LARGE = 64 * 64  # pixels above which images are large
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How to train. Times are in epochs, so that the batch size does not change a schedule.
+    """How to train. Times are in epochs, so that neither the batch size nor the number of images changes a schedule.
 
     >>> TrainConfig(optimizer="sgd", batch_size=128).peak_learning_rate
     0.05
@@ -34,23 +46,27 @@ class TrainConfig:
     kzoo.errors.InvalidArgument: Unknown optimizer. Received: 'lamb'. Valid: adam, adamw, sgd.
     """
 
-    epochs: int = 15
-    """Passes over the training images."""
+    epochs: int | None = None
+    """How often the model is validated and saved. An epoch is a pass over the training images [default: 15, each of
+    several passes where images are few: 15 times 40 for 100 small images]."""
+    passes_per_epoch: int | None = None
+    """Passes over the training images in an epoch, each with its order and augmentation [default: 1 where epochs are
+    given, else as many as make 4,000 images an epoch (1,000 above 64x64 pixels), at most 40]."""
     batch_size: int | None = None
     """Images per batch, over all replicas together [default: 32 to 256, by the number and size of the images]."""
     optimizer: Optimizer = "adamw"
     """sgd (with Nesterov momentum), adam or adamw."""
     learning_rate: float | None = None
     """The highest learning rate of the schedule [default: 0.1 for sgd, 0.003 for adam and adamw, at a batch size of
-    256; in proportion to the batch size for sgd and to its square root for the others, which batches that are small
-    because images are few do not lower, except to fine-tune]."""
+    256, or what the model's card says; in proportion to the batch size for sgd and to its square root for the others,
+    which batches that are small because images are few do not lower, except to fine-tune]."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
     epsilon: float = 1e-7
     """What adam and adamw add to the root of the second moment, so as not to divide by zero."""
     weight_decay: float | None = None
     """Decay of kernels, never of biases and normalization parameters: decoupled in adamw, an L2 term in sgd and adam
-    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw]."""
+    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw, times the passes of an epoch up to 10]."""
     label_smoothing: float | None = None
     """Share of the target spread evenly over all classes (Szegedy et al., 2016, section 7) [default: 0; 0.1 for the
     second phase of fine-tuning]."""
@@ -59,8 +75,8 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     """How the learning rate decays."""
     warmup_epochs: float | None = None
-    """Epochs of linear rise to the learning rate [default: 30 % of the epochs for one_cycle and to fine-tune,
-    else 0]."""
+    """Epochs of linear rise to the learning rate [default: 30 % of the epochs for one_cycle and to fine-tune, else what
+    the model's card says or 0]."""
     final_learning_rate: float = 0.0
     """Where polynomial, cosine and one_cycle end, as a fraction of the learning rate."""
     decay_epochs: tuple[float, ...] = ()
@@ -82,7 +98,8 @@ class TrainConfig:
     class_weight: ClassWeight = "none"
     """balanced weights each example by the inverse frequency of its class."""
     augment: Sequence[str | Any] = ("auto",)
-    """Augmentation, in order: policies, and in Python also layers; auto is the policy for the dataset."""
+    """Augmentation, in order: policies, and in Python also layers; none turns it off. auto is the policy for the
+    dataset, by its name or by what its images are."""
     seed: int = 0
     """Seed of initial weights, shuffling, dropout and augmentation."""
     precision: Precision = "auto"
@@ -130,18 +147,23 @@ class TrainConfig:
         return WEIGHT_DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
 
     @property
+    def total_epochs(self) -> int:
+        """The number of epochs: the given one, or the default."""
+        return self.epochs or EPOCHS
+
+    @property
     def step_epochs(self) -> tuple[float, ...]:
         """Where the step schedule decays: at 50 % and 75 % unless given (He et al., 2015, section 4.2)."""
         if self.decay_epochs or self.schedule != "step":
             return self.decay_epochs
-        return 0.5 * self.epochs, 0.75 * self.epochs
+        return 0.5 * self.total_epochs, 0.75 * self.total_epochs
 
     @property
     def warmup(self) -> float:
         """The length of the warm-up, in epochs: the given one, or the schedule's default."""
         if self.warmup_epochs is not None:
             return self.warmup_epochs
-        return 0.3 * self.epochs if self.schedule == "one_cycle" else 0.0
+        return LONGEST_WARMUP * self.total_epochs if self.schedule == "one_cycle" else 0.0
 
 
 _CHOICES = {
@@ -155,6 +177,7 @@ _CHOICES = {
 # name -> (lowest, highest, what the message calls the range)
 _RANGES = {
     "epochs": (1, 10**6, "a whole number of at least 1"),
+    "passes_per_epoch": (1, 10**6, "a whole number of at least 1"),
     "batch_size": (1, 10**7, "a whole number of at least 1"),
     "learning_rate": (1e-12, 1e4, "a number above 0"),
     "momentum": (0, 1 - 1e-9, "a number from 0 up to, not including, 1"),
@@ -229,9 +252,9 @@ def _check_fields(config) -> None:
 
 
 def _check_times(config):
-    if config.warmup_epochs is not None and config.warmup_epochs >= config.epochs:
+    if config.warmup_epochs is not None and config.warmup_epochs >= config.total_epochs:
         raise InvalidArgument(
-            f"warmup_epochs must be less than epochs={config.epochs}. Received: {config.warmup_epochs:g}."
+            f"warmup_epochs must be less than epochs={config.total_epochs}. Received: {config.warmup_epochs:g}."
         )
     if not isinstance(config.decay_epochs, tuple | list) or any(
         not arguments.is_number(e) or not e > 0 for e in config.decay_epochs
@@ -239,7 +262,15 @@ def _check_times(config):
         raise InvalidArgument(f"decay_epochs must be numbers above 0. Received: {config.decay_epochs!r}.")
 
 
-def with_data_defaults(config: TrainConfig, name: str, images: int, image_shape: tuple) -> TrainConfig:
+def with_data_defaults(
+    config: TrainConfig,
+    name: str,
+    images: int,
+    image_shape: tuple,
+    *,
+    is_grey: bool = False,
+    rates: tuple[float | None, float | None] = (None, None),
+) -> TrainConfig:
     """Put a value in every place that the configuration leaves open, for this data.
 
     What a run was trained with can so be read, and does not change with kzoo's defaults when the run is resumed.
@@ -249,40 +280,71 @@ def with_data_defaults(config: TrainConfig, name: str, images: int, image_shape:
         name: The dataset's `public_name`.
         images: Number of training images.
         image_shape: (height, width, channels).
+        is_grey: Whether images of three channels have no colour.
+        rates: The model's learning rate, at a batch size of 256, and epochs of warm-up, of its card; they are those of
+            the default optimizer. None takes the default.
 
     >>> config = with_data_defaults(TrainConfig(), "mnist", 54_000, (28, 28, 1))
-    >>> config.batch_size, config.learning_rate, config.augment
-    (256, 0.003, ('digits',))
+    >>> config.epochs, config.passes_per_epoch, config.batch_size, config.learning_rate, config.augment
+    (15, 1, 256, 0.003, ('digits',))
+    >>> config = with_data_defaults(TrainConfig(), "", 100, (28, 28, 1), rates=(0.0005, 1))
+    >>> config.epochs, config.passes_per_epoch, config.batch_size, config.learning_rate, config.warmup_epochs
+    (15, 40, 32, 0.0005, 1.0)
     """
     batch_size = config.batch_size or default_batch_size(images, image_shape)
+    card_rate, card_warmup = rates if config.optimizer == TrainConfig.optimizer else (None, None)
     learning_rate = config.learning_rate
     if learning_rate is None:
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
-        learning_rate = default_learning_rate(config.optimizer, images_in_a_step, images)
+        learning_rate = default_learning_rate(config.optimizer, images_in_a_step, images, card_rate)
+    warmup = config.warmup
+    if config.warmup_epochs is None and config.schedule != "one_cycle" and card_warmup is not None:
+        warmup = min(card_warmup, LONGEST_WARMUP * config.total_epochs)
+    passes = config.passes_per_epoch or (1 if config.epochs is not None else default_passes(images, image_shape))
+    weight_decay = config.decay
+    if config.weight_decay is None and config.optimizer == "adamw":
+        weight_decay *= min(passes, MOST_DECAY)
+    suggested, _ = augmentation.suggested(name, image_shape, is_grey=is_grey)
     return replace(
         config,
+        epochs=config.total_epochs,
+        passes_per_epoch=passes,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        augment=[augmentation.recommended(name) if item == "auto" else item for item in config.augment],
-        weight_decay=config.decay,
+        augment=[suggested if item == "auto" else item for item in config.augment],
+        weight_decay=weight_decay,
         label_smoothing=config.label_smoothing or 0.0,
-        warmup_epochs=config.warmup,
+        warmup_epochs=warmup,
         decay_epochs=config.step_epochs,
     )
 
 
-def default_learning_rate(optimizer: str, images_in_a_step: int, images: int | None = None) -> float:
+def default_passes(images: int, image_shape: tuple) -> int:
+    """Passes in an epoch, so that few images make as many steps as 4,000 do, or 1,000 of more than 64x64 pixels.
+
+    >>> [default_passes(n, (28, 28, 1)) for n in (20, 100, 640, 54_000)], default_passes(244, (224, 224, 3))
+    ([40, 40, 6, 1], 4)
+    """
+    wanted = IMAGES_PER_EPOCH_OF_LARGE if _is_large(image_shape) else IMAGES_PER_EPOCH
+    return max(1, min(MOST_PASSES_PER_EPOCH, round(wanted / images)))
+
+
+def default_learning_rate(
+    optimizer: str, images_in_a_step: int, images: int | None = None, reference: float | None = None
+) -> float:
     """The highest learning rate for a number of images in a step; see `TrainConfig.peak_learning_rate`.
 
     Where the number of training images is given, a batch that is small because they are few does not lower the rate of
-    adam and adamw: by the square root, an epoch of fewer images would also get less far.
+    adam and adamw: by the square root, an epoch of fewer images would also get less far. `reference` is the rate at the
+    reference batch size, by default the optimizer's.
     """
     ratio = images_in_a_step / REFERENCE_BATCH_SIZE
+    reference = reference or LEARNING_RATES[optimizer]
     if optimizer == "sgd":
-        return LEARNING_RATES[optimizer] * ratio
+        return reference * ratio
     if images is not None and ratio < 1:
         ratio = min(1.0, images_in_a_step / min(images, _suitable_batch_size(images)))
-    return LEARNING_RATES[optimizer] * ratio**0.5
+    return reference * ratio**0.5
 
 
 def default_batch_size(images: int, image_shape: tuple) -> int:
@@ -291,10 +353,12 @@ def default_batch_size(images: int, image_shape: tuple) -> int:
     >>> [default_batch_size(n, (32, 32, 3)) for n in (500, 13_000, 54_000)], default_batch_size(45_000, (224, 224, 3))
     ([32, 64, 256], 32)
     """
+    return 32 if _is_large(image_shape) else _suitable_batch_size(images)
+
+
+def _is_large(image_shape: tuple) -> bool:
     height, width = image_shape[:2]
-    if (height or 224) * (width or 224) > 64 * 64:
-        return 32
-    return _suitable_batch_size(images)
+    return (height or 224) * (width or 224) > LARGE
 
 
 def _suitable_batch_size(images: int) -> int:

@@ -14,8 +14,9 @@ from typing import Any
 
 from kzoo import augment, console, plain
 from kzoo.backend import keras, tf
-from kzoo.classifier import without_auxiliary_heads
+from kzoo.classifier import rates_of, without_auxiliary_heads
 from kzoo.data import checks
+from kzoo.data.pixels import RAW
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.hardware import probe, usable_only
 from kzoo.saving import LARGEST_CONFIG, load_model, model_of
@@ -24,6 +25,7 @@ from kzoo.train.config import TrainConfig, with_data_defaults
 from kzoo.train.inputs import (
     Stream,
     as_data,
+    batches_per_epoch,
     check_fit,
     check_pixels,
     class_names_of_data,
@@ -32,6 +34,7 @@ from kzoo.train.inputs import (
     with_labels_of,
 )
 from kzoo.train.lifecycle import Result, begin, result_of
+from kzoo.train.normalization import shorten_averages
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
 from kzoo.train.record import DataSource, RunRecord, SplitRecord
 from kzoo.train.step import TrainStep
@@ -55,7 +58,8 @@ def fit(
     Args:
         build: Makes the model: a function without arguments that returns a `keras.Model` with an output of shape
             (batch, classes), probabilities or logits, or (batch, 1) for two classes. It is called inside the
-            strategy's scope and under the dtype policy. With auxiliary heads the output is a dict, of which
+            strategy's scope and under the dtype policy. In a run of few steps the momentum of its batch normalizations
+            is lowered (`shorten_averages`). With auxiliary heads the output is a dict, of which
             `predictions` is the classifier; what is saved and returned is that one alone.
         train_data: A Dataset of kzoo, a pair of NumPy arrays (images, labels), or a `tf.data.Dataset` of such pairs.
             Images (N, height, width, channels), values 0 to 255; labels (N,) or (N, 1), whole numbers.
@@ -156,6 +160,7 @@ def prepare(
     check_pixels(setup.train_data, setup.validation_data)
     with setup.scope():
         model = _build(setup, build)
+    setup = _choose_for_model(setup, model)
     how = setup.record.how_to_resume(run_dir)
     return setup.trainer(model, in_float32(without_auxiliary_heads(model)), callbacks=callbacks, how_to_resume=how)
 
@@ -255,14 +260,44 @@ def _choose_for_data(run_dir: Path, config: TrainConfig, train_data) -> TrainCon
     """Choose what the configuration leaves to the data, say so, and write it down."""
     if isinstance(train_data, Stream):
         config = replace(config, batch_size=train_data.batch_size)
-    chosen = with_data_defaults(config, train_data.public_name, len(train_data), train_data.image_shape)
+    found, reason = config, ""
+    if "auto" in config.augment:
+        grey, pixels = train_data.is_grey, range_of_training(train_data, None)
+        policy, why = augment.suggested(
+            train_data.public_name, train_data.image_shape, is_grey=grey, is_raw=pixels in (RAW, None)
+        )
+        found = replace(config, augment=[policy if item == "auto" else item for item in config.augment])
+        reason = f" ({why})"
+    chosen = with_data_defaults(found, *_facts(train_data))
     if chosen != config:
+        passes = f" of {chosen.passes_per_epoch} passes each" if chosen.passes_per_epoch != 1 else ""
+        phase = runs.read_record(run_dir).phase
         console.log(
-            f"batch size {chosen.batch_size}, learning rate up to {chosen.peak_learning_rate:.4g}, "
-            f"augmentation {augment.title(chosen.augment)}"
+            f"{'' if phase == 'training' else f'{phase}: '}{chosen.epochs} epochs{passes}, batch size "
+            f"{chosen.batch_size}, augmentation {augment.title(chosen.augment)}{reason}"
         )
     runs.update_record(run_dir, train=chosen)
     return chosen
+
+
+def _facts(train_data) -> tuple[str, int, tuple]:
+    """What `with_data_defaults` looks at."""
+    return train_data.public_name, len(train_data), train_data.image_shape
+
+
+def _choose_for_model(setup: Setup, model) -> Setup:
+    """Choose the learning rate and the warm-up by the model's card, where both the run and the data leave them open.
+
+    As for the devices, what was left to kzoo is chosen again only before the first step.
+    """
+    config, asked = setup.config, setup.record.requested
+    if not (setup.run_dir / runs.CHECKPOINT).exists():
+        left_open = replace(config, learning_rate=asked.learning_rate, warmup_epochs=asked.warmup_epochs)
+        config = with_data_defaults(left_open, *_facts(setup.train_data), rates=rates_of(model))
+        runs.update_record(setup.run_dir, train=config)
+        warmup = f" after a warm-up of {config.warmup:g} epochs" if config.warmup else ""
+        console.log(f"learning rate up to {config.peak_learning_rate:.4g}{warmup}")
+    return replace(setup, config=config)
 
 
 def _build(setup: Setup, build):
@@ -284,6 +319,9 @@ def _build(setup: Setup, build):
         )
     model = build()
     setup.check_model(without_auxiliary_heads(model))
+    config: Any = setup.config
+    batches = batches_per_epoch(setup.train_data, config.batch_size, config.passes_per_epoch)
+    shorten_averages(model, config.total_epochs * batches)
     runs.write_json(path, keras.saving.serialize_keras_object(model))
     return model
 

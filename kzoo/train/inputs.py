@@ -1,5 +1,6 @@
 """What `fit` and `evaluate` take as data, brought to one form."""
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,22 @@ from kzoo.backend import tf
 from kzoo.data import Dataset, match_labels
 from kzoo.data.labels import class_indices
 from kzoo.data.pipeline import augmented, without_autotuner
-from kzoo.data.pixels import RAW, SAMPLE, UNIT, Range, are_different, can_scale, common, is_same, pixel_range, shown
+from kzoo.data.pixels import (
+    RAW,
+    SAMPLE,
+    UNIT,
+    Range,
+    are_different,
+    can_scale,
+    common,
+    is_grey,
+    is_same,
+    pixel_range,
+    shown,
+)
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import check_classifier, classes_of
-from kzoo.train.config import default_batch_size
+from kzoo.train.config import TrainConfig, default_batch_size
 from kzoo.weights.labels import aliases
 
 
@@ -28,6 +41,7 @@ class Stream:
 
     Attributes:
         pixel_range: Of its first images, as `kzoo.data.pixels.pixel_range` finds it.
+        is_grey: Whether its first images have no colour.
         classes: How many its labels may tell apart, once it is known.
     """
 
@@ -48,12 +62,13 @@ class Stream:
         self.name, self.public_name = "tf.data", ""
         self.classes: int | None = None
         self.pixel_range = _look_at(self.dataset)
+        self.is_grey = is_grey(next(iter(self.dataset))[0].numpy())
 
     def __len__(self) -> int:
         """The number of images, up to the size of the last batch."""
         return self.steps * self.batch_size
 
-    def batches(self, batch_size, *, shuffle=False, seed=0, epoch=0, start_batch=0, augment=None):
+    def batches(self, batch_size, *, shuffle=False, seed=0, epoch=0, start_batch=0, passes=1, augment=None):
         """The batches from `start_batch` on; shuffling is up to the dataset itself.
 
         Raises:
@@ -66,7 +81,7 @@ class Stream:
                 return images, labels
             return augmented(augment, images, labels, seeds_of_rows(seed, epoch, number, images))
 
-        numbered = self.dataset.enumerate()
+        numbered = self.dataset.repeat(passes).enumerate()
         numbered = numbered.skip(start_batch) if start_batch else numbered
         dataset = numbered.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return without_autotuner(dataset.prefetch(tf.data.AUTOTUNE))
@@ -125,9 +140,30 @@ def as_data(data: Any, batch_size: int | None) -> Dataset | Stream:
     )
 
 
-def batches_per_epoch(data: Dataset | Stream, batch_size: int) -> int:
-    """Batches in an epoch; the last may be smaller."""
-    return data.steps if isinstance(data, Stream) else -(-len(data) // batch_size)
+def batches_per_epoch(data: Dataset | Stream, batch_size: int, passes: int = 1) -> int:
+    """Batches in an epoch of some passes; the last may be smaller."""
+    return data.steps * passes if isinstance(data, Stream) else -(-len(data) * passes // batch_size)
+
+
+def loss_of_guessing(data: Dataset | Stream, config: TrainConfig, classes: int) -> float:
+    """The least cross-entropy, in nats, of a model that gives the same answer for every image.
+
+    It answers with the shares of the classes, which of a stream are not known: they count as equal there.
+
+    >>> data = Dataset.from_arrays(np.zeros((4, 8, 8)), [0, 1, 1, 1])
+    >>> round(loss_of_guessing(data, TrainConfig(), 2), 3)
+    0.562
+    >>> round(loss_of_guessing(data, TrainConfig(class_weight="balanced"), 2), 3)
+    0.693
+    """
+    if isinstance(data, Stream):
+        return math.log(classes)
+    counts = np.bincount(data.labels, minlength=classes)
+    if config.class_weight == "balanced":
+        counts = counts > 0
+    smoothing = config.label_smoothing or 0.0
+    shares = (1 - smoothing) * counts / counts.sum() + smoothing / classes
+    return -float(sum(share * math.log(share) for share in shares if share))
 
 
 def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None = None) -> None:

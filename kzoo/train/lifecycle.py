@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kzoo import console
+from kzoo import console, onednn
 from kzoo.errors import DataError, InvalidArgument, RunError
 from kzoo.hardware import probe
 from kzoo.paths import expand
@@ -85,7 +85,7 @@ def begin(
     record = replace(record, train=config, keep=run_dir is not None)
     where = tempfile.TemporaryDirectory(prefix="kzoo-") if run_dir is None else nullcontext(run_dir)
     with where as folder, runs.new(folder, record, overwrite=overwrite) as folder:
-        for reason in reasons:
+        for reason in (*reasons, *onednn.advice()):
             console.log(reason)
         result = train(folder)
         _ = result.model  # while it is there
@@ -99,6 +99,8 @@ def go_on(
     state = checkpoint.finished_state(run_dir / runs.CHECKPOINT)
     if state is not None:
         return result_of(run_dir, state)
+    record = runs.read_record(run_dir)
+    onednn.prepare(record.origin.onednn if record.origin else None)
     with runs.lock(run_dir):
         changes = _change_devices(run_dir, strategy, devices)
         try:

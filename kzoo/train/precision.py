@@ -94,7 +94,7 @@ def in_precision(model, precision: str):
 
     def all_but_pixels_and_logits(config):
         for layer in config["config"]["layers"][:-1]:
-            if layer["class_name"] not in ("InputLayer", "Rescaling"):
+            if layer["class_name"] not in ("InputLayer", "Rescaling", "Normalization"):
                 layer["config"] = _with_policy(layer["config"], precision)
         return config
 

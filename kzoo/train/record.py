@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from kzoo import paths
+from kzoo import onednn, paths
 from kzoo.arguments import rate
 from kzoo.data.loading import check_images, checked_range
 from kzoo.data.splits import TRAIN_AND_VALIDATION
@@ -18,9 +18,10 @@ from kzoo.train.config import TrainConfig, TransferConfig
 
 @dataclass(frozen=True)
 class ZooModel:
-    """A model of the zoo by its name: trained from scratch, or with weights to fine-tune."""
+    """A model by name: of the zoo, from scratch or with weights to fine-tune; of keras.applications, with weights."""
 
     name: str
+    """One of `kzoo.list_models()`, or "keras:NAME"."""
     weights: str | None = None
     """A tag, or the path of a file or folder."""
     like: str | None = None
@@ -114,6 +115,8 @@ class Origin:
     commit: str | None
     """Of the git checkout that the command was given in; None outside one."""
     command: tuple[str, ...]
+    onednn: bool | None = None
+    """Whether TensorFlow computed with oneDNN, which rounds otherwise; None where that was not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +148,13 @@ class RunRecord:
         """The command of kzoo that trains such a run."""
         return "train" if self.transfer is None else "finetune"
 
+    @property
+    def phase(self) -> Literal["training", "head", "fine-tuning"]:
+        """What a reader is told that this run does."""
+        if self.fine_tuning.is_head:
+            return "head"
+        return "training" if self.transfer is None else "fine-tuning"
+
     def how_to_resume(self, run_dir: str | Path) -> str:
         """What continues the run in a folder: a command, or a call for a run of Python's `fit` or `fine_tune`."""
         if self.data.load is None:
@@ -172,7 +182,7 @@ class RunRecord:
 
 def origin() -> Origin:
     """What this process is."""
-    return Origin(versions(), commit_of(Path()), tuple(sys.argv))
+    return Origin(versions(), commit_of(Path()), tuple(sys.argv), onednn.is_on())
 
 
 _PACKAGES = ("kzoo", "keras", "tensorflow", "numpy", "pillow", "tensorflow-datasets")
@@ -183,10 +193,23 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}}
 
 
-def differing_versions(then: dict[str, str | None]) -> list[str]:
-    """What has changed since then that can change a run's bits: "keras 3.15.0 -> 3.15.1"."""
+def differences(then: Origin | None) -> list[str]:
+    """What differs in this process, of what a run's bits depend on: "keras 3.15.0 -> 3.15.1"."""
+    if then is None:
+        return []
     now = versions()
-    return [f"{name} {then[name]} -> {now[name]}" for name in now if name in then and then[name] != now[name]]
+    found = [
+        f"{name} {then.versions[name]} -> {now[name]}"
+        for name in now
+        if then.versions.get(name, now[name]) != now[name]
+    ]
+    if then.onednn is not None and onednn.is_on() is not then.onednn:
+        found.append(f"oneDNN {_on(then.onednn)} -> {onednn.explanation()}")
+    return found
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
 
 
 def _version(package: str) -> str | None:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -210,6 +210,12 @@ class _Scores:
 
 
 @dataclass(frozen=True)
+class _JudgedScores(_Scores):
+    images: int
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class _Metrics:
     epochs: int
     best_epoch: int
@@ -244,7 +250,8 @@ def _check_metrics(kind: type, metrics: dict, where: str = "") -> None:
             scores = metrics[split]
             if isinstance(scores, dict):  # of five classes or fewer there is none
                 scores = {"top5_accuracy": None, **scores}
-            plain.read(_Scores, scores, f"{where}.{split}".lstrip("."), others=True)
+            kind = _JudgedScores if split == "validation" else _Scores
+            plain.read(kind, scores, f"{where}.{split}".lstrip("."), others=True)
 
 
 def damaged(path: Path, error: Exception) -> RunError:
@@ -290,16 +297,37 @@ def write_events(run_dir: Path, row: dict, wall_time: float) -> None:
     write_bytes(run_dir / EVENTS / f"events.out.tfevents.{epoch:010d}.kzoo", buffer.getvalue())
 
 
-def write_curves(run_dir: Path, rows: list[dict]) -> None:
-    """Draw loss and accuracy by epoch, of training and validation."""
+def write_curves(
+    run_dir: Path, rows: list[dict], kept: int, head_rows: Sequence[dict] = (), kept_of_head: int = 0
+) -> None:
+    """Draw loss and accuracy by epoch, of training and validation, and mark the epoch whose model is kept.
+
+    Of a run that fine-tunes both phases are drawn, one after the other; with `kept` 0 it is the first one's model.
+    """
+    if not (rows or head_rows):
+        return
     figure = new_figure(figsize=(9, 3.6), layout="constrained")
     from matplotlib.ticker import MaxNLocator
 
-    epochs = [row["epoch"] for row in rows]
+    together = [*head_rows, *rows]
+    kept_at = len(head_rows) + kept if kept else kept_of_head
+    marker = "o" if len(together) < 30 else ""
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
-            if key in rows[0]:
-                axes.plot(epochs, [row[key] for row in rows], marker="o" if len(rows) < 30 else "", ms=3, label=label)
+            if key not in together[0]:
+                continue
+            # Of two phases two lines of one colour: what is trained changes between them.
+            (line,) = axes.plot(*_points(head_rows or rows, key), marker=marker, ms=3, label=label)
+            if head_rows:
+                axes.plot(*_points(rows, key, len(head_rows)), marker=marker, ms=3, color=line.get_color())
+            judged_by = key
+        if kept_at:
+            axes.plot(kept_at, together[kept_at - 1][judged_by], "*", color="C3", ms=11, label="kept model", zorder=3)
+        if head_rows and rows:
+            axes.axvline(len(head_rows) + 0.5, color="0.5", lw=1, ls="--")
+            for text, side in (("head ", "right"), (" fine-tuning", "left")):
+                place = {"transform": axes.get_xaxis_transform(), "ha": side, "va": "bottom"}
+                axes.text(len(head_rows) + 0.5, 0.02, text, color="0.4", fontsize="small", **place)
         axes.set(xlabel="epoch", title=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
@@ -307,3 +335,8 @@ def write_curves(run_dir: Path, rows: list[dict]) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     write_bytes(run_dir / CURVES, picture.getvalue())
+
+
+def _points(rows: Sequence[dict], key: str, after: int = 0) -> tuple[list[int], list[float]]:
+    """Epochs, counted on from `after`, and what the rows have under `key`."""
+    return [after + row["epoch"] for row in rows], [row[key] for row in rows]

@@ -6,7 +6,7 @@ from kzoo.train.config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, epoch: float) -> float:
-    """The learning rate at a time in epochs (a fraction within an epoch), from 0 to `config.epochs`.
+    """The learning rate at a time in epochs (a fraction within an epoch), from 0 to `config.total_epochs`.
 
     Every schedule may begin with a linear warm-up from 0 to the peak (Goyal et al., 2017, section 2.2); the decay runs
     over the time that is left. `plateau` is constant here: the training loop lowers it by what it sees.
@@ -21,7 +21,7 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
         rise = epoch / warmup
         # One-cycle rises along a cosine too (Smith & Topin, 2018, in the form that became usual).
         return peak * (0.5 - 0.5 * math.cos(math.pi * rise) if config.schedule == "one_cycle" else rise)
-    done = min(1.0, (epoch - warmup) / (config.epochs - warmup))
+    done = min(1.0, (epoch - warmup) / (config.total_epochs - warmup))
     return peak * _DECAYS[config.schedule](config, epoch, done)
 
 

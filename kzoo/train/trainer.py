@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 
 from kzoo import augment, console, interrupts
-from kzoo.backend import keras, tf
+from kzoo.backend import keras, layers_within, tf
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data import Dataset
 from kzoo.data.pixels import Range
 from kzoo.errors import InvalidArgument, TrainingDiverged, TrainingInterrupted
 from kzoo.files import atomic_path
+from kzoo.outputs import classes_of
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs
 from kzoo.train.checkpoint import State
 from kzoo.train.evaluation import evaluate
-from kzoo.train.inputs import Stream, batches_per_epoch, metadata_of_data
-from kzoo.train.record import RunRecord, differing_versions
+from kzoo.train.inputs import Stream, batches_per_epoch, loss_of_guessing, metadata_of_data
+from kzoo.train.normalization import batch_normalizations
+from kzoo.train.record import RunRecord, differences
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
 from kzoo.train.strategy import give_each_replica_its_own_seeds, share_out
@@ -32,6 +34,8 @@ SECONDS_PER_EXECUTION = 0.5
 # Epochs that follow each other faster are written together: an epoch of a small head on features is over in less time
 # than it takes to write a model.
 SECONDS_BETWEEN_SAVES = 5.0
+# After so many steps a loss that is within this share of the loss of guessing will hardly fall any more.
+STEPS_BEFORE_A_VERDICT, LEAST_GAIN = 300, 0.01
 
 
 class Trainer:
@@ -66,7 +70,8 @@ class Trainer:
         self.train_data, self.validation_data = train_data, validation_data
         self.how_to_resume = how_to_resume
         self.keeps_last = keeps_last or validation_data is None
-        self.batches = batches_per_epoch(train_data, config.batch_size)
+        self.epochs, self.passes = config.total_epochs, config.passes_per_epoch
+        self.batches = batches_per_epoch(train_data, config.batch_size, self.passes)
         self.steps = -(-self.batches // config.gradient_accumulation_steps)
         self.augment = augment.policy(config.augment)
         self.state = State()
@@ -78,18 +83,19 @@ class Trainer:
         self.steps_at_once = config.steps_per_execution or 1
         self.step.model.stop_training = False
         self.callbacks = keras.callbacks.CallbackList(
-            _checked(callbacks), model=self.step.model, epochs=config.epochs, steps=self.steps, verbose=0
+            _checked(callbacks), model=self.step.model, epochs=self.epochs, steps=self.steps, verbose=0
         )
 
     def restore(self, record: RunRecord):
         """Take up the checkpoint, or make the first."""
         self.keeps_files = record.keep
+        self.phase = record.phase
         path = self.dir / runs.CHECKPOINT
         if path.exists():
             self.state = checkpoint.restore(path, self.step.variables)
             console.log(f"resuming {self.dir} in {self._position()}")
-            for change in [] if record.origin is None else differing_versions(record.origin.versions):
-                console.warn(f"not the versions this run began with, so its bits may differ: {change}")
+            for change in differences(record.origin):
+                console.warn(f"not as this run began, so its bits may differ: {change}")
         else:
             self.save_checkpoint()
             runs.forget_replaced(self.dir)
@@ -114,7 +120,7 @@ class Trainer:
                 shutil.copyfile(model, copy)
 
     def _position(self):
-        return f"epoch {self.state.epoch + 1} of {self.config.epochs}, step {self.state.step} of {self.steps}"
+        return f"epoch {self.state.epoch + 1} of {self.epochs}, step {self.state.step} of {self.steps}"
 
     def save_checkpoint(self):
         """Write the whole state, after the models and rows of the epochs that it counts as done.
@@ -136,17 +142,17 @@ class Trainer:
 
     def train(self):
         """Train from where the run stands to its last epoch."""
-        state, config = self.state, self.config
-        total = config.epochs * self.steps
-        with interrupts.deferred(), console.progress("training", total) as advance:
+        state = self.state
+        total = self.epochs * self.steps
+        with interrupts.deferred(), console.progress(self.phase, total) as advance:
             advance(state.epoch * self.steps + state.step, "")
             self._call_back("on_train_begin")
             # An epoch that a callback has stopped is ended first, also after a kill.
-            while state.epoch < config.epochs and (state.step or not self._is_stopping_early()):
+            while state.epoch < self.epochs and (state.step or not self._is_stopping_early()):
                 try:
                     self.train_epoch(advance)
                     self._end_epoch()
-                    if state.epoch < config.epochs:
+                    if state.epoch < self.epochs:
                         interrupts.check()
                 except interrupts.Interrupted:
                     self.save_checkpoint()
@@ -172,6 +178,7 @@ class Trainer:
             seed=config.seed,
             epoch=state.epoch,
             start_batch=state.step * config.gradient_accumulation_steps,
+            passes=self.passes,
             augment=self.augment,
         )
         while state.step < self.steps and not (state.stopped and state.step):
@@ -184,7 +191,7 @@ class Trainer:
             state.seconds += took
             if config.steps_per_execution is None:
                 self.steps_at_once = _adjust(self.steps_at_once, took / count)
-            advance(count, f"epoch {state.epoch + 1}/{config.epochs} loss {self._running_means()['loss']:.4f}")
+            advance(count, f"epoch {state.epoch + 1}/{self.epochs} loss {self._running_means()['loss']:.4f}")
             if state.step < self.steps:
                 if interrupts.is_pending():
                     self._check_weights()
@@ -282,7 +289,30 @@ class Trainer:
             self.save_checkpoint()
         shown = [f"{key} {row[key]:.4f}" for key in ("loss", "accuracy", "val_loss", "val_accuracy") if key in row]
         speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s"
-        console.log(f"epoch {row['epoch']}/{self.config.epochs}  {'  '.join(shown)}  {speed}")
+        phase = "" if self.phase == "training" else f"{self.phase}, "
+        console.log(f"{phase}epoch {row['epoch']}/{self.epochs}  {'  '.join(shown)}  {speed}")
+        self._say_if_it_only_guesses()
+
+    def _say_if_it_only_guesses(self):
+        """Say once in a run, after some hundred steps or at its end, that nothing was learned, and what to try."""
+        history, enough = self.state.history, -(-STEPS_BEFORE_A_VERDICT // self.steps)
+        if len(history) != min(enough, self.epochs):
+            return
+        loss, steps = history[-1]["loss"], len(history) * self.steps
+        guessing = loss_of_guessing(self.train_data, self.config, classes_of(self.step.classifier))
+        if not guessing or loss < guessing * (1 - LEAST_GAIN):
+            return
+        rate = self.config.peak_learning_rate
+        tries = [f"a lower learning rate (--learning-rate {rate / 6:.2g})"]
+        if not self.config.warmup:
+            tries.append("a warm-up (--warmup-epochs 1)")
+        kinds = {type(layer) for layer in layers_within(self.step.model)}
+        if any(issubclass(kind, keras.layers.Conv2D) for kind in kinds) and not batch_normalizations(self.step.model):
+            tries.append("a model with batch normalization")
+        console.warn(
+            f"nothing learned in {steps} steps: the loss is {loss:.3f}, that of guessing {guessing:.3f}. "
+            f"Try {', or '.join(tries)}, and look whether the labels are right"
+        )
 
     def _report_overflow(self, row):
         skipped, scale = int(self.state.sums[3]), float(self.step.loss_scale.numpy())
@@ -296,10 +326,13 @@ class Trainer:
         """Loss and accuracy on the validation data, in the training precision."""
         self._call_back("on_test_begin")
         totals = [0.0, 0.0, 0.0]
-        for batch in self._batches(self.validation_data):
-            interrupts.check()
-            sums = self.step.evaluate(*batch).numpy()
-            totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
+        data: Any = self.validation_data  # which is there
+        with console.progress("validation", batches_per_epoch(data, self.config.batch_size)) as advance:
+            for batch in self._batches(data):
+                interrupts.check()
+                sums = self.step.evaluate(*batch).numpy()
+                totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
+                advance(1)
         loss, accuracy = totals[0] / totals[2], totals[1] / totals[2]
         self._call_back("on_test_end", {"loss": loss, "accuracy": accuracy})
         return loss, accuracy
@@ -349,8 +382,9 @@ class Trainer:
         if self.validation_data is not None:
             metrics["validation"] = evaluate(load_model(self.dir, "best"), validation_images or self.validation_data)
         runs.write_json(self.dir / runs.METRICS, metrics)
-        if history:
-            runs.write_curves(self.dir, history)
+        head = checkpoint.read_state(self.dir / runs.HEAD / runs.CHECKPOINT)  # None where there is no first phase
+        head_rows, best_of_head = (head.history, head.best_epoch) if head else ([], 0)
+        runs.write_curves(self.dir, history, best_epoch, head_rows, best_of_head)
         self.state.finished = True
         self.save_checkpoint()
 

@@ -6,6 +6,10 @@ from kzoo import functional
 from kzoo.backend import keras, layers_within
 from kzoo.transfer.freezing import direct_weights
 
+# Of the layers with weights, the share that must be below a cut. NASNet's cells read the two before them, so that only
+# its stem could be.
+LEAST_SHARE = 0.02
+
 
 def find_cut(model) -> str | None:
     """The layer after which a model can be cut, as high as can be, so that what is below gives the same at every step.
@@ -14,7 +18,8 @@ def find_cut(model) -> str | None:
     changes, and nothing random.
 
     Returns:
-        The layer's name; None if there is no such layer above the first that has weights.
+        The layer's name; None if there is no such layer above the first that has weights, or only one with so little
+        below that its features, which are larger than images, are not worth their room.
 
     >>> import kzoo
     >>> from kzoo.transfer import freeze
@@ -28,6 +33,7 @@ def find_cut(model) -> str | None:
         if _is_constant(call.operation) and all(id(maker[id(x)]) in constant for x in call.input_tensors):
             constant.add(id(call))
     names = Counter(call.operation.name for call in calls)
+    weighted = {id(call) for call in calls if getattr(call.operation, "weights", None)}
     best, most = None, 0
     for call in calls:
         # An operation that is no layer, or a layer that is called twice, cannot be named.
@@ -35,8 +41,8 @@ def find_cut(model) -> str | None:
         if id(call) not in constant or len(call.outputs) != 1 or not is_named:
             continue
         below = _ancestors(call, maker)
-        has_weights = any(id(one) in below and getattr(one.operation, "weights", None) for one in calls)
-        if has_weights and len(below) > most and _separates(call, below, calls):
+        is_worth_it = len(weighted & below) > LEAST_SHARE * len(weighted)
+        if is_worth_it and len(below) > most and _separates(call, below, calls):
             best, most = call.operation.name, len(below)
     return best
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from kzoo import augment as augmentation
-from kzoo.data import Dataset
 from kzoo.train.config import TrainConfig, TransferConfig, default_batch_size, default_learning_rate
 
 # By what the rate that trains a network from scratch is multiplied for a new head: it learns fast what features mean.
 HEAD_RATE = 3.0
+EPOCHS = 15  # of the second phase, each one pass
 # Of the second phase, which learns few images by heart without it (docs/finetune_photos.md).
 LABEL_SMOOTHING = 0.1
 # The share of the epochs in which the rate of the second phase rises: Adam's first steps are the largest of all.
@@ -20,10 +20,6 @@ WARMUP = 0.3
 ENOUGH_ERRORS = 0.05
 # Of more images fine-tuning has enough to learn from, whatever a classifier of the features makes of them.
 FEW_IMAGES = 2000
-# Images that are looked at for colours.
-SAMPLE = 64
-# Photos that are no smaller are augmented as photos, where nothing else is known of a dataset.
-PHOTO_SIZE = 64
 
 
 def with_fine_tuning_defaults(
@@ -45,7 +41,8 @@ def with_fine_tuning_defaults(
     batch_size = config.batch_size or default_batch_size(images, image_shape)
     learning_rate = config.learning_rate
     smoothing = LABEL_SMOOTHING if config.label_smoothing is None else config.label_smoothing
-    warmup = WARMUP * config.epochs if config.warmup_epochs is None else config.warmup_epochs
+    epochs = config.epochs or EPOCHS
+    warmup = WARMUP * epochs if config.warmup_epochs is None else config.warmup_epochs
     if learning_rate is None:
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
         # However many images there are: fewer of them are no reason for larger steps.
@@ -53,6 +50,8 @@ def with_fine_tuning_defaults(
     policies = [_policy(name, image_shape, is_grey) if item == "auto" else item for item in config.augment]
     return replace(
         config,
+        epochs=epochs,
+        passes_per_epoch=config.passes_per_epoch or 1,
         batch_size=batch_size,
         learning_rate=learning_rate,
         label_smoothing=smoothing,
@@ -65,15 +64,8 @@ def _policy(name: str, image_shape: tuple, is_grey: bool) -> str:
     recommended = augmentation.recommended(name)
     height, width, channels = image_shape
     # What has no colours can be a drawing, a text or a radiograph, which must not be mirrored.
-    is_photo = channels == 3 and not is_grey and min(height, width) >= PHOTO_SIZE
+    is_photo = channels == 3 and not is_grey and min(height, width) >= augmentation.PHOTO_SIZE
     return "photos" if recommended == "none" and is_photo else recommended
-
-
-def is_grey(images: Dataset) -> bool:
-    """Whether some dozens of images, of the whole dataset, have the same values in all channels."""
-    rows = np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(int))
-    pixels = images.reader.fetch(rows)
-    return bool((pixels == pixels[..., :1]).all())
 
 
 # What the first phase takes from the configuration of the second: all that is not about how a head is optimized.

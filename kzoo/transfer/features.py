@@ -20,7 +20,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from kzoo import augment, console, interrupts
+from kzoo import augment, console, interrupts, onednn
 from kzoo.backend import compiled, keras
 from kzoo.data import Dataset
 from kzoo.data.readers import ArrayReader
@@ -197,6 +197,7 @@ def key_of(model, pixels: Sequence[bytes], policy: Any, views: int, seed: int) -
         "views": views,
         "seed": seed,
         "versions": [version(package) for package in ("kzoo", "keras", "tensorflow")],
+        "onednn": onednn.is_on(),
     }
     return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 

@@ -36,11 +36,11 @@ from kzoo.train.precision import in_float32, in_precision, twin
 from kzoo.train.record import FineTuningState, RunRecord, ZooModel
 from kzoo.train.trainer import Trainer
 from kzoo.transfer.cutting import find_cut, split
-from kzoo.transfer.defaults import ENOUGH_ERRORS, head_config, held_out_errors, is_grey, with_fine_tuning_defaults
+from kzoo.transfer.defaults import ENOUGH_ERRORS, head_config, held_out_errors, with_fine_tuning_defaults
 from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
-from kzoo.transfer.loading import portable
+from kzoo.transfer.loading import DEFAULT_MODEL, default_weights, portable
 from kzoo.transfer.surgery import add_head
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
@@ -70,15 +70,17 @@ def fine_tune(
     images that were held out from it: there is nothing to gain. A stage in `transfer.unfreeze` is trained all the same.
 
     Args:
-        model: The name of a model of the zoo, or a Functional or Sequential `keras.Model`, which is left as it is: a
-            classifier, whose last layer is replaced, or one that ends in features.
+        model: The name of a model of the zoo, or "keras:NAME" of keras.applications; None is kzoo's default model. Or a
+            Functional or Sequential `keras.Model`, which is left as it is: a classifier, whose last layer is replaced,
+            or one that ends in features.
         train_data: What `kzoo.train.fit` takes: a Dataset of kzoo, a pair of NumPy arrays, or a `tf.data.Dataset`,
             which is read into memory. Images (N, height, width, channels), values 0 to 255, best loaded with what
             `images_for` says; labels (N,) or (N, 1), whole numbers.
         validation_data: The same, of other images. Where fine-tuning makes it worse there, by more than one standard
             error, the first phase's model is kept. With `early_stopping` or the schedule "plateau" the best epoch on it
             is kept, not the last.
-        weights: For a name, its pretrained weights, as for `create_model`.
+        weights: For a name, its pretrained weights, as for `create_model`; by default those that "imagenet" means,
+            where it has such.
         config: How the second phase is trained; its batch size, precision, devices, seed and loss hold for both. By
             default its learning rate is 0.003 at a batch size of 256, by the square root, 30 % of the epochs are a
             warm-up, labels are smoothed by 0.1, and colour photos of at least 64x64 pixels are augmented by the policy
@@ -107,6 +109,10 @@ def fine_tune(
     >>> result.metrics["validation"]["accuracy"] > 0.9
     True
     """
+    if model is None:
+        model = DEFAULT_MODEL
+    if isinstance(model, str) and weights is None and (record := default_weights(model)):
+        weights = record.tag
     make = maker(model, weights)
     named = _named(model, weights) if isinstance(weights, str | Path) else None
     record = RunRecord(model=named, train=config or TrainConfig(), transfer=transfer or TransferConfig())
@@ -140,7 +146,7 @@ def run(
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
     config = with_fine_tuning_defaults(
-        record.train, train_data.public_name, len(train_data), shape, is_grey=is_grey(train_data)
+        record.train, train_data.public_name, len(train_data), shape, is_grey=train_data.is_grey
     )
     runs.update_record(run_dir, train=config)
     with data_errors():
@@ -408,7 +414,9 @@ def maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
             raise InvalidArgument(f"A keras.Model has its weights. Received: weights={weights!r}. Leave them out.")
         return copied(model)
     if not isinstance(model, str):
-        raise InvalidArgument(f"model must be a name of kzoo.list_models() or a keras.Model. Received: {model!r}.")
+        raise InvalidArgument(
+            f"model must be a name of kzoo.list_models(), keras:NAME, a keras.Model or None. Received: {model!r}."
+        )
     check_name(model)
     tags = [record.tag for record in list_weights(model)]
     if weights is None:

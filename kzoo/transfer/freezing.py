@@ -5,7 +5,7 @@ from typing import get_args
 from kzoo import functional
 from kzoo.backend import keras, layers_within, models_within
 from kzoo.errors import InvalidArgument, unknown
-from kzoo.graph.endpoints import stages
+from kzoo.graph.endpoints import named_stages, stages
 from kzoo.outputs import classifier_layer
 from kzoo.train.config import BatchNorm
 
@@ -21,9 +21,10 @@ def freeze(model, through: str | None = None):
 
     Args:
         model: A Functional or Sequential `keras.Model`, perhaps with others within it.
-        through: The last stage to freeze, by the name in its paper ("conv4", "block3", "inception_4a"; see
-            `kzoo.graph.endpoints.stages`), or the name of a layer. What it is computed from is frozen with it. By
-            default all but the classifier: the Dense layer, or 1x1 convolution, whose output or softmax is the model's.
+        through: The last stage to freeze, by the name in its paper ("conv4", "block3", "inception_4a") or by its stride
+            ("stride16"; see `kzoo.graph.endpoints.stages`), or the name of a layer. What it is computed from is frozen
+            with it. By default all but the classifier: the Dense layer, or 1x1 convolution, whose output or softmax is
+            the model's.
 
     Returns:
         The model.
@@ -143,8 +144,11 @@ def ancestors(model, layer: str) -> list:
 def _find(model, name: str):
     """The model, this one or one within it, that has a stage or layer, and the layer's name."""
     found, valid = [], {}
-    for one in models_within(model):
-        known, tensors = stages(one), functional.tensors_by_layer(one)
+    models = models_within(model)
+    # Strides name the stages of one model, that which has the most; in a block within it they count from its input.
+    main = max(models, key=lambda one: len(stages(one)))
+    for one in models:
+        known, tensors = stages(one) if one is main else named_stages(one), functional.tensors_by_layer(one)
         valid.update(known)
         layer = known.get(name, name)
         if layer in tensors:

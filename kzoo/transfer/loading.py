@@ -1,25 +1,52 @@
-"""How images are loaded for pretrained weights that are fine-tuned. Needs neither Keras nor TensorFlow."""
+"""Which pretrained weights are fine-tuned, and how images are loaded for them. Needs neither Keras nor TensorFlow."""
 
 from pathlib import Path
 from typing import Any
 
 from kzoo.data.loading import checked_size
 from kzoo.errors import InvalidArgument
-from kzoo.models.registry import CARDS, get_card
+from kzoo.models.registry import get_card, is_name
 from kzoo.paths import expand
+from kzoo.weights.locations import on_disk
+from kzoo.weights.record import Record
+from kzoo.weights.records.applications import is_application
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
+from kzoo.weights.table import IMAGENET
+
+# What is fine-tuned where no model is named. docs/default_model.md has the figures and reasons.
+DEFAULT_MODEL = "keras:EfficientNetV2B0"
 
 
-def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | None = None) -> dict:
+def default_weights(model: str) -> Record | None:
+    """The weights of a model that are fine-tuned where none are named: those that "imagenet" means.
+
+    Of a model of keras.applications those without a classifier do as well, where only they are on this machine.
+
+    Args:
+        model: A name.
+
+    Returns:
+        Their record; None for a model without ImageNet weights.
+
+    >>> default_weights("keras:VGG16").tag, default_weights("mnist_net")
+    ('keras_in1k', None)
+    """
+    if is_application(model):
+        records = list_weights(model)
+        return next((record for record in records if next(on_disk(record), None)), next(iter(records), None))
+    return IMAGENET.get(model)
+
+
+def images_for(model: str | None, weights: Any = None, image_size: int | tuple[int, int] | None = None) -> dict:
     """The arguments of `kzoo.data.load` with which images look as pretrained weights know them.
 
     Most weights were evaluated on the centre of a larger image: 224 of 256 pixels. A network that takes any size gets
     the whole of that larger one, with things in it as large as the weights expect; one that does not, the centre.
 
     Args:
-        model: A model name.
-        weights: As for `create_model`; they must be on this machine.
+        model: A name; None is kzoo's default model.
+        weights: As for `create_model`; they must be on this machine. By default those that "imagenet" means.
         image_size: Another one, as for `kzoo.data.load`, to which the whole image is brought.
 
     Returns:
@@ -28,11 +55,14 @@ def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | Non
     >>> images_for("mnist_net", "mnist")
     {'image_size': (28, 28), 'channels': 1, 'crop_fraction': 1.0, 'interpolation': None}
     """
+    model = DEFAULT_MODEL if model is None else model
+    if weights is None and (default := default_weights(model)):
+        weights = default.tag
     record = weights.record if isinstance(weights, ResolvedWeights) else resolve(model, weights).record
     (height, width, channels), fraction = record.input_size, record.crop_fraction
     if (given := checked_size(image_size)) is not None:
         (height, width), fraction = given, 1.0
-    elif get_card(model).takes_any_size:
+    elif not is_application(model) and get_card(model).takes_any_size:
         height, width, fraction = round(height / fraction), round(width / fraction), 1.0
     return {
         "image_size": (height, width),
@@ -44,7 +74,7 @@ def images_for(model: str, weights: Any, image_size: int | tuple[int, int] | Non
 
 def check_has_weights(model: str) -> None:
     """Raise InvalidArgument for a model's name, where a run or a model file is wanted."""
-    if model in CARDS and not Path(model).exists():
+    if is_name(model) and not Path(model).exists():
         raise InvalidArgument(
             f"A model needs weights to be used. Received: {model!r}. Add --weights TAG (weights=), of kzoo weights "
             f"list {model}, or name a run."

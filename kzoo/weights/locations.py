@@ -1,7 +1,7 @@
 """Where a record's files may be on this machine. Files are found by name; nothing here reads them.
 
 In this order: the cache (`home()`, set by KZOO_HOME), the folders in KZOO_WEIGHTS_PATH, kzoo's package, the Hugging
-Face hub's cache.
+Face hub's cache, Keras's cache (KERAS_HOME).
 """
 
 import os
@@ -50,7 +50,12 @@ def home() -> Path:
 
 def cache_folder(record: Record) -> Path:
     """Where the files of a record are kept once they are fetched."""
-    return home() / "weights" / record.model / record.tag
+    return home() / "weights" / below_cache(record)
+
+
+def below_cache(record: Record) -> Path:
+    """The folder of a record in a cache: MODEL/TAG, without the colon of "keras:", which Windows does not allow."""
+    return Path(record.model.replace(":", "-")) / record.tag
 
 
 def search_folders() -> list[Path]:
@@ -65,12 +70,19 @@ def search_folders() -> list[Path]:
 def on_disk(record: Record) -> Iterator[Location]:
     """Every location that has files of the record's names, verified or not."""
     for folder in search_folders():
-        for base in (folder / record.model / record.tag, folder):
+        for base in (folder / below_cache(record), folder):
             location = location_below(base, record)
             if location.is_there():
                 yield location
     if record.files[0].hub and (path := hub.cached(record.files[0])):
         yield Location(path, (path,), in_hub_cache=True)
+    if record.source == "keras" and (location := location_below(keras_cache(), record)).is_there():
+        yield location
+
+
+def keras_cache() -> Path:
+    """The folder in which Keras keeps the weights that it downloads: below KERAS_HOME, by default `~/.keras`."""
+    return expand(os.environ.get("KERAS_HOME") or "~/.keras") / "models"
 
 
 def location_below(base: Path, record: Record, *, inside: bool = False) -> Location:

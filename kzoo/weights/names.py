@@ -29,6 +29,16 @@ INCEPTION_BRANCHES = {
 INCEPTION_AUXILIARY = {"conv": "conv", "fc": "fc1", None: "fc2"}
 VGG_DENSE = {"fc1": "classifier.0", "fc2": "classifier.3", "predictions": "classifier.6"}
 VGG_DENSE_TIMM = {"fc1": "pre_logits.fc1", "fc2": "pre_logits.fc2", "predictions": "head.fc"}
+PRE_ACTIVATION = {  # timm's: outside the blocks, and within one
+    "conv1_conv": "stem.conv",
+    "post_bn": "norm",
+    "predictions": "head.fc",
+    "in_bn": "norm1",
+    "0_conv": "downsample.conv",
+    "1_conv": "conv1",
+    "1_bn": "norm2",
+    "2_conv": "conv2",
+}
 CLASSIFIERS = ("predictions", "auxiliary_1", "auxiliary_2")  # the layers whose size is the number of classes
 
 
@@ -56,7 +66,8 @@ class Publisher:
     """Who published weights: the models, and what is particular to the files.
 
     `modules` says what each layer is called, given the model's name and its layers that have weights, in order.
-    `kernel` gives (shape in the file, unfolded, axes) of a kernel of Keras's shape. Every tensor's name is of the
+    `kernel` gives (shape in the file, unfolded, axes) of a kernel of Keras's shape, given the model's name, the module,
+    that shape and that of the feature map which is flattened before it. Every tensor's name is of the
     pattern `style`, those of the last classifier of `classifier`. Three patterns match the names of all that is ever
     left out: `ignored` is no weights, `auxiliary` of use only to a model with auxiliary heads, `head` only to one with
     a top and the same classes.
@@ -98,7 +109,7 @@ def tensor_layouts(model, source: Publisher, channels: int | None = None) -> lis
         in_file = unfolded = shape
         axes = tuple(range(len(shape)))
         if len(shape) > 1:
-            in_file, unfolded, axes = source.kernel(modules[layer], shape, _flattened_map(model, layer))
+            in_file, unfolded, axes = source.kernel(model.name, modules[layer], shape, _flattened_map(model, layer))
         name = f"{modules[layer]}{source.separator}{source.variables.get(kind, kind)}"
         layouts.append(TensorLayout(name, in_file, unfolded, axes, shape))
     return layouts
@@ -111,11 +122,11 @@ def _flattened_map(model, layer):
     return next((tuple(flatten.input.shape[1:]) for flatten in flattened_by), None)
 
 
-def _keras_kernel(_module, shape, _flattened):
+def _keras_kernel(_model, _module, shape, _flattened):
     return shape, shape, tuple(range(len(shape)))
 
 
-def _pytorch_kernel(_module, shape, flattened):
+def _pytorch_kernel(_model, _module, shape, flattened):
     """Outputs first, and the channels before the pixels; a feature map in one row has the channels first too."""
     *window, inputs, outputs = shape
     if window:
@@ -127,17 +138,17 @@ def _pytorch_kernel(_module, shape, flattened):
     return (outputs, inputs), (outputs, inputs), (1, 0)
 
 
-def _timm_kernel(module, shape, flattened):
-    """As PyTorch's, but timm's VGG has convolutions for its fully connected layers."""
-    in_file, unfolded, axes = _pytorch_kernel(module, shape, flattened)
+def _timm_kernel(model, module, shape, flattened):
+    """As PyTorch's, but timm has convolutions for fully connected layers: VGG's hidden ones, the basic ResNet v2's."""
+    in_file, unfolded, axes = _pytorch_kernel(model, module, shape, flattened)
     if module == VGG_DENSE_TIMM["fc1"]:
         return unfolded, unfolded, axes
-    if module == VGG_DENSE_TIMM["fc2"]:
+    if module == VGG_DENSE_TIMM["fc2"] or (module == "head.fc" and model.endswith("_v2")):
         return (*in_file, 1, 1), unfolded, axes
     return in_file, unfolded, axes
 
 
-def _caffe_kernel(_module, shape, _flattened):
+def _caffe_kernel(_model, _module, shape, _flattened):
     """Rows of numbers, in the order (outputs, height, width, inputs)."""
     *window, inputs, outputs = shape
     return (math.prod(shape),), (outputs, *window, inputs), (*range(1, len(shape)), 0)
@@ -168,7 +179,11 @@ def _torchvision_modules(model, layers):
 
 
 def _timm_modules(model, layers):
-    return _vgg(layers, VGG_DENSE_TIMM) if model.startswith("vgg") else _torchvision_modules(model, layers)
+    if model.startswith("vgg"):
+        return _vgg(layers, VGG_DENSE_TIMM)
+    if model.endswith("_v2"):
+        return {layer: _pre_activation(layer) for layer in layers}
+    return _torchvision_modules(model, layers)
 
 
 def _cifar_modules(_model, layers):
@@ -182,6 +197,13 @@ def _resnet(layer):
     stage, block, number, kind = _match(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", layer)
     prefix = f"layer{int(stage) - 1}.{int(block) - 1}"
     return f"{prefix}.downsample.{int(kind == 'bn')}" if number == "0" else f"{prefix}.{kind}{number}"
+
+
+def _pre_activation(layer):
+    if layer in PRE_ACTIVATION:
+        return PRE_ACTIVATION[layer]
+    stage, block, part = _match(r"conv(\d)_block(\d)_((?:in|\d)_(?:conv|bn))", layer)
+    return f"stages.{int(stage) - 2}.blocks.{int(block) - 1}.{PRE_ACTIVATION[part]}"
 
 
 def _inception(layer):
@@ -257,7 +279,7 @@ SOURCES = {
     "kzoo": replace(_KERAS, models=("*",), auxiliary=r"auxiliary_[12]\w*/.*"),  # the same names, of more models
     "timm": replace(
         _TORCHVISION,
-        models=(*_RESNETS, "vgg*"),
+        models=(*_RESNETS, "resnet18_v2", "resnet34_v2", "vgg*"),
         modules=_timm_modules,
         kernel=_timm_kernel,
         classifier=r"(fc|head\.fc)\..*",

@@ -72,10 +72,17 @@ class Accuracy:
     source: str
     date: str
 
+    @property
+    def stated_by(self) -> str:
+        """Whose figures these are, for a reader."""
+        return "kzoo, measured" if self.measured else self.source
 
-def quoted(top1: float, top5: float | None, source: str, dataset: str = "ImageNet validation") -> Accuracy:
-    """The figures that a source states; all were read on the same day."""
-    return Accuracy(top1=top1, top5=top5, dataset=dataset, measured=False, source=source, date="2026-11-22")
+
+def quoted(
+    top1: float, top5: float | None, source: str, dataset: str = "ImageNet validation", date: str = "2026-11-22"
+) -> Accuracy:
+    """The figures that a source states, as read on `date`."""
+    return Accuracy(top1=top1, top5=top5, dataset=dataset, measured=False, source=source, date=date)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +114,11 @@ class Record:
         """The share of the scaled image's shorter side that is kept; 1 where the source does not say."""
         resize = self.preprocessing.resize
         return self.input_size[0] / resize if resize else 1.0
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the licence is known to forbid commercial use (Creative Commons' NC)."""
+        return "-NC" in (self.licence or "")
 
     @property
     def size(self) -> int | None:

@@ -11,6 +11,7 @@ from kzoo.weights.formats import format_of, read
 from kzoo.weights.locations import Location, location_below
 from kzoo.weights.names import SOURCES, source_of
 from kzoo.weights.record import Record
+from kzoo.weights.records import applications
 from kzoo.weights.registry import get_record, list_weights
 from kzoo.weights.table import RECORDS
 
@@ -112,6 +113,8 @@ def _without_record(model: str, path: Path, like: Record | None = None) -> Resol
             f"This is a whole model, not weights for {model}. Received: {str(path)!r}. Use it in place of the model's "
             "name, without weights (in Python kzoo.load_model), or make a tag of it: kzoo weights add."
         )
+    if applications.is_application(model):
+        return _of_application(model, path, like)
     if path.is_dir() and not any(record.format == "raw" for record in list_weights(model)):
         raise InvalidArgument(f"Weights for {model} are one file. Received: the folder {str(path)!r}.")
     how = format_of(path)
@@ -133,6 +136,23 @@ def _without_record(model: str, path: Path, like: Record | None = None) -> Resol
     if classes not in (None, record.classes):
         record = replace(record, classes=classes, labels=None)
     return ResolvedWeights(replace(record, include_top=classes is not None, accuracy=None), path, how, source, tensors)
+
+
+def _of_application(model: str, path: Path, like: Record | None) -> ResolvedWeights:
+    """A `.h5` file for a model of keras.applications, whose layers Keras has called something else in every version."""
+    if path.is_dir() or (how := format_of(path)) != "keras_h5":
+        raise WeightsError(
+            f"Weights for {model} are a .h5 file as keras.applications publishes it. Received: {str(path)!r}. A model "
+            "that you have trained: save it as model.keras, and name that file in place of the model."
+        )
+    tensors = read(path, how)
+    classes = applications.classes_in(tensors)
+    record = like or applications.RECORDS[model][classes is None]
+    if like is None:
+        warn(f"{path} has no known hash: it is taken as a file for {model} by the order and shapes of its layers.")
+    if classes not in (None, record.classes):
+        record = replace(record, classes=classes, labels=None)
+    return ResolvedWeights(replace(record, include_top=classes is not None, accuracy=None), path, how, "keras", tensors)
 
 
 def _only_kind(model: str, path: Path, source: str, *, has_head: bool) -> Record:

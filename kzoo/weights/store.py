@@ -11,7 +11,7 @@ from kzoo.files import atomic_path, locked
 from kzoo.paths import expand
 from kzoo.weights import checksums, hub
 from kzoo.weights.download import download
-from kzoo.weights.locations import Location, cache_folder, location_below, on_disk
+from kzoo.weights.locations import Location, below_cache, cache_folder, location_below, on_disk
 from kzoo.weights.record import Record
 from kzoo.weights.table import RECORDS
 
@@ -74,6 +74,10 @@ def fetch(record: Record, *, source: str | Path | None = None) -> Path:
         InvalidArgument: `source` is no folder.
         WeightsError: The files cannot be had, or are not what the record says.
     """
+    if record.non_commercial:
+        warn(
+            f"{record.tag} for {record.model}: the licence {record.licence} forbids commercial use ({record.project})."
+        )
     try:
         if source is not None:
             return _copy_from(expand(source), record)
@@ -130,7 +134,7 @@ def _copy_from(source: Path, record: Record) -> Path:
     if not source.is_dir():
         raise InvalidArgument(f"--from must be a folder. Received: {str(source)!r}.")
     candidates = (
-        location_below(source / record.model / record.tag, record),
+        location_below(source / below_cache(record), record),
         location_below(source, record),
         location_below(source, record, inside=True),
     )

@@ -18,7 +18,7 @@ from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.files import write_bytes, write_json
 from kzoo.weights.locations import search_folders
 from kzoo.weights.record import Accuracy, File, Preprocessing, Record
-from kzoo.weights.table import IMAGENET, RECORDS
+from kzoo.weights.table import RECORDS
 
 RECORD = "record.json"
 WEIGHTS = r"model-[0-9a-f]{8}\.safetensors"  # with the start of the sha256: new weights do not overwrite those in use
@@ -42,8 +42,8 @@ digits, '.', '_' and '-', a letter or a digit at both ends; for example 'digits-
             f"Weights cannot have this name. Received: {tag!r}. Valid: up to 64 small letters, digits, '.', '_' and "
             "'-', a letter or a digit at both ends; for example 'digits-v2'."
         )
-    if tag in ("imagenet", *IMAGENET):  # the alias would mean them
-        raise InvalidArgument(f"This name is kept for ImageNet weights. Received: {tag!r}. Choose another name.")
+    if tag == "imagenet":  # the alias
+        raise InvalidArgument(f"This name means the best ImageNet weights. Received: {tag!r}. Choose another name.")
 
 
 def check_free(model: str, tag: str) -> None:
@@ -133,7 +133,7 @@ def _problem(record: Record, path: Path) -> str | None:
     divisors = (pixels.unit, *pixels.std)
     right = {
         "model and tag": path.parts[-3:-1] == (record.model, record.tag) and _is_name(record.tag),
-        "tag": record.tag not in ("imagenet", *IMAGENET),
+        "tag": record.tag != "imagenet",
         "format": (record.source, record.format, record.include_top) == ("kzoo", "safetensors", True),
         "files": _is_user_file(file),
         "sizes": len(record.input_size) == 3

@@ -223,6 +223,30 @@ def test_unknown_policy():
         )
 
 
+@pytest.mark.parametrize(
+    ("dataset", "shape", "known", "expected"),
+    [
+        ("cifar10", (28, 28, 1), {}, "cifar"),  # the name says more
+        ("", (28, 28, 1), {}, "digits"),
+        ("", (224, 224, 3), {"is_grey": True}, "digits"),
+        ("", (224, 224, 3), {}, "photos"),
+        ("", (None, None, 3), {}, "photos"),
+        ("", (None, 32, 3), {}, "none"),  # what is cut out has a size
+        ("", (64, 63, 3), {}, "cifar"),
+        ("", (224, 224, 3), {"is_raw": False}, "cifar"),  # colours are not changed
+        ("", (None, None, 3), {"is_raw": False}, "none"),
+        ("", (224, 224, 2), {}, "none"),
+    ],
+)
+def test_what_is_suggested_by_what_images_are(dataset, shape, known, expected):
+    assert augment.suggested(dataset, shape, **known)[0] == expected
+
+
+def test_digits_go_on_in_the_colour_of_their_paper():
+    white = np.full((40, 28, 28, 1), 255, "uint8")
+    assert (apply("digits", white, seeds(40)) == 255).all()
+
+
 def test_a_folder_has_no_policy_whatever_it_is_called(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert augment.recommended(public_name("mnist/train")) == "digits"

@@ -87,8 +87,14 @@ DAMAGES = [
     (("epochs",), "4", "epochs = '4'. Expected: a whole number."),
     (("best_epoch",), DELETE, "no best_epoch. Expected: a whole number."),
     (("training_seconds",), None, "training_seconds = None. Expected: a number."),
-    (("validation",), [1], "validation = [1]. Expected: an object with accuracy, loss, top5_accuracy."),
+    (
+        ("validation",),
+        [1],
+        "validation = [1]. Expected: an object with accuracy, loss, top5_accuracy, images, interval.",
+    ),
     (("validation", "accuracy"), DELETE, "no validation.accuracy. Expected: a number."),
+    (("validation", "interval"), [0.5], "validation.interval = [0.5]. Expected: a list of 2."),
+    (("validation", "images"), DELETE, "no validation.images. Expected: a whole number."),
     (("validation", "top5_accuracy"), "1", "validation.top5_accuracy = '1'. Expected: a number or null."),
 ]
 TUNING_DAMAGES = [

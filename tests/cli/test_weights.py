@@ -28,8 +28,8 @@ def test_list(capfd, last_json, real_data, monkeypatch):
     monkeypatch.setenv("KZOO_WEIGHTS_PATH", str(real_data / "weights"))
     assert kzoo(["weights", "list", "resnet20*"]) == 0
     assert capfd.readouterr().out.splitlines() == [
-        "model\ttag\tsource\tclasses\tinput\ttop-1\tsize\ton disk",
-        "resnet20_cifar\tcifar10\takamaster\t10\t32x32x3\t91.73 %\t1.1 MB\tyes",
+        "model\ttag\tnote\tclasses\ttop-1\tstated by\tsize\ton disk",
+        "resnet20_cifar\tcifar10\t-\t10\t91.73 %\takamaster's page\t1.1 MB\tyes",
     ]
     assert kzoo(["weights", "list", "--json"]) == 0
     rows = last_json()["weights"]
@@ -38,6 +38,15 @@ def test_list(capfd, last_json, real_data, monkeypatch):
     assert row["path"] == str(real_data / "weights" / "resnet20-12fca82f.th")
     assert (row["accuracy"]["top1"], row["accuracy"]["measured"], row["licence"]) == (0.9173, False, "BSD-2-Clause")
     assert row["files"][0]["sha256"].startswith("12fca82f")
+    assert [row["tag"] for row in rows if row["imagenet"] and row["model"] == "resnet50_v1_5"] == ["tv2_in1k"]
+
+
+def test_a_licence_that_forbids_commercial_use_is_repeated(tmp_path, capfd):
+    assert kzoo(["weights", "fetch", "resnet18", "fb_swsl_ig1b_ft_in1k", "--from", str(tmp_path)]) == 1
+    assert "the licence CC-BY-NC-4.0 forbids commercial use (https://github.com/facebook" in capfd.readouterr().err
+    assert kzoo(["weights", "fetch", "resnet18", "imagenet", "--from", str(tmp_path)]) == 1
+    assert "'a1_in1k' of resnet18" in (err := capfd.readouterr().err)
+    assert "commercial use" not in err
 
 
 def test_fetch_from_a_folder_then_path_and_verify(capfd, last_json, real_data, home):

@@ -103,3 +103,12 @@ def test_images_of_minus_one_to_one_look_like_nothing():
     marks = np.array([mark_of(image) for image in images])
     assert not marks["has_look"].any()
     assert len(set(marks["pixels"].tolist())) == 2
+
+
+def test_copies_among_images_themselves():
+    """Each is found once, as a copy of one before it."""
+    images = [photo(0), photo(1), photo(0), saved(photo(1), "JPEG", quality=40), photo(2), photo(0)]
+    found = marks(images)
+    assert equal(found) == [(2, 0), (5, 0)]
+    assert [pair for pair in alike(found) if pair[0] not in (2, 5)] == [(3, 1)]
+    assert {row for row, _ in alike(found)} == {2, 3, 5}

@@ -62,6 +62,30 @@ def test_start_batch_continues_bit_for_bit():
             np.testing.assert_array_equal(labels, expected_labels)
 
 
+def test_an_epoch_of_several_passes_is_that_many_epochs_of_one():
+    data = numbered()
+    options = {"shuffle": True, "seed": 5, "augment": augment}
+    images, labels = zip(*data.batches(4, epoch=2, passes=3, **options).as_numpy_iterator(), strict=True)
+    assert [len(one) for one in labels] == [4] * 17 + [1]  # 3 * 23 images: no small batch between the passes
+    single = [batch for epoch in (6, 7, 8) for batch in data.batches(4, epoch=epoch, **options).as_numpy_iterator()]
+    np.testing.assert_array_equal(np.concatenate(images), np.concatenate([one for one, _ in single]))
+    np.testing.assert_array_equal(np.concatenate(labels), np.concatenate([one for _, one in single]))
+    rest = data.batches(4, epoch=2, passes=3, start_batch=7, **options).as_numpy_iterator()
+    for number, (some, their_labels) in enumerate(rest, start=7):
+        np.testing.assert_array_equal(some, images[number])
+        np.testing.assert_array_equal(their_labels, labels[number])
+
+
+def test_grey_images_in_three_channels():
+    grey = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 1), "uint8")
+    coloured = np.repeat(grey, 3, axis=-1)
+    assert Dataset.from_arrays(grey, np.zeros(40)).is_grey
+    assert Dataset.from_arrays(coloured, np.zeros(40)).is_grey
+    coloured[39, 0, 0, 1] ^= 1
+    assert not Dataset.from_arrays(coloured, np.zeros(40)).is_grey
+    assert not Dataset.from_arrays(np.repeat(grey, 4, axis=-1), np.zeros(40)).is_grey
+
+
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_the_same_bytes_with_any_number_of_workers(workers):
     """Also where the first batches take longest, so that with several workers later ones are ready before them."""

@@ -107,6 +107,12 @@ def large_webp() -> bytes:
     return content[:21] + struct.pack("<I", bits >> 28 << 28 | 9399 << 14 | 9399) + content[25:]
 
 
+def webp_with(unknown: bytes) -> bytes:
+    """A WebP with a chunk of no known kind a million times before its pixels."""
+    content = encoded(Image.new("RGB", (16, 16)), "WEBP", exif=exif_of_overlaps(60, 70))
+    return content[:30] + unknown * 1_000_000 + content[30:]
+
+
 PALETTE = chunk(b"PLTE", bytes(768))
 # What is made, and what becomes of it at 224 x 224: None where it is decoded.
 ATTACKS = {
@@ -150,6 +156,8 @@ ATTACKS = {
     "long_row.bmp": (lambda: bmp(80_000_000, 1, 0, 8, b""), "80000000 x 1 pixels, a side of more than 65,535"),
     "lossless.webp": (large_webp, "decoding it takes 1,767 MB"),
     "photo.webp": (lambda: encoded(Image.new("RGB", (5000, 4900)), "WEBP", method=0), None),
+    "exif.webp": (lambda: encoded(Image.new("L", (5000, 4900)), "WEBP", method=0, exif=exif_of_overlaps(60, 70)), None),
+    "chunks.webp": (lambda: webp_with(b"abcd" + bytes(4)), "its header has more than 20,000 parts"),
     "lossy.webp": (lambda: encoded(Image.new("RGB", (6000, 6000)), "WEBP", method=0), "decoding it takes 432 MB"),
 }  # fmt: skip
 
@@ -296,6 +304,24 @@ def test_the_orientation_is_found_wherever_pillow_finds_it(where):
         stored = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(images.decode(content, None, 3), np.rot90(stored, -1))
     assert images.header(content) == (6, 4, False)
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"save_all": True}], ids=["lossy", "lossless", "animated"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_webp_without_its_metadata_has_the_same_pixels(mode, options):
+    frames = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (21, 35, len(mode)), np.uint8)) for i in (0, 1)]
+    if "save_all" in options:
+        options = {**options, "append_images": frames[1:]}
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 8, "a maker" * 100
+    content = encoded(frames[0], "WEBP", exif=exif, icc_profile=bytes(801), xmp=b"<x/>", **options)
+    found = inspect(content)
+    assert found.orientation == 8
+    assert b"a maker" not in found.content
+    with Image.open(io.BytesIO(content)) as before, Image.open(io.BytesIO(found.content)) as after:
+        assert before.mode == after.mode == mode
+        assert not {"exif", "xmp", "icc_profile"}.intersection(after.info)
+        np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
 
 
 def test_a_photo_of_108_megapixels_is_decoded_at_an_eighth():

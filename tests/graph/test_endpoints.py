@@ -6,7 +6,8 @@ import pytest
 import kzoo
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
-from kzoo.graph.endpoints import stages
+from kzoo.graph.endpoints import named_stages, stages
+from kzoo.transfer import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 
 RESNET = {"conv1": (2, 64), "conv2": (4, 256), "conv3": (8, 512), "conv4": (16, 1024), "conv5": (32, 2048)}
@@ -112,10 +113,12 @@ def test_layers_by_name_and_other_models():
     model = kzoo.create_model("vgg11", include_top=False, input_shape=SIZE)
     assert kzoo.feature_extractor(model, ["block5_pool", "block5"]).output["block5_pool"].shape == (None, 2, 3, 512)
     other = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, strides=2, name="stem")])
-    assert stages(other) == {}
+    assert stages(other) == {"stride2": "stem"}
     assert kzoo.feature_extractor(other, ["stem"]).output["stem"].shape == (None, 3, 3, 4)
+    flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    assert stages(flat) == {}
     with pytest.raises(InvalidArgument, match="Valid: the names of its layers"):
-        kzoo.feature_extractor(other)
+        kzoo.feature_extractor(flat)
 
 
 def plain_net(*names, size=64):
@@ -151,6 +154,45 @@ def test_keras_applications_have_the_same_stages():
     ours = kzoo.create_model("resnet50_v2", include_top=False, input_shape=SIZE)
     assert stages(theirs) == stages(ours)
     assert kzoo.describe(theirs).stages == kzoo.describe(ours).stages
+
+
+def test_stages_by_stride_where_no_names_are_known():
+    """Each ends where all above reads the image through; names that only look like a card's count for nothing."""
+    model = kzoo.create_model("keras:MobileNet", include_top=False, input_shape=SIZE)
+    assert named_stages(model) == {"conv1": "conv1_relu"}  # as of a ResNet
+    expected = {"stride2": "conv_pw_1_relu", "stride4": "conv_pw_3_relu", "stride8": "conv_pw_5_relu",
+                "stride16": "conv_pw_11_relu", "stride32": "conv_pw_13_relu"}  # fmt: skip
+    assert stages(model) == expected
+    assert lowest_of_last_size(model) == "stride32"
+    extractor = kzoo.feature_extractor(model, ["stride8", "stride32"])
+    assert {name: value.shape for name, value in extractor(images()).items()} == {
+        "stride8": (1, 8, 12, 256), "stride32": (1, 2, 3, 1024),
+    }  # fmt: skip
+    assert [stage.stride for stage in kzoo.describe(model).stages] == [2, 4, 8, 16, 32]
+
+
+def test_a_stage_ends_behind_its_shortcuts():
+    x = inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, 2, padding="same", name="stem")(x)
+    for number in (1, 2):
+        y = keras.layers.Conv2D(4, 3, padding="same", name=f"block{number}_a")(x)
+        x = keras.layers.Add(name=f"sum{number}")([x, y])
+    y = keras.layers.Conv2D(4, 3, padding="same", name="wide")(x)  # of the next block, at the size of this one
+    y = keras.layers.Conv2D(4, 3, 2, padding="same", name="down")(y)
+    x = keras.layers.Add(name="sum3")([keras.layers.Conv2D(4, 1, 2, name="shortcut")(x), y])
+    assert stages(keras.Model(inputs, x)) == {"stride2": "sum2", "stride4": "sum3"}
+
+
+def test_stages_of_a_model_within():
+    inner = kzoo.create_model("keras:MobileNetV2", include_top=False, input_shape=(32, 32, 3))
+    x = inputs = keras.Input((32, 32, 3))
+    outer = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(inner(x))))
+    assert stages(outer) == {"stride32": "MobileNetV2"}
+    assert lowest_of_last_size(outer) == "stride32"
+    unfreeze(freeze(outer), down_to="stride32")  # of the one that has more stages
+    trained = [layer.name for layer in inner.layers if layer.trainable_weights]
+    assert trained[0] == "block_13_depthwise"
+    assert trained[-1] == "Conv_1"
 
 
 def test_errors():

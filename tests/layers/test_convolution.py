@@ -12,6 +12,8 @@ CASES = [
     {"groups": 4, "padding": "same", "use_bias": False},
     {"groups": 4, "padding": "valid", "strides": 2},
     {"groups": 8, "padding": "same", "dilation_rate": 2},
+    {"groups": 8, "padding": "same", "strides": 2, "activation": "relu"},
+    {"groups": 8, "padding": "valid", "strides": (1, 2)},
 ]
 
 
@@ -47,7 +49,7 @@ def test_results_equal_keras(arguments):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("groups", [1, 4, 8])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision(groups, dtype):
     layer = Conv2D(16, 3, groups=groups, dtype=f"mixed_{dtype}")

@@ -119,12 +119,12 @@ def test_preprocessing_inside_equals_the_formula_outside(model):
 def test_preprocessing_of_other_channel_counts_is_the_mean_over_channels():
     images = keras.Input((5, 4, 2))
     rgb = record.Preprocessing(channel_order="rgb", mean=(0.1, 0.2, 0.6), std=(0.1, 0.3, 0.2))
-    outputs = keras.Model(images, assemble._preprocess(rgb, images))(pixels((5, 4, 2)))
+    outputs = keras.Model(images, assemble.preprocess(rgb, images))(pixels((5, 4, 2)))
     expected = (pixels((5, 4, 2)) / 255 - 0.3) / 0.2
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=5e-6)
 
     colour = keras.Input((5, 4, 3))
-    outputs = keras.Model(colour, assemble._preprocess(rgb, colour))(pixels((5, 4, 3)))
+    outputs = keras.Model(colour, assemble.preprocess(rgb, colour))(pixels((5, 4, 3)))
     expected = (pixels((5, 4, 3)) / 255 - [0.1, 0.2, 0.6]) / [0.1, 0.3, 0.2]
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=5e-6)
 
@@ -139,7 +139,7 @@ def test_preprocessing_of_other_channel_counts_is_the_mean_over_channels():
 def test_preprocessing_is_keras_applications(mode, channels):
     preprocessing = getattr(record, mode.upper())
     images = keras.Input((5, 4, channels))
-    outputs = keras.Model(images, assemble._preprocess(preprocessing, images))(pixels((5, 4, channels)))
+    outputs = keras.Model(images, assemble.preprocess(preprocessing, images))(pixels((5, 4, channels)))
     if channels == 3:
         expected = keras.applications.imagenet_utils.preprocess_input(pixels((5, 4, 3)).astype("float32"), mode=mode)
     else:  # the mean over channels, in the order they came

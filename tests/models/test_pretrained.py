@@ -15,6 +15,7 @@ from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.saving import save_model
 from kzoo.weights import labels, user_weights
 from kzoo.weights.formats import format_of, read
+from kzoo.weights.registry import get_record
 from kzoo.weights.resolve import resolve
 
 
@@ -133,7 +134,7 @@ def test_saved_and_loaded_it_knows_its_classes_and_its_crop(files, tmp_path):
 
 
 def test_an_image_is_scaled_as_its_record_says(tmp_path):
-    record = kzoo.list_weights("resnet18")[1]
+    record = get_record("resnet18", "a1_in1k")
     assert (record.tag, record.preprocessing.interpolation) == ("a1_in1k", "bicubic")
     assert record.crop_fraction < 1
     user_weights.save(kzoo.create_model("resnet18"), tmp_path / "file")
@@ -198,7 +199,7 @@ def small_file(folder, *names):
             "tv_in1k",
             "timm",
         ),  # no classifier: its preprocessing is known all the same
-        ("resnet18", ["conv1.weight", "fc.bias", "bn1.num_batches_tracked"], "tv_in1k", "timm"),
+        ("resnet18", ["conv1.weight", "fc.bias", "bn1.num_batches_tracked"], "a1_in1k", "timm"),
         ("inception_v1_bn", ["conv1.conv.weight", "fc.bias"], "tv_in1k", "torchvision"),
     ],
 )
@@ -227,7 +228,9 @@ def test_keras_applications_file_of_an_unknown_hash(tmp_path):
 
 def test_what_a_model_of_kzoo_s_was_trained_from_is_asked_for(tmp_path):
     path = small_file(tmp_path, "block1_conv1/kernel", "predictions/bias")
-    with pytest.raises(InvalidArgument, match=r"2 kinds of weights fit the file.*--like TAG.*Valid: keras_in1k, "):
+    with pytest.raises(
+        InvalidArgument, match=r"2 kinds of weights fit the file.*--like TAG.*Valid: tv_in1k, keras_in1k, "
+    ):
         resolve("vgg16", path)
     assert resolve("vgg16", path, like="tv_in1k").record.preprocessing.channel_order == "rgb"
 

@@ -5,10 +5,16 @@
 
 import math
 import re
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
+
+import files
 
 NAMES = {"resnet18_v2": "resnetv2_18", "resnet34_v2": "resnetv2_34"}
 # Those of resnet18 and resnet34, without the stem's normalization (64 channels) and that of the shortcuts (128 + 256 +
@@ -134,6 +140,28 @@ def test_logits_are_timms(name):
     assert sorted(in_pytorch(w)[0] for w in model.weights) == sorted({in_pytorch(w)[0] for w in model.weights})
     expected = np.array(LOGITS[name])
     assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(model(images()), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", [*NAMES])
+def test_timms_file_gives_timms_logits(name, tmp_path):
+    """A file with the names and shapes that timm saves, of 10 classes."""
+    import kzoo
+
+    def value(tensor, shape, dtype):
+        if dtype == "int64":
+            return np.array(1000)
+        return draw(tensor, (10, *shape[1:]) if tensor.startswith("head.fc") else shape)
+
+    files.save(tmp_path / "file", f"timm {NAMES[name]} safetensors", value)
+    model = kzoo.create_model(
+        name,
+        weights=tmp_path / "file",
+        input_shape=SIZE,
+        classifier_activation=None,
+        include_preprocessing=False,
+    )
+    expected = np.array(LOGITS[name])
     np.testing.assert_allclose(model(images()), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 

@@ -64,7 +64,7 @@ def start(tmp_path, child_environment):
 def trial_of(worker):
     """The processes of trials that a worker has."""
     with contextlib.suppress(psutil.Error):
-        return [one for one in psutil.Process(worker.pid).children() if "kzoo.search.child" in one.cmdline()]
+        return [one for one in psutil.Process(worker.pid).children(recursive=True) if one.name() == "kzoo-child"]
     return []
 
 

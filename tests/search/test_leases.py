@@ -19,6 +19,7 @@ import pytest
 from kzoo import files
 from kzoo.errors import RunError
 from kzoo.search import leases, store
+from kzoo.search.forkserver import ForkServer
 from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.trials import SECONDS_BETWEEN_LOOKS, Trials
@@ -60,7 +61,7 @@ def here(tmp_path):
 
     def enter(folder):
         entered.append(Lease(folder).__enter__())
-        return Trials(folder, entered[-1], Observer(folder, seconds_to_expire=0.5), HelperProcess(), 1)
+        return Trials(folder, entered[-1], Observer(folder, seconds_to_expire=0.5), HelperProcess(ForkServer()), 1)
 
     yield enter
     for lease in entered:

@@ -1,5 +1,6 @@
 """Searches that train: what is found is true of the model when it is loaded again, and of images no trial has seen."""
 
+import csv
 import json
 import math
 import re
@@ -42,7 +43,7 @@ def test_each_trial_is_a_run_of_its_own(finished):
         record = runs.read_record(finished.search_dir / "trials" / f"{trial['number']:04d}")
         assert record.train.learning_rate == rate
         assert (record.train.precision, record.train.epochs) == ("float32", 1)
-        assert record.train.seed == trial["seed"] == 3 + trial["number"]
+        assert record.train.seed == trial["seed"] == 3
 
 
 def test_the_score_is_that_of_the_model_loaded_again(finished):
@@ -200,6 +201,49 @@ def test_pretrained_weights_are_fine_tuned(tmp_path, capfd):
     figures = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert (figures["split"], figures["images"]) == ("test", 179)
     assert figures["accuracy"] > 0.9
+
+
+def test_trials_that_fine_tune_share_features(tmp_path, monkeypatch):
+    """What is below the cut is computed once for all trials of a cut and a policy, whatever else is searched."""
+    monkeypatch.setenv("KZOO_HOME", str(tmp_path / "home"))
+    common = {"unfreeze": {"values": ["conv2"]}, "augment": {"values": [["digits"]]}}
+    first = {"learning_rate": {"values": [0.001]}, "batch_size": {"values": [64]}, "layer_decay": {"values": [0.3]}}
+    others = {
+        "learning_rate": {"values": [0.002]}, "batch_size": {"values": [128]}, "layer_decay": {"values": [0.3, 0.8]},
+        "epochs": {"values": [2]}, "dropout": {"values": [0.4]}, "label_smoothing": {"values": [0.1]},
+    }  # fmt: skip
+
+    def features(space, name):
+        search(
+            "mnist_net", "digits", tmp_path / name, weights="mnist", space={**common, **space},
+            train=TrainConfig(epochs=1), transfer=TransferConfig(head_epochs=1, views=1),
+            config=SearchConfig(algorithm="grid", trials=2, seeds=1, workers=2),
+        )  # fmt: skip
+        folder = tmp_path / "home" / "features"
+        return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.glob("*/*.npy")}
+
+    once = features(first, "one")
+    assert once
+    assert features(others, "two") == once
+
+
+def test_the_table_shows_rates(tmp_path, scripted):
+    """Multiples are searched; what a reader wants is the rate that a trial is trained with."""
+    scripted(seconds=0)
+    space = {
+        "learning_rate": {"values": [1.0, 0.5], "relative": True},
+        "optimizer": {"values": ["sgd"]},
+        "momentum": {"values": [0.5]},
+    }
+    config = SearchConfig(algorithm="grid", trials=2, seeds=1)
+    result = search("mnist_net", "digits", tmp_path / "run", config=config, space=space)
+    trained = [runs.read_record(tmp_path / "run" / "trials" / f"000{number}").train for number in range(2)]
+    rates = [one.learning_rate for one in trained]
+    assert rates[0] != rates[1]
+    assert [trial["values"]["learning_rate"] for trial in result.trials] == rates
+    assert result.best["values"]["learning_rate"] == rates[result.best["trial"]]
+    with open(tmp_path / "run" / "trials.csv") as file:
+        assert [float(row["learning_rate"]) for row in csv.DictReader(file)] == pytest.approx(rates, rel=1e-3)
 
 
 def test_flags_of_fine_tuning_without_weights(capsys):

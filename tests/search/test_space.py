@@ -8,7 +8,17 @@ import pytest
 from kzoo import augment
 from kzoo.errors import InvalidArgument
 from kzoo.search.helper import inspect
-from kzoo.search.space import Task, check, check_suits, default_space, default_values, read, starts, trial_config
+from kzoo.search.space import (
+    Task,
+    check,
+    check_suits,
+    default_space,
+    default_values,
+    read,
+    starts,
+    trial_config,
+    with_epochs,
+)
 from kzoo.train import TrainConfig
 from kzoo.train.record import DataSource
 from kzoo.transfer import TransferConfig
@@ -25,10 +35,10 @@ PHOTOS = Task("/data/photos", 50_000, 5_000, (224, 224, 3), 5, 0.0, {"resnet50":
 @pytest.mark.parametrize("task", [DIGITS, PHOTOS, PRETRAINED], ids=["digits", "photos", "pretrained"])
 def test_the_first_trial_of_the_default_space_is_kzoos_default(task):
     space = check(json.loads(json.dumps(default_space(task, TrainConfig()))))
-    trial = trial_config(starts(space), space, TrainConfig(), "any", task)
+    trial = trial_config(starts(space), space, with_epochs(TrainConfig(), task), "any", task)
     own = trial_config({}, {}, TrainConfig(), "any", task)
     assert trial.train == own.train
-    assert replace(trial.transfer, unfreeze=None) == own.transfer
+    assert trial.transfer == own.transfer
     assert trial.arguments["dropout"] in (None, task.dropout)
 
 
@@ -48,17 +58,25 @@ def test_a_poor_configuration_is_where_the_search_starts():
 def test_what_kzoo_does_by_itself_is_in_the_space_of_a_poor_start(task):
     poor = TrainConfig(optimizer="sgd", learning_rate=1e-5, label_smoothing=0.2, augment=("none",))
     space = check(default_space(task, poor, TransferConfig(layer_decay=0.2, batch_norm="train")))
-    trial = trial_config(default_values(space, task), space, TrainConfig(), "any", task)
+    trial = trial_config(default_values(space, task), space, with_epochs(TrainConfig(), task), "any", task)
     assert trial.train == trial_config({}, {}, TrainConfig(), "any", task).train
-    assert replace(trial.transfer, unfreeze=None) == TransferConfig()
+    assert trial.transfer == TransferConfig()
     assert default_values(space, task) != starts(space)
     # What a space does not have, or has in another unit, is the start's.
     edited = {**space, "optimizer": {"values": ["sgd", "adam"], "start": "adam"}}
     edited["learning_rate"] = {"min": 1e-4, "max": 2, "start": 0.01, "scale": "log"}
     found = default_values(check(edited), task)
-    assert (found["optimizer"], found["learning_rate"], found["label_smoothing"]) == (
-        "adam", 0.01, 0.1 if task.fine_tunes else 0,
-    )  # fmt: skip
+    smoothing = 0.1 if task.fine_tunes else 0
+    assert (found["optimizer"], found["learning_rate"], found["label_smoothing"]) == ("adam", 0.01, smoothing)
+
+
+def test_epochs_are_searched_from_a_third_of_the_default_to_the_double():
+    assert default_space(DIGITS, TrainConfig(epochs=60))["epochs"] == {
+        "min": 20, "max": 120, "scale": "log", "start": 60,
+    }  # fmt: skip
+    # A trial lasts longer than its warm-up.
+    assert default_space(DIGITS, TrainConfig(epochs=6, warmup_epochs=4.5))["epochs"]["min"] == 5
+    assert default_space(DIGITS, TrainConfig(epochs=1))["epochs"]["min"] == 1
 
 
 def test_what_has_no_multiples_or_no_halves_is_left_out():
@@ -75,9 +93,15 @@ def test_what_has_no_multiples_or_no_halves_is_left_out():
 def test_how_far_down_to_fine_tune_is_searched():
     space = default_space(PRETRAINED, TrainConfig(), TransferConfig(layer_decay=0.1))
     assert space["unfreeze"] == {
-        "values": ["conv1", "inception_3a", "inception_4e", "inception_5a", "inception_5b"],
+        "values": [None, "conv1", "inception_3a", "inception_4e", "inception_5b"],
+        "start": None,
+    }
+    started = default_space(PRETRAINED, TrainConfig(), TransferConfig(unfreeze="inception_5a"))
+    assert started["unfreeze"] == {
+        "values": [None, "conv1", "inception_3a", "inception_4e", "inception_5a", "inception_5b"],
         "start": "inception_5a",
     }
+    assert "augment_strength" not in space  # each strength would have features of its own
     assert (space["layer_decay"]["min"], space["layer_decay"]["start"]) == (0.1, 0.1)
     assert space["batch_norm"]["values"] == ["frozen", "affine", "train"]
     assert space["augment"]["start"] == ["photos"]
@@ -86,7 +110,7 @@ def test_how_far_down_to_fine_tune_is_searched():
     assert trial.transfer == TransferConfig(unfreeze="conv1", layer_decay=0.7, batch_norm="affine", views=2)
     assert trial.arguments == {"dropout": 0.4}
     # 0.3 times the rate for training from scratch with batches of 32.
-    assert trial.train.learning_rate == pytest.approx(0.3 * 0.003 * (32 / 256) ** 0.5)
+    assert trial.train.learning_rate == pytest.approx(0.003 * (32 / 256) ** 0.5)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +172,7 @@ def test_a_model_can_be_searched_for():
     placed = [trial_config({"model": name}, space, TrainConfig(), "mnist_net", task).train for name in shapes]
     assert [(one.batch_size, one.peak_learning_rate) for one in placed] == [
         (256, 0.003),
-        (32, pytest.approx(0.003 * (32 / 256) ** 0.5)),
+        (32, pytest.approx(0.0005 * (32 / 256) ** 0.5)),  # of its card
     ]
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 from kzoo import console
 from kzoo.errors import DataError, RunError
 from kzoo.search import SearchConfig, resume, search
+from kzoo.search.forkserver import ForkServer
 from kzoo.search.helper import HelperProcess
 from kzoo.train import TrainConfig, runs
 from kzoo.train.record import DataSource
@@ -87,7 +88,7 @@ def test_a_bad_trial_ends_alone_and_the_search_stays_small(tmp_path, scripted):
     assert result.best["trial"] == best["number"]
     assert rows[32]["repeats"] == best["number"]
     assert rows[32]["values"] == best["values"]
-    assert len({row["seed"] for row in result.trials}) == 33
+    assert [row["seed"] for row in result.trials] == [0] * 32 + [1]
     assert result.model_path.read_text() == f"model of trial {result.best['run']}"
     with open(tmp_path / "run" / "trials.csv") as file:
         table = list(csv.DictReader(file))
@@ -134,7 +135,7 @@ def test_other_seeds_are_trained_at_the_same_time(tmp_path, scripted):
     assert [row["repeats"] is None for row in result.trials] == [True] * 2 + [False] * 4
     best = result.trials[2]["repeats"]
     assert [row["repeats"] for row in result.trials[2:]] == [best, best, 1 - best, 1 - best]
-    assert len({row["seed"] for row in result.trials}) == 6
+    assert [row["seed"] for row in result.trials] == [0, 0, 1, 2, 1, 2]
     order = [(line[0], int(line[1])) for line in notes()]
     # The first repetition begins when both trials have ended, the second before the first repetition ends.
     assert max(order.index(("end", 0)), order.index(("end", 1))) < order.index(("begin", 2))
@@ -184,10 +185,10 @@ def test_a_search_whose_data_has_changed_is_not_resumed(tmp_path, scripted, sear
 
 
 def kill_a_child(pid, kind):
-    """Kill the helper or a trial of a search; returns how many were there to be killed."""
-    for child in psutil.Process(pid).children():
+    """Kill the helper, a trial or the fork server of a search; returns how many were there to be killed."""
+    for child in psutil.Process(pid).children(recursive=kind != "server"):
         with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-            if ("kzoo.search.helper" in child.cmdline()) == (kind == "helper"):
+            if kind == "server" or child.name() == {"helper": "kzoo-helper", "trial": "kzoo-child"}[kind]:
                 child.kill()
                 return 1
     return 0
@@ -196,7 +197,7 @@ def kill_a_child(pid, kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["random", "grid", "hyperband", "bayesian"])
 def test_killed_at_many_moments(algorithm, tmp_path, scripted, searching):
-    """The search, its trials and its helper are killed, at random; what was finished stays, and all is done at last."""
+    """The search, its trials, its helper and its fork server are killed; what was finished stays, and all is done."""
     notes = scripted(seconds=0.2)
     rng = np.random.default_rng(len(algorithm))
     space, folder = tmp_path / "space.json", tmp_path / "run"
@@ -208,7 +209,7 @@ def test_killed_at_many_moments(algorithm, tmp_path, scripted, searching):
     def ended():
         return sum(line[0] == "end" for line in notes())
 
-    for kind in ["search", *rng.permutation(["search", "helper", "trial"])]:
+    for kind in ["search", *rng.permutation(["search", "helper", "trial", "server"])]:
         before = ended()
         wait_for(lambda: ended() > before)  # noqa: B023 - called here
         time.sleep(rng.uniform(0, 0.4))
@@ -256,14 +257,28 @@ def test_a_search_without_a_completed_trial_says_why(tmp_path, scripted):
 
 
 def test_a_helper_that_was_killed_is_started_again():
-    helper = HelperProcess()
     load = asdict(DataSource("no_such_dataset"))
-    for _ in range(2):
-        with pytest.raises(DataError, match="no_such_dataset"):
-            helper.ask("inspect", models=["mnist_net"], load=load)
-        assert helper._process is not None
-        os.kill(helper._process.pid, signal.SIGKILL)
-    helper.close()
+    with ForkServer() as server:
+        helper = HelperProcess(server)
+        for _ in range(2):
+            with pytest.raises(DataError, match="no_such_dataset"):
+                helper.ask("inspect", models=["mnist_net"], load=load)
+            os.kill(helper._process.pid, signal.SIGKILL)
+        helper.close()
+
+
+def test_the_fork_server_is_killed_and_no_trial_is_lost(tmp_path, scripted, searching):
+    notes = scripted(seconds=1)
+    space, folder = tmp_path / "space.json", tmp_path / "run"
+    space.write_text(json.dumps(SPACE))
+    process = searching(*FLAGS, "--trials", 3, "--workers", 2, "--space", space, "--run-dir", folder)
+    wait_for(lambda: sum(line[0] == "begin" for line in notes()) == 2)
+    assert kill_a_child(process.pid, "server") == 1
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert errors.count("goes on from its checkpoint: the fork server was killed") == 2
+    assert [row["status"] for row in trials(folder)] == ["completed"] * 3
+    assert sum(line[0] == "end" for line in notes()) == 3  # those of before have ended with it
 
 
 def test_nothing_of_the_current_folder_is_imported(tmp_path, scripted, searching, monkeypatch):

@@ -8,13 +8,15 @@ import pytest
 
 from kzoo.search import store, worker
 from kzoo.search import trials as trials_module
+from kzoo.search.forkserver import ForkServer
 from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.trials import Trials
 from kzoo.train import runs
 
 METRICS = {
-    "epochs": 1, "best_epoch": 1, "training_seconds": 1.0, "validation": {"accuracy": 0.5, "loss": 0.5, "images": 10},
+    "epochs": 1, "best_epoch": 1, "training_seconds": 1.0,
+    "validation": {"accuracy": 0.5, "loss": 0.5, "images": 10, "interval": [0.2, 0.8]},
 }  # fmt: skip
 
 
@@ -22,8 +24,8 @@ METRICS = {
 def trials(tmp_path, make_search):
     """Of a search of two trials, for a worker in this process."""
     make_search(tmp_path / "run", 2)
-    with Lease(tmp_path / "run") as lease:
-        yield Trials(tmp_path / "run", lease, Observer(tmp_path / "run"), HelperProcess(), 1)
+    with Lease(tmp_path / "run") as lease, ForkServer() as server:
+        yield Trials(tmp_path / "run", lease, Observer(tmp_path / "run"), HelperProcess(server), 1)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +36,8 @@ def trials(tmp_path, make_search):
         ("history.csv", "epoch,images_per_second\n1,fast\n"),
         ("metrics.json", "{}"),
         ("metrics.json", '{"epochs": 1, "best_epoch": 1, "training_seconds": 1}'),
-        ("metrics.json", json.dumps({**METRICS, "validation": {"accuracy": math.nan, "loss": 1}})),
-        ("metrics.json", json.dumps({**METRICS, "validation": {"accuracy": 0.5, "loss": None}})),
+        ("metrics.json", json.dumps({**METRICS, "validation": {**METRICS["validation"], "accuracy": math.nan}})),
+        ("metrics.json", json.dumps({**METRICS, "validation": {**METRICS["validation"], "loss": None}})),
         ("config.json", "{}"),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from kzoo.search import store, worker
+from kzoo.search.forkserver import ForkServer
 from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
 from kzoo.search.trials import Trials
@@ -28,8 +29,8 @@ def end(trials, trial):
 
 if __name__ == "__main__":
     mode, folder, *machine = sys.argv[1:]
-    with Lease(Path(folder), machine=machine[0] if machine else None) as lease:
-        trials = Trials(Path(folder), lease, Observer(Path(folder)), HelperProcess(), 1)
+    with Lease(Path(folder), machine=machine[0] if machine else None) as lease, ForkServer() as server:
+        trials = Trials(Path(folder), lease, Observer(Path(folder)), HelperProcess(server), 1)
         print(lease.worker, flush=True)
         if mode == "hold":
             sys.stdin.readline()

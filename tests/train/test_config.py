@@ -19,7 +19,8 @@ BELOW_ONE = "a number from 0 up to, not including, 1"
 @pytest.mark.parametrize(
     ("name", "values", "meaning"),
     [
-        ("epochs", [0, -1, 1.5, "3", True, None, math.nan], WHOLE),
+        ("epochs", [0, -1, 1.5, "3", True, math.nan], WHOLE),
+        ("passes_per_epoch", [0, 1.5, "3", True], WHOLE),
         ("batch_size", [0, 2.0, False], WHOLE),
         ("learning_rate", [0, -1.0, math.nan, math.inf, "fast", True], POSITIVE),
         ("momentum", [-0.1, 1, 1.5, None], BELOW_ONE),
@@ -131,8 +132,11 @@ def test_defaults_follow_the_optimizer_and_the_batch_size(optimizer, batch_size,
     [
         ({}, ("digits", 1_439, (28, 28, 1)), 32, "digits"),
         ({}, ("mnist", 54_000, (28, 28, 1)), 256, "digits"),
-        ({}, ("photos", 12_800, (64, 64, 3)), 64, "none"),
-        ({}, ("photos", 12_800, (65, 64, 3)), 32, "none"),
+        ({}, ("", 12_800, (64, 64, 3)), 64, "photos"),
+        ({}, ("", 12_800, (65, 64, 3)), 32, "photos"),
+        ({}, ("", 12_800, (64, 63, 3)), 64, "cifar"),
+        ({}, ("", 100, (105, 105, 1)), 32, "digits"),
+        ({}, ("", 100, (64, 64, 4)), 32, "none"),
         ({"batch_size": 7, "augment": "photos"}, ("mnist", 54_000, (28, 28, 1)), 7, "photos"),
         ({"augment": "none"}, ("mnist", 54_000, (28, 28, 1)), 256, "none"),
     ],
@@ -141,6 +145,63 @@ def test_what_is_left_to_the_data(arguments, data, batch_size, augment):
     config = with_data_defaults(TrainConfig(**arguments), *data)
     assert (config.batch_size, config.augment) == (batch_size, (augment,))
     assert with_data_defaults(config, *data) == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "images", "image_shape", "epochs", "passes"),
+    [
+        ({}, 54_000, (28, 28, 1), 15, 1),
+        ({}, 2_667, (28, 28, 1), 15, 1),
+        ({}, 2_666, (28, 28, 1), 15, 2),
+        ({}, 640, (64, 64, 3), 15, 6),
+        ({}, 640, (65, 64, 3), 15, 2),
+        ({}, 100, (28, 28, 1), 15, 40),
+        ({}, 3, (28, 28, 1), 15, 40),  # no more, however few
+        ({}, 244, (None, None, 3), 15, 4),
+        ({"epochs": 600}, 100, (28, 28, 1), 600, 1),  # an epoch that is asked for is one pass
+        ({"epochs": 15}, 100, (28, 28, 1), 15, 1),
+        ({"passes_per_epoch": 3}, 100, (28, 28, 1), 15, 3),
+        ({"epochs": 2, "passes_per_epoch": 3}, 54_000, (28, 28, 1), 2, 3),
+    ],
+)
+def test_few_images_are_passed_over_more_often(arguments, images, image_shape, epochs, passes):
+    config = with_data_defaults(TrainConfig(**arguments), "", images, image_shape)
+    assert (config.epochs, config.passes_per_epoch) == (epochs, passes)
+    assert with_data_defaults(config, "", images, image_shape) == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "images", "decay"),
+    [
+        ({}, 54_000, 0.05),
+        ({}, 1_000, 0.2),  # 4 passes
+        ({}, 100, 0.5),  # 40 passes: no more than 10 times
+        ({"epochs": 600}, 100, 0.05),
+        ({"epochs": 15, "passes_per_epoch": 40}, 100, 0.5),
+        ({"weight_decay": 0.01}, 100, 0.01),
+        ({"optimizer": "sgd"}, 100, 5e-4),
+    ],
+)
+def test_weight_decay_follows_the_passes(arguments, images, decay):
+    config = with_data_defaults(TrainConfig(**arguments), "", images, (28, 28, 1))
+    assert config.weight_decay == pytest.approx(decay)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "images", "rate", "warmup"),
+    [
+        ({}, 640, 0.0005, 1),  # batches of 32, small since images are few
+        ({"batch_size": 32}, 45_000, 0.00025, 1),  # of 128, the default
+        ({"learning_rate": 0.1}, 640, 0.1, 1),
+        ({"warmup_epochs": 0}, 640, 0.0005, 0),
+        ({"epochs": 2}, 640, 0.0005, 0.6),  # not all of a short run
+        ({"schedule": "one_cycle"}, 640, 0.0005, 4.5),
+        ({"optimizer": "sgd"}, 640, 0.0125, 0),  # the card's are those of the default optimizer
+    ],
+)
+def test_a_card_has_the_rate_for_256_images(arguments, images, rate, warmup):
+    config = with_data_defaults(TrainConfig(**arguments), "", images, (32, 32, 3), rates=(0.0005, 1))
+    assert (config.learning_rate, config.warmup_epochs) == (pytest.approx(rate), pytest.approx(warmup))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +233,7 @@ def test_json_roundtrip():
 
 
 def test_unknown_option():
-    message = r"^epoch = 3\. Did you mean 'epochs'\? Expected: no entries other than epochs, batch_size, "
+    message = r"^epoch = 3\. Did you mean 'epochs'\? Expected: no entries other than epochs, passes_per_epoch, "
     with pytest.raises(EntryError, match=message):
         read(TrainConfig, {**dataclasses.asdict(TrainConfig()), "epoch": 3})
 

@@ -1,7 +1,6 @@
-"""Scores against scikit-learn's, and labels matched by name."""
+"""Scores of models on data, and labels matched by name; test_figures.py has the figures themselves."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,71 +8,12 @@ import scipy.special
 import sklearn.metrics
 
 import kzoo
-from kzoo.backend import keras
+from kzoo.backend import keras, tf
 from kzoo.data import Dataset
 from kzoo.data.readers import ArrayReader
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.saving import load_model, save_model
-from kzoo.train import evaluate, runs
-from kzoo.train.evaluation import report
-
-
-def scores(count=500, classes=8):
-    random = np.random.default_rng(0)
-    labels = random.integers(0, classes - 1, count)  # the last class has no image
-    logits = random.normal(size=(count, classes))
-    logits[:, 2] -= 10  # the third is never predicted
-    logits[np.arange(count), labels] += 1
-    return labels, scipy.special.log_softmax(logits, axis=1)
-
-
-def test_report_is_scikit_learns():
-    labels, log_likelihoods = scores()
-    names = [f"class {i}" for i in range(8)]
-    figures = report(labels, log_likelihoods, names)
-    predictions = log_likelihoods.argmax(axis=1)
-    metrics: Any = sklearn.metrics
-    precision, recall, _, support = metrics.precision_recall_fscore_support(
-        labels, predictions, labels=range(8), zero_division=np.nan
-    )
-    for i, name in enumerate(names):
-        assert figures["per_class"][name] == {
-            "precision": None if i == 2 else pytest.approx(precision[i], rel=1e-12),
-            "recall": None if i == 7 else pytest.approx(recall[i], rel=1e-12),
-            "images": support[i],
-        }
-    assert figures["accuracy"] == sklearn.metrics.accuracy_score(labels, predictions)
-    expected = sklearn.metrics.log_loss(labels, np.exp(log_likelihoods), labels=range(8))
-    assert figures["loss"] == pytest.approx(expected, rel=1e-9)
-    top5 = sklearn.metrics.top_k_accuracy_score(labels, log_likelihoods, k=5, labels=range(8))
-    assert figures["top5_accuracy"] == pytest.approx(top5, rel=1e-12)
-    expected = sklearn.metrics.confusion_matrix(labels, predictions, labels=range(8)).tolist()
-    assert figures["confusion_matrix"] == expected
-    assert (figures["images"], figures["classes"]) == (500, names)
-
-
-def test_five_classes_have_no_top_five():
-    assert "top5_accuracy" not in report(np.array([0, 1]), np.log(np.full((2, 5), 0.2)), list("abcde"))
-
-
-def test_the_figures_of_many_classes_can_be_read_again(tmp_path):
-    """The matrix of 2,500 classes made a metrics.json that was too large for kzoo itself."""
-    for classes, has_matrix in ((1_000, True), (1_001, False), (20_000, False)):
-        labels = np.array([classes - 1, 0, 0])
-        log_likelihoods = np.full((3, classes), -20.0)
-        log_likelihoods[[0, 1, 2], [classes - 1, 0, 1]] = 0
-        figures = report(labels, log_likelihoods, [f"a class with a long name {i}" for i in range(classes)])
-        assert figures["per_class"]["a class with a long name 0"] == {"precision": 1, "recall": 0.5, "images": 2}
-        assert ("confusion_matrix" in figures) == has_matrix
-        # As of a run that was fine-tuned and then evaluated.
-        metrics = {"head": {"validation": figures}, "validation": figures, "test": figures}
-        runs.write_json(tmp_path / "metrics.json", metrics)
-        assert runs.read_json(tmp_path / "metrics.json") == metrics
-
-
-def test_a_label_beyond_the_outputs():
-    with pytest.raises(DataError, match=r"A label is none of the model's 2 outputs. Received: 2."):
-        report(np.array([0, 2]), np.log([[0.5, 0.5]] * 2), ["a", "b"])
+from kzoo.train import evaluate
 
 
 def brightness_model(activation):
@@ -117,8 +57,8 @@ def test_labels_are_matched_by_name(named_model):
     found = evaluate(named_model, data)
     assert found["accuracy"] == 1.0
     assert found["classes"] == ["dark", "grey", "bright"]
-    assert found["per_class"]["bright"] == {"precision": 1.0, "recall": 1.0, "images": 2}
-    assert found["per_class"]["grey"] == {"precision": None, "recall": None, "images": 0}
+    assert found["per_class"]["bright"] == {"precision": 1.0, "recall": 1.0, "images": 2, "predicted": 2}
+    assert found["per_class"]["grey"] == {"precision": None, "recall": None, "images": 0, "predicted": 0}
 
 
 def test_a_name_the_model_does_not_know(named_model):
@@ -158,3 +98,30 @@ def test_a_model_of_the_zoo_on_the_digits(digits):
     assert found["loss"] == pytest.approx(-np.log(likelihoods).mean(), rel=1e-5)  # float32 outputs
     assert found["accuracy"] == (outputs.argmax(axis=1) == validation.labels).mean()
     assert found["classes"] == list(validation.class_names)
+
+
+def test_mistakes_are_named_by_where_they_are():
+    labels = [0, 1, 2, 2, 1]
+    data = brightness_data(labels, ["dark", "grey", "bright"], brightness=[0, 1, 0.8, 0, 1])
+    found = evaluate(brightness_model(None), replace(data, reader=ArrayReader(data.images, "photo {}".format)))
+    assert [(one["where"], one["row"], one["true"], one["predicted"]) for one in found["mistakes"]] == [
+        ("photo 3", 3, "bright", "dark"),
+        ("photo 2", 2, "bright", "grey"),
+    ]
+    for one, brightness in zip(found["mistakes"], (0, 0.8), strict=True):
+        probabilities = scipy.special.softmax(-((brightness - np.arange(3)) ** 2))
+        assert one["probability"] == pytest.approx(probabilities.max(), rel=1e-5)
+        assert one["true_probability"] == pytest.approx(probabilities[2], rel=1e-5)
+    assert found["confused_pairs"] == [
+        {"true": "bright", "predicted": "dark", "images": 1, "of": 2},
+        {"true": "bright", "predicted": "grey", "images": 1, "of": 2},
+    ]
+
+
+def test_mistakes_of_a_stream_are_named_by_their_place():
+    """Batches of 2: the fourth image is the second of the second batch."""
+    images = np.broadcast_to(np.array([0, 1, 2, 0, 1], "float32")[:, None, None, None], (5, 2, 2, 1))
+    stream = tf.data.Dataset.from_tensor_slices((images, [0, 1, 2, 2, 1])).batch(2)
+    found = evaluate(brightness_model("softmax"), stream)
+    assert [(one["where"], one["row"]) for one in found["mistakes"]] == [("tf.data #3", 3)]
+    assert evaluate(brightness_model("softmax"), (images, [0, 1, 2, 2, 1]))["mistakes"][0]["where"] == "arrays #3"

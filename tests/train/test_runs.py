@@ -5,13 +5,14 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
+from matplotlib.figure import Figure
 
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.train import DataRecord, DataSource, RunRecord, TrainConfig, TransferConfig, ZooModel, runs
-from kzoo.train.record import differing_versions
+from kzoo.train.record import differences
 
 ROWS = [
     {"epoch": 1, "learning_rate": 0.1, "loss": 1 / 3, "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25},
@@ -290,7 +291,7 @@ def test_events_are_what_tensorboard_reads(tmp_path):
 def test_curves_are_a_picture(tmp_path, rows):
     from PIL import Image
 
-    runs.write_curves(tmp_path, rows)
+    runs.write_curves(tmp_path, rows, 1)
     with Image.open(tmp_path / "curves.png") as picture:
         picture.load()
         assert picture.format == "PNG"
@@ -319,11 +320,43 @@ def test_a_path_that_cannot_be_a_folder(tmp_path):
         begin(tmp_path / "file" / "run", TrainConfig())
 
 
+@pytest.mark.parametrize(("kept", "kept_of_head", "at"), [(2, 3, 5), (0, 3, 3), (0, 2, 2)])
+def test_curves_of_fine_tuning_have_both_phases_and_mark_what_is_kept(tmp_path, monkeypatch, kept, kept_of_head, at):
+    made = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: made.append(figure))
+    head = [{"epoch": e, "loss": 1 / e, "val_loss": 2 / e, "accuracy": 0.5, "val_accuracy": e / 10} for e in (1, 2, 3)]
+    rows = [{"epoch": e, "loss": 0.1, "val_loss": 0.2, "accuracy": 0.9, "val_accuracy": 0.75 + e / 8} for e in (1, 2)]
+    runs.write_curves(tmp_path, rows, kept, head, kept_of_head)
+    [figure] = made
+    _, accuracy = figure.axes
+    lines = {(tuple(line.get_xdata()), line.get_label()): list(line.get_ydata()) for line in accuracy.lines}
+    assert lines[(1, 2, 3), "validation"] == [0.1, 0.2, 0.3]
+    assert [0.875, 1.0] in [y for (x, _), y in lines.items() if x == (4, 5)]
+    assert lines[(at,), "kept model"] == [[*head, *rows][at - 1]["val_accuracy"]]
+    assert [text.get_text().strip() for text in accuracy.texts] == ["head", "fine-tuning"]
+    assert [text.get_text() for text in accuracy.get_legend().get_texts()] == ["training", "validation", "kept model"]
+
+
+def test_a_head_alone_is_drawn(tmp_path):
+    runs.write_curves(tmp_path, [], 0, ROWS, 1)
+    assert (tmp_path / "curves.png").stat().st_size > 5_000
+    runs.write_curves(tmp_path / "no such folder", [], 0)  # nothing to draw
+
+
 def test_changed_versions_are_named(tmp_path):
     origin = runs.read_record(begin(tmp_path, TrainConfig())).origin
     assert origin is not None
-    versions = origin.versions
-    assert differing_versions(versions) == []
-    now = versions["keras"]
-    versions["keras"] = "3.0.0"
-    assert differing_versions(versions) == [f"keras 3.0.0 -> {now}"]
+    assert differences(origin) == differences(None) == []
+    now = origin.versions["keras"]
+    origin.versions["keras"] = "3.0.0"
+    assert differences(origin) == [f"keras 3.0.0 -> {now}"]
+
+
+def test_changed_kernels_are_named(tmp_path):
+    origin = runs.read_record(begin(tmp_path, TrainConfig())).origin
+    assert origin is not None
+    if origin.onednn is None:
+        pytest.skip("TensorFlow decides here")
+    then, now = ("off", "on, by ") if origin.onednn else ("on", "off")
+    [line] = differences(replace(origin, onednn=not origin.onednn))
+    assert line.startswith(f"oneDNN {then} -> {now}")

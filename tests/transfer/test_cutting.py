@@ -6,8 +6,9 @@ from small_models import functional, nested, sequential
 
 import kzoo
 from kzoo.backend import keras
-from kzoo.transfer import freeze, unfreeze
+from kzoo.transfer import add_head, freeze, unfreeze
 from kzoo.transfer.cutting import find_cut, split
+from kzoo.transfer.layerwise import lowest_of_last_size
 
 layers = keras.layers
 
@@ -29,6 +30,57 @@ layers = keras.layers
 def test_models_of_the_zoo(name, through, cut):
     model = kzoo.create_model(name, input_shape=(64, 64, 3))
     assert find_cut(freeze(model, through)) == cut
+
+
+def check_backbone(name, size, low, high):
+    """Cut below the new head and below the last stage; what is below computes what the whole computes there.
+
+    Batch normalizations below a cut keep their statistics to the bit in training, as all else there.
+    """
+    model = add_head(kzoo.create_model(f"keras:{name}", include_top=False, input_shape=(size, size, 3)), 3)
+    assert find_cut(freeze(model)) == high
+    unfreeze(model, lowest_of_last_size(model))
+    assert find_cut(model) == low
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        if "moving_mean" in weight.path:
+            weight.assign(random.normal(0, 0.1, weight.shape))
+    images = random.integers(0, 256, (4, size, size, 3)).astype("float32")
+    cut = low or high
+    below, above = split(model, cut)
+    whole = keras.Model(model.inputs[0], [model.get_layer(cut).output, model.output])
+    features, expected = whole(images, training=False)
+    np.testing.assert_allclose(below(images, training=False), features, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(above(features, training=False), expected, rtol=1e-4, atol=1e-6)
+    if low is None:
+        freeze(model)
+    before = [np.array(weight) for weight in below.weights]
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(images, np.array([0, 1, 2, 0]), epochs=1, verbose=0)
+    assert all(np.array_equal(weight, old) for weight, old in zip(below.weights, before, strict=True))
+    statistics = [w for layer in model.layers for w in layer.weights if "moving" in w.path and not w.trainable]
+    assert statistics or name == "ConvNeXtTiny"
+    assert not below.trainable_weights
+
+
+def test_a_small_backbone_of_keras_applications():
+    check_backbone("MobileNetV3Small", 64, "expanded_conv_8_depthwise_pad", "avg_pool")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size", "low", "high"),
+    [
+        ("ConvNeXtTiny", 64, "add_14", "avg_pool"),
+        ("EfficientNetV2B0", 64, "block6a_expand_activation", "avg_pool"),
+        ("DenseNet121", 64, "pool4_pool", "avg_pool"),
+        ("NASNetMobile", 64, None, "avg_pool"),  # a cell reads the two before it
+        ("Xception", 96, "add_10", "avg_pool"),
+        ("InceptionV3", 96, "mixed7", "avg_pool"),
+    ],
+)
+def test_backbones_of_keras_applications(name, size, low, high):
+    check_backbone(name, size, low, high)
 
 
 @pytest.mark.parametrize("make", [functional, sequential, nested])

@@ -8,7 +8,7 @@ import pytest
 from kzoo.data import Dataset
 from kzoo.errors import InvalidArgument
 from kzoo.train import TrainConfig, TransferConfig
-from kzoo.transfer.defaults import head_config, held_out_errors, is_grey, with_fine_tuning_defaults
+from kzoo.transfer.defaults import head_config, held_out_errors, with_fine_tuning_defaults
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_images_without_colours_are_not_mirrored():
     coloured = grey.copy()
     coloured[99, 63, 63, 2] ^= 1  # of the last image, which is looked at
     for images, expected in ((grey, True), (coloured, False), (grey[..., :1], True)):
-        found = is_grey(Dataset.from_arrays(images, np.arange(100) % 2))
+        found = Dataset.from_arrays(images, np.arange(100) % 2).is_grey
         assert found is expected
         policy = with_fine_tuning_defaults(TrainConfig(), "scans", 100, images.shape[1:], is_grey=found).augment
         assert policy == ("none" if expected else "photos",)

@@ -1,7 +1,7 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#   "h5py==3.14.0", "keras==3.15.1", "numpy==2.4.6", "safetensors==0.8.0", "timm==1.0.31", "torch==2.13.0",
+#   "h5py==3.14.0", "keras==3.15.1", "numpy==2.4.6", "safetensors==0.8.0", "timm==1.0.29", "torch==2.13.0",
 #   "torchvision==0.28.0",
 # ]
 # ///
@@ -38,6 +38,7 @@ LISTINGS = Path(__file__).with_name("listings.json.xz")
 SAMPLES = Path(__file__).with_name("samples")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 WIDE = ("resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2")
+PRE_ACTIVATION = ("resnetv2_18", "resnetv2_34")  # timm's alone
 VGGS = tuple(f"vgg{depth}{bn}" for depth in (11, 13, 16, 19) for bn in ("", "_bn"))
 APPLICATIONS = ("VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2")
 CIFAR_DEPTHS = (20, 32, 44, 56, 110)
@@ -70,7 +71,7 @@ def list_pytorch(folder):
         save(model.to_empty(device="cpu").state_dict(), path)
         return [[name, list(x.shape), str(x.dtype).removeprefix("torch.")] for name, x in load(path).items()]
 
-    for name in (*RESNETS, *WIDE, *VGGS):
+    for name in (*RESNETS, *WIDE, *VGGS, *PRE_ACTIVATION):
         with torch.device("meta"):
             model = timm.create_model(name)
         yield f"timm {name} safetensors", saved(model, safetensors.torch.save_file, safetensors.torch.load_file)

@@ -1,25 +1,32 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["timm==1.0.31", "torch==2.13.0", "torchvision==0.28.0"]
+# dependencies = ["timm==1.0.29", "torch==2.13.0", "torchvision==0.28.0"]
 # ///
 # pyright: reportMissingImports=false
 """Write published.json, to which the tests hold the rows of the table: what timm and torchvision say of their weights.
 
-    uv run tests/weights/make_published.py
+    uv run tests/weights/make_published.py RESULTS COMMIT
 
-or, without uv, in an environment with the three packages above. It downloads no weights.
+or, without uv, in an environment with the three packages above. It downloads no weights. RESULTS is the file
+results/results-imagenet.csv of timm's repository, at COMMIT; timm's package does not have it.
 """
 
+import csv
 import json
 import re
+import sys
 from pathlib import Path
 
 MODELS = (
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d",
-    "wide_resnet50_2", "wide_resnet101_2", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn",
+    "wide_resnet50_2", "wide_resnet101_2", "resnetv2_18", "resnetv2_34",
+    "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn",
     "vgg19_bn",
 )  # fmt: skip
-TAGS = ("a1_in1k", "tv_in1k", "tv2_in1k")
+TAGS = (
+    "a1_in1k", "a1h_in1k", "a2_in1k", "fb_ssl_yfcc100m_ft_in1k", "fb_swsl_ig1b_ft_in1k", "gluon_in1k",
+    "ra4_e3600_r224_in1k", "racm_in1k", "tv_in1k", "tv2_in1k",
+)  # fmt: skip
 FIELDS = (
     "hf_hub_id", "url", "license", "origin_url", "num_classes", "input_size", "test_input_size", "crop_pct",
     "test_crop_pct", "crop_mode", "interpolation", "mean", "std",
@@ -50,10 +57,19 @@ def from_timm(timm) -> dict:
     return {name: {field: getattr(found, field) for field in FIELDS} for name, found in configurations.items()}
 
 
+def from_results(path, names) -> dict:
+    """What timm measured with images of 224 x 224: percentages, and how the images were scaled."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] in names and row["img_size"] == "224"]
+    columns = {"top1": float, "top5": float, "crop_pct": float, "interpolation": str}
+    found = {row["model"]: {column: kind(row[column]) for column, kind in columns.items()} for row in rows}
+    return {name: found[name] for name in names}  # in their order, and none is missing
+
+
 def from_torchvision(torchvision) -> dict:
     """The weights of each model: address, transforms, figures."""
     found = {}
-    for model in (*MODELS, "googlenet"):
+    for model in (*(name for name in MODELS if not name.startswith("resnetv2")), "googlenet"):
         for weights in torchvision.models.get_model_weights(model):
             if "FEATURES" in weights.name:  # not a classifier
                 continue
@@ -73,9 +89,12 @@ def from_torchvision(torchvision) -> dict:
 
 def main():
     """Write the file."""
+    results, commit = sys.argv[1:]
     timm, torchvision = imports()
+    of_timm = from_timm(timm)
     content = {
-        "timm": {"version": timm.__version__, "weights": from_timm(timm)},
+        "timm": {"version": timm.__version__, "weights": of_timm},
+        "results": {"commit": commit, "weights": from_results(results, of_timm)},
         "torchvision": {"version": torchvision.__version__.partition("+")[0], "weights": from_torchvision(torchvision)},
     }
     text = re.sub(r"\[[^\[\]]*\]", lambda row: " ".join(row[0].split()), json.dumps(content, indent=1))

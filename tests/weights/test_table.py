@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from kzoo.models.registry import defaults, list_models
+from kzoo.models.registry import defaults, get_card, list_models
 from kzoo.weights.locations import PACKAGED
 from kzoo.weights.record import File
-from kzoo.weights.registry import get_record, list_weights
-from kzoo.weights.table import RECORDS
+from kzoo.weights.registry import get_record, is_imagenet, list_weights
+from kzoo.weights.table import IMAGENET, RECORDS, best_on_imagenet
 
 LISTING = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+RESULTS = LISTING["results"]
 TAGS_OF_TORCHVISION = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}
 
 
@@ -54,7 +55,7 @@ def test_every_row_is_whole(record):
 
 def test_a_model_and_a_tag_name_one_row():
     names = [(record.model, record.tag) for record in RECORDS]
-    assert len(set(names)) == len(names) == 54
+    assert len(set(names)) == len(names) == 82
     files = [file.name for record in RECORDS for file in record.files]
     assert len(set(files)) == len(files)  # so that one folder can hold them all
     assert "imagenet" not in {record.tag for record in RECORDS}
@@ -121,7 +122,7 @@ def test_timm_names_the_same_repository_and_preprocessing(record):
     assert (record.classes, row["crop_mode"]) == (row["num_classes"], "center")
     p = record.preprocessing
     assert (p.interpolation, list(p.mean), list(p.std)) == (row["interpolation"], row["mean"], row["std"])
-    at_224 = row["input_size"] == [3, 224, 224]
+    at_224 = row["input_size"] == [3, 224, 224]  # the others are tested at 224
     crop = row["crop_pct"] if at_224 else row["test_crop_pct"]
     assert (row["input_size"] if at_224 else row["test_input_size"]) == [3, 224, 224]
     assert p.resize == int(224 / crop)  # as timm's transforms round it
@@ -142,6 +143,22 @@ def test_the_figures_are_torchvision_s(record):
     assert record.accuracy.source == f"torchvision {LISTING['torchvision']['version']}"
     p = record.preprocessing
     assert [[p.resize], [224], p.interpolation] == [row["resize"], row["crop"], row["interpolation"]]
+
+
+@pytest.mark.parametrize("record", [r for r in of_source("timm") if r.tag not in TAGS_OF_TORCHVISION], ids=name)
+def test_the_figures_are_timm_s(record):
+    row = RESULTS["weights"][record.files[0].name.partition("/")[0]]
+    assert record.accuracy.top1 == pytest.approx(row["top1"] / 100, abs=1e-9)
+    assert record.accuracy.top5 == pytest.approx(row["top5"] / 100, abs=1e-9)
+    assert RESULTS["commit"][:7] in record.accuracy.source
+    p = record.preprocessing  # they were measured on images that were scaled and cropped as the record says
+    assert (p.resize, p.interpolation) == (int(224 / row["crop_pct"]), row["interpolation"])
+
+
+@pytest.mark.parametrize("record", [r for r in of_source("timm") if r.tag in TAGS_OF_TORCHVISION], ids=name)
+def test_timm_measured_nearly_what_torchvision_states(record):
+    row = RESULTS["weights"][record.files[0].name.partition("/")[0]]
+    assert record.accuracy.top1 == pytest.approx(row["top1"] / 100, abs=5e-4)
 
 
 def test_torchvision_s_googlenet():
@@ -178,31 +195,63 @@ def test_the_rows_of_real_files(real_data):
 
 
 @pytest.mark.parametrize(
-    ("model", "tag"),
+    ("model", "tag", "top1"),
     [
-        ("vgg16", "keras_in1k"),
-        ("vgg16_bn", "tv_in1k"),
-        ("resnet18", "tv_in1k"),
-        ("resnet50", "keras_in1k"),
-        ("resnet50_v1_5", "tv_in1k"),
-        ("resnet50_v2", "keras_in1k"),
-        ("inception_v1", "bvlc_in1k"),
-        ("inception_v1_bn", "tv_in1k"),
+        ("vgg16", "tv_in1k", 0.71592),  # keras.io says 71.3 %
+        ("vgg16_bn", "tv_in1k", 0.7336),
+        ("resnet18", "a1_in1k", 0.71504),
+        ("resnet34", "ra4_e3600_r224_in1k", 0.77492),
+        ("resnet50", "keras_in1k", 0.749),
+        ("resnet50_v1_5", "tv2_in1k", 0.80858),
+        ("resnet101_v1_5", "a1h_in1k", 0.8195),
+        ("resnet18_v2", "ra4_e3600_r224_in1k", 0.73572),
+        ("resnet50_v2", "keras_in1k", 0.76),
+        ("inception_v1", "bvlc_in1k", 0.687),
+        ("inception_v1_bn", "tv_in1k", 0.69778),
     ],
 )
-def test_imagenet_is_another_name_of_the_default(model, tag):
-    assert get_record(model, "imagenet") == get_record(model) == get_record(model, tag) == list_weights(model)[0]
+def test_imagenet_is_the_best_published(model, tag, top1):
+    record = get_record(model, "imagenet")
+    assert record == get_record(model) == get_record(model, tag) == list_weights(model)[0]
+    assert record.accuracy
+    assert (record.accuracy.top1, record.accuracy.measured) == (top1, False)
 
 
-def test_the_default_has_the_preprocessing_of_a_model_without_weights():
-    """So that the alias and `weights=None` give models that read pixels alike."""
-    import kzoo
+def test_imagenet_marks_one_record_of_a_model():
+    for model in (*IMAGENET, "keras:EfficientNetV2B0"):
+        marked = [record for record in list_weights(model) if is_imagenet(record)]
+        assert marked == [get_record(model, "imagenet")]
 
-    for model in ("vgg16", "resnet50_v2", "inception_v1_bn", "resnet20_cifar", "resnet18"):
-        p = get_record(model).preprocessing
-        layer = kzoo.create_model(model, include_top=False).get_layer("preprocessing")
-        assert layer.scale == pytest.approx([1 / (p.unit * s) for s in p.std])
-        assert layer.offset == pytest.approx([-m / s for m, s in zip(p.mean, p.std, strict=True)])
+
+def test_imagenet_is_never_of_a_licence_that_forbids_commercial_use():
+    best = {model: max(r.accuracy.top1 for r in list_weights(model) if r.accuracy) for model in IMAGENET}
+    worse = {model for model, r in IMAGENET.items() if r.accuracy and r.accuracy.top1 < best[model]}
+    assert worse == {"resnet18", "resnet50_v1_5", "resnext50_32x4d", "resnext101_32x8d"}  # Facebook's are better there
+    assert not any(record.non_commercial for record in IMAGENET.values())
+    assert get_record("resnet18", "fb_swsl_ig1b_ft_in1k").non_commercial
+    assert set(IMAGENET) == {r.model for r in RECORDS if r.labels == "imagenet"}
+
+
+def test_a_record_without_figures_is_not_the_best():
+    known = get_record("resnet18", "tv_in1k")
+    unknown = dataclasses.replace(known, tag="unknown", accuracy=None)
+    assert best_on_imagenet([unknown, known]) is known
+    assert best_on_imagenet([unknown, dataclasses.replace(known, licence="CC-BY-NC-4.0")]) is None
+
+
+def test_weights_are_listed_by_their_figures():
+    for model in IMAGENET:
+        first, *others = list_weights(model)
+        figures = [record.accuracy.top1 if record.accuracy else 0 for record in others]
+        assert first is IMAGENET[model]
+        assert figures == sorted(figures, reverse=True)
+
+
+def test_a_model_without_weights_reads_pixels_as_one_of_its_records_does():
+    for model in {record.model for record in RECORDS}:
+        same = ("channel_order", "mean", "std", "unit")
+        kinds = [[getattr(r.preprocessing, entry) for entry in same] for r in list_weights(model)]
+        assert [getattr(get_card(model).preprocessing, entry) for entry in same] in kinds
 
 
 def test_names_that_are_not_there():

@@ -37,7 +37,7 @@ def _record(layers, prefix, size, sha256, accuracy):
         labels="cifar10",
         input_size=(32, 32, 3),
         preprocessing=replace(TORCH, resize=32),
-        accuracy=quoted(accuracy, None, PROJECT, "CIFAR-10 test"),
+        accuracy=quoted(accuracy, None, "akamaster's page", "CIFAR-10 test"),
     )
 
 

@@ -146,7 +146,7 @@ RECORDS = (
             for name, size, sha256 in ROWS
         ),
         preprocessing=replace(BVLC, resize=256),
-        accuracy=quoted(0.687, 0.889, "the model's page at BVLC/caffe"),
+        accuracy=quoted(0.687, 0.889, "the page at BVLC/caffe"),
         note="Without the auxiliary classifiers.",
     ),
 )
