@@ -16,9 +16,10 @@ def batch_normalizations(model) -> list:
 def shorten_averages(model, batches: int) -> None:
     """Lower the momentum of a model's batch normalizations where it is too high for a run of so many batches.
 
-    With Keras's 0.99, 120 batches leave 30 % of the initial statistics in the moving ones (0.99 ** 120). After 60
-    batches of MNIST, of ten images of each class, a net of two convolutions got 81 % of 4,000 held-out training images
-    right with the lower momentum, loss 0.60, and 64 % without, loss 1.67 (means over three seeds).
+    With Keras's 0.99, 120 batches leave 30 % of the initial statistics in the moving ones (0.99 ** 120).
+
+    Measured: a net of two convolutions, 60 batches of MNIST (ten images of each class), 4,000 held-out training images,
+    three seeds. With the lower momentum accuracy is 81 % and the loss 0.60; without it 64 % and 1.67.
     """
     highest = max(0.0, 1 - 1 / (SHARE_OF_A_RUN * batches))
     too_slow = [layer for layer in batch_normalizations(model) if layer.momentum > highest]
