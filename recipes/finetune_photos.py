@@ -7,7 +7,6 @@ Source:  hymenoptera: the photos of PyTorch's tutorial, https://download.pytorch
 Command: kzoo weights fetch inception_v1
          python recipes/finetune_photos.py hymenoptera --seeds 0 1 2 3 4 5 6 7
          python recipes/finetune_photos.py beans3 signdigits scripts8
-         python recipes/finetune_photos.py hymenoptera beans3 --seeds 0 --fastai
          python recipes/finetune_photos.py --write
 Time:    in the table.
 Result:  docs/finetune_photos.md, whose tables --write replaces.
@@ -25,17 +24,13 @@ from typing import Any
 import numpy as np
 
 import kzoo
-from kzoo import augment, console
-from kzoo.backend import keras, tf
+from kzoo import console
 from kzoo.data import Dataset
 from kzoo.files import write_text
 from kzoo.hardware import probe
 from kzoo.text import markdown_table
 from kzoo.train import TrainConfig, evaluate
-from kzoo.train.precision import in_float32, in_precision, resolve
-from kzoo.train.schedules import learning_rate
-from kzoo.train.step import TrainStep
-from kzoo.train.strategy import share_out
+from kzoo.train.precision import in_precision, resolve
 from kzoo.transfer import fine_tune, freeze, images_for
 from kzoo.transfer.cutting import find_cut, split
 from kzoo.transfer.features import Frozen, Views, cache_folder, digests, features_of, key_of
@@ -49,17 +44,15 @@ def main() -> None:
     arguments = parser(__doc__, "finetune_photos")
     arguments.add_argument("folders", type=Path, nargs="*")
     arguments.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    arguments.add_argument("--fastai", action="store_true", help="train by the recipe of fastai's fine_tune instead")
     arguments.add_argument("--write", action="store_true", help="replace the tables of docs/finetune_photos.md")
     options = arguments.parse_args()
     for folder in options.folders:
         photos = options.runs / f"{folder.name}.csv"
         write_csv(photos, rows_of(folder))
         for seed in options.seeds:
-            name = f"{folder.name}-{seed}" + ("-fastai" if options.fastai else "")
-            if not (path := options.runs / f"{name}.json").exists():
-                found = score_fastai(photos, seed) if options.fastai else score(photos, options.runs / name, seed)
-                write_text(path, json.dumps(found))
+            run_dir = options.runs / f"{folder.name}-{seed}"
+            if not (path := run_dir.with_suffix(".json")).exists():
+                write_text(path, json.dumps(score(photos, run_dir, seed)))
     results = [json.loads(path.read_text()) for path in sorted(options.runs.glob("*-*.json"))]
     print(table(results))
     if options.write:
@@ -119,55 +112,11 @@ def logistic(features: np.ndarray, labels: np.ndarray, test_features: np.ndarray
     return float(np.mean(model.fit(features, labels).predict(test_features) == test_labels))
 
 
-def score_fastai(photos: Path, seed: int, epochs: int = 5) -> dict:
-    """Train as `Learner.fine_tune(5)` of fastai 2.8 does, on all training images, and test.
-
-    The head of `create_head`; an epoch of it at 0.002 with the body frozen; then five of the whole network, one cycle
-    up to 0.001 for the head and a hundredth of it for the body, AdamW with weight decay 0.01. Another in two points:
-    the momentum does not cycle, and the augmentation is kzoo's "photos", which is much like `aug_transforms`.
-    """
-    images = images_for(MODEL, WEIGHTS)
-    train, test = (kzoo.data.load(photos, split, **images) for split in ("train+validation", "test"))
-    start = time.monotonic()
-    keras.utils.set_random_seed(seed)
-    body = kzoo.create_model(MODEL, weights=WEIGHTS, include_top=False, input_shape=train.image_shape)
-    layers = keras.layers
-    pooled = [pool()(body.output) for pool in (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)]
-    x = layers.Dropout(0.25)(layers.BatchNormalization(momentum=0.9)(layers.Concatenate()(pooled)))
-    x = layers.BatchNormalization(momentum=0.9)(layers.Dense(512, "relu", use_bias=False)(x))
-    x = layers.Dense(len(train.class_names), dtype="float32")(layers.Dropout(0.5)(x))
-    precision = resolve(TrainConfig(), probe())[0].precision
-    model = in_precision(keras.Model(body.inputs, x), precision)
-    in_body = {layer.name for layer in body.layers}
-    one_cycle: Any = {"schedule": "one_cycle", "optimizer": "adamw", "weight_decay": 0.01, "epsilon": 1e-5}
-    for phase, of_body in (
-        (TrainConfig(epochs=1, learning_rate=0.002, warmup_epochs=0.99, **one_cycle), 0.0),
-        (TrainConfig(epochs=epochs, learning_rate=0.001, warmup_epochs=0.3 * epochs, **one_cycle), 0.01),
-    ):
-        for layer in model.layers:
-            layer.trainable = layer.name not in in_body or of_body > 0
-        factors = [of_body if v.path.split("/")[0] in in_body else 1.0 for v in model.trainable_variables]
-        step = TrainStep(model, phase, None, factors)
-        step.optimizer.beta_2 = 0.99
-        steps = -(-len(train) // 32)
-        for epoch in range(phase.epochs):
-            order: Any = {"shuffle": True, "seed": seed, "epoch": epoch, "augment": augment.policy("photos")}
-            batches = share_out(train.batches(32, **order), step.strategy)
-            for number in range(steps):
-                rate = learning_rate(phase, epoch + number / steps)
-                step.train(batches, tf.constant([rate], tf.float32), tf.ones(1, tf.int32))
-    seconds = time.monotonic() - start
-    accuracy = evaluate(in_float32(model), test)["accuracy"]
-    return {"set": photos.stem, "seed": seed, "fastai": accuracy, "fastai_seconds": seconds}
-
-
 def table(results: list[dict]) -> str:
     """A row for each set: mean test accuracies, with the interval of the gain, and the time of a run."""
-    titles = ("set", "images", "tested on", "seeds", "logistic regression", "fastai", "head alone", "kept model")
-    rows = [(*titles, "gain", "time")]
+    rows = [("set", "images", "tested on", "seeds", "logistic regression", "head alone", "kept model", "gain", "time")]
     for name in dict.fromkeys(one["set"] for one in results):
-        runs = [one for one in results if one["set"] == name and "head" in one]
-        fastai = [one["fastai"] for one in results if one["set"] == name and "fastai" in one]
+        runs = [one for one in results if one["set"] == name]
         heads, kept = ([100 * one[which] for one in runs] for which in ("head", "fine_tuned"))
         images = runs[0]["test"]
         share = statistics.mean(kept) / 100
@@ -182,7 +131,6 @@ def table(results: list[dict]) -> str:
                 f"{images}",
                 f"{len(runs)}",
                 f"{100 * statistics.mean(one['logistic'] for one in runs):.1f} %",
-                f"{100 * statistics.mean(fastai):.1f} %" if fastai else "not run",
                 f"{statistics.mean(heads):.1f} %",
                 f"{statistics.mean(kept):.1f} %",
                 "left out" if left_out else f"{gain:+.1f} (± {error:.1f})",
@@ -194,7 +142,7 @@ def table(results: list[dict]) -> str:
 
 def seeds_of(results: list[dict], name: str = "hymenoptera") -> str:
     """The test accuracy of each seed on a set, mean and standard deviation."""
-    runs = sorted((one for one in results if one["set"] == name and "head" in one), key=lambda one: one["seed"])
+    runs = sorted((one for one in results if one["set"] == name), key=lambda one: one["seed"])
     found = [100 * one["fine_tuned"] for one in runs]
     rows = [("seed", "test accuracy", "time")]
     rows += [
