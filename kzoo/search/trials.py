@@ -139,7 +139,7 @@ class Trials:
             space=settings.space,
             defaults=default_values(settings.space, state.task),
             seed=train.seed,
-            epochs=train.epochs,
+            epochs=train.total_epochs,
             trials=search.trials,
             number=len(state.trials),
             rows=[{name: getattr(trial, name) for name in columns} for trial in tried],
