@@ -129,7 +129,7 @@ def test_overwrite_that_fails_leaves_the_old_run(tuned, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("arguments", "status", "line"),
     [
-        ("", 2, "takes a MODEL and a DATASET, or --resume RUN"),
+        ("", 2, "takes a folder of images, or --resume RUN"),
         ("mnist_net digits", 2, "A model needs weights to be used. Received: 'mnist_net'"),
         ("mnist_net digits --weights mnst", 2, "mnst"),
         ("mnist_ned digits --weights mnist", 2, "Did you mean 'mnist_net'?"),

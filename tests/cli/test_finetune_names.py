@@ -178,7 +178,7 @@ def test_what_one_argument_is(tuned, empty_machine, capfd):
     for argument, status, line in (
         ("vgg11", 2, "This is a model: name the images too. Received: 'vgg11' alone. Try: kzoo finetune vgg11 PHOTOS"),
         ("keras:VGG16", 2, "Try: kzoo finetune keras:VGG16 PHOTOS"),
-        ("keras:VGG17", 2, "Did you mean 'keras:VGG16'"),
+        ("keras:VGG17", 2, "Did you mean 'keras:VGG19'"),
         ("vgg16", 2, f"For the folder: kzoo finetune {empty_machine / 'work' / 'vgg16'}."),
         ("./vgg16", 1, "The weights are not on this machine"),
         (str(tuned), 2, "This is a model: name the images too."),
