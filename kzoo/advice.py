@@ -37,7 +37,7 @@ def advise(found: dict[str, Any]) -> dict[str, Any]:
     fine_tunes = suits_fine_tuning(images, min(height, width))
     if fine_tunes:
         words = ("finetune", found["name"])
-        why = f"pretrained weights know images of {PHOTO_SIZE} pixels and more; these only teach them the classes"
+        why = f"{images:,} images of {PHOTO_SIZE} pixels and more suit pretrained weights"
         shape = (_PRETRAINED_SIZE, _PRETRAINED_SIZE, 3)
         transfer = TransferConfig()
         config = with_fine_tuning_defaults(TrainConfig(), found["public_name"], images, shape, is_grey=is_grey)
@@ -46,9 +46,9 @@ def advise(found: dict[str, Any]) -> dict[str, Any]:
         rates = f"{head.peak_learning_rate:.3g}, then {config.peak_learning_rate:.3g}"
     else:
         words = ("train", "MODEL", found["name"])
-        why = f"the images are smaller than {PHOTO_SIZE} pixels, and pretrained weights know larger ones"
+        why = f"pretrained weights are made for images of {PHOTO_SIZE} pixels and more"
         if min(height, width) >= PHOTO_SIZE:
-            why = f"of {MANY_IMAGES:,} images and more a network learns as much from scratch"
+            why = f"from {MANY_IMAGES:,} images on a network learns as much from scratch"
         shape = (height, width, channels)
         config = with_data_defaults(TrainConfig(), found["public_name"], images, shape, is_grey=is_grey)
         epochs, rates = str(config.epochs), f"{config.peak_learning_rate:.3g}"

@@ -64,7 +64,8 @@ def _run(arguments: Sequence[str]) -> int:
         status = app(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         message = explain(error) if isinstance(error, UnknownOptionError) else str(error)
-        return _fail(2, f"{' '.join(message.split())} See kzoo --help.")
+        command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+        return _fail(2, f"{' '.join(message.split())} See {' '.join(filter(None, ('kzoo', command, '--help')))}.")
     return status if isinstance(status, int) else 0
 
 

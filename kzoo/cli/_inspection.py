@@ -52,9 +52,9 @@ def print_dataset(name: str, data_dir: str | None, out: str | None, overwrite: b
         console.warn(line)
     for line in found["problems"]:
         print_line(f"stops training: {line}")
-    if advice is None:
+    if advice is None or found["problems"]:
         return
-    print_line(f"{advice['command']}: {advice['why']}")
+    print_line(f"suggested: {advice['command']} ({advice['why']})")
     print_table(("default", "value", "why"), [(one["name"], one["value"], one["why"]) for one in advice["choices"]])
 
 

@@ -27,9 +27,11 @@ def print_line(line: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print rows as a table on a terminal, as tab-separated lines under a header line in a pipe."""
+    """Print rows as a table on a terminal, as tab-separated lines under the title and a header line in a pipe."""
     columns, *rows = [[printable(str(cell)) for cell in row] for row in (columns, *rows)]
     if not is_terminal(sys.stdout):
+        if title is not None:
+            print(printable(title))
         print("\n".join("\t".join(row) for row in (columns, *rows)), flush=True)
         return
     from rich.console import Console

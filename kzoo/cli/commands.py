@@ -21,11 +21,11 @@ app = App(
 )
 for _name, _function, _help in (
     ("list", "models:list_command", "List the models of the zoo."),
-    ("info", "models:info_command", "Show what a model is: parameters, multiply-adds, depth, stages."),
+    ("info", "models:info_command", "Show what a model or a dataset is, and how kzoo would train on it."),
     ("train", "train:command", "Train a model on a dataset, or resume a run."),
-    ("finetune", "finetune:command", "Fine-tune a pretrained model on a dataset of your own, or resume a run."),
+    ("finetune", "finetune:command", "Fine-tune a pretrained model on your images, or resume a run."),
     ("search", "search:command", "Search for the hyperparameters that train a model best."),
-    ("evaluate", "evaluate:command", "Score a trained model on labelled images."),
+    ("evaluate", "evaluate:command", "Score trained models on labelled images: accuracy with its interval, mistakes."),
     ("predict", "predict:command", "Classify images with a trained model."),
     ("weights", "weights:app", "List, fetch, verify and add pretrained weights."),
     ("augment", "augment:command", "Show what augmentation makes of a dataset's images, in a picture."),

@@ -292,12 +292,12 @@ def _print_several(scored: Sequence[_Scored], json: bool) -> None:
     if json:
         print_json({"runs": [{"run": one.model, **one.as_json()} for one in scored]})
         return
-    columns = ("run", "accuracy", "95 % interval", "loss", "calibration error", "images")
+    columns = ("run", "accuracy", "95 % interval", "loss", "calibration", "images")
     rows = [
         (
             one.model,
             percent(one.figures["accuracy"]),
-            percents(one.figures["interval"]),
+            percents(one.figures["interval"]).replace(" ", "\N{NO-BREAK SPACE}"),
             f"{one.figures['loss']:.4f}",
             percent(one.figures["calibration_error"]),
             one.figures["images"],

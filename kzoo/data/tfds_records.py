@@ -31,7 +31,7 @@ from kzoo.data.source import Source
 from kzoo.data.splits import SPLITS, TEST, TRAIN, VALIDATION, parts_of, stratify
 from kzoo.errors import DataError, MissingSplit, reason_of
 from kzoo.files import read_bytes
-from kzoo.paths import command, expand
+from kzoo.paths import expand
 
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
@@ -279,9 +279,8 @@ def _not_prepared(name: str, root: Path) -> DataError:
         f"No such dataset: neither 'digits', nor a folder or CSV file, nor a TFDS dataset prepared in {str(root)!r}. "
         f"Received: {name!r}. "
         + (f"Did you mean {close[0]!r}? " if close else "")
-        + f"Prepared: {', '.join(here)}. To download it from TFDS pass download=True (command line: "
-        f"{command('kzoo', 'train', 'MODEL', name, '--download')}), or set --data-dir or TFDS_DATA_DIR to where it "
-        "lies."
+        + f"Prepared: {', '.join(here)}. To download it from TFDS add --download (download=True), or set --data-dir or "
+        "TFDS_DATA_DIR to where it lies."
     )
 
 

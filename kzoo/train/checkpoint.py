@@ -67,7 +67,8 @@ def finished_state(path: Path) -> State | None:
     state = read_state(path)
     if state is None or not state.finished:
         return None
-    console.log(f"this run is finished: {state.epoch} epochs in {path.parent}")
+    epochs = f": {state.epoch} epochs" if state.epoch else ""  # none where the new head alone is kept
+    console.log(f"this run is finished{epochs} in {path.parent}")
     return state
 
 

@@ -50,23 +50,23 @@ class TrainConfig:
     """How often the model is validated and saved. An epoch is a pass over the training images [default: 15, each of
     several passes where images are few: 15 times 40 for 100 small images]."""
     passes_per_epoch: int | None = None
-    """Passes over the training images in an epoch, each with its order and augmentation [default: 1 where epochs are
-    given, else as many as make 4,000 images an epoch (1,000 above 64x64 pixels), at most 40]."""
+    """Passes over the training images in an epoch, each with its order and augmentation [default: 1 to fine-tune and
+    where epochs are given, else as many as make 4,000 images an epoch (1,000 above 64x64 pixels), at most 40]."""
     batch_size: int | None = None
     """Images per batch, over all replicas together [default: 32 to 256, by the number and size of the images]."""
     optimizer: Optimizer = "adamw"
     """sgd (with Nesterov momentum), adam or adamw."""
     learning_rate: float | None = None
     """The highest learning rate of the schedule [default: 0.1 for sgd, 0.003 for adam and adamw, at a batch size of
-    256, or what the model's card says; in proportion to the batch size for sgd and to its square root for the others,
-    which batches that are small because images are few do not lower, except to fine-tune]."""
+    256, or what the model's card says; scaled with the batch size: linearly for sgd, by the square root for adam and
+    adamw. From scratch, few images do not lower it]."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
     epsilon: float = 1e-7
     """What adam and adamw add to the root of the second moment, so as not to divide by zero."""
     weight_decay: float | None = None
     """Decay of kernels, never of biases and normalization parameters: decoupled in adamw, an L2 term in sgd and adam
-    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw; there times the passes of an epoch, up to 10]."""
+    [default: 0.0005 for sgd, 0 for adam, 0.05 for adamw, from scratch times the passes of an epoch, up to 10]."""
     label_smoothing: float | None = None
     """Share of the target spread evenly over all classes (Szegedy et al., 2016, section 7) [default: 0; 0.1 for the
     second phase of fine-tuning]."""

@@ -240,7 +240,7 @@ def _train_head(tuning: _FineTuning, make) -> None:
     trainer.train()
     is_open = tuning.transfer.unfreeze is None and tuning.record.fine_tuning.kept is None
     if data is not None and is_open and trainer.state.history[-1]["accuracy"] > 1 - ENOUGH_ERRORS:
-        _skip_where_it_cannot_pay(tuning, data[0])
+        _skip_where_it_cannot_pay(tuning, data[0], lowest_of_last_size(whole))
     trainer.finish(tuning.validation)
     if trainer.was_interrupted:
         raise TrainingInterrupted(f"Interrupted between the phases. Continue with: {tuning.how_to_resume}")
@@ -273,15 +273,15 @@ def _for_range(model, given: Range | None, trained_on: Range):
     return twin(shared)  # whose layers are called in this model alone
 
 
-def _skip_where_it_cannot_pay(tuning: _FineTuning, features: Features) -> None:
+def _skip_where_it_cannot_pay(tuning: _FineTuning, features: Features, lowest: str) -> None:
     """Note that the head alone is kept, where nearly all training images are recognized without having been seen."""
     share = held_out_errors(features.views[0], features.labels)
     if share is None or share >= ENOUGH_ERRORS:
         return
     console.log(
-        f"fine-tuning is left out: a classifier of the pretrained features is wrong about {share:.1%} of the training "
-        f"images when it has not seen them, less than {ENOUGH_ERRORS:.0%}, which leaves little to gain. To fine-tune "
-        "all the same, name the lowest stage to train: --unfreeze STAGE"
+        f"fine-tuning is left out: in cross-validation a classifier of the pretrained features is wrong about "
+        f"{100 * share:.1f} % of the training images (limit {100 * ENOUGH_ERRORS:.0f} %). To fine-tune all the same: "
+        f"--unfreeze {lowest}"
     )
     _note(tuning.dir, is_left_out=True)
 
@@ -331,7 +331,8 @@ def _is_worse(tuning: _FineTuning, trainer: Trainer, head: dict) -> bool:
     before, after = head["validation"]["accuracy"], trainer.state.history[-1]["val_accuracy"]
     error = standard_error(before, len(tuning.validation))
     console.log(
-        f"validation accuracy {before:.1%} by the new head alone, {after:.1%} fine-tuned; standard error {error:.1%}"
+        f"validation accuracy {100 * before:.2f} % by the new head alone, {100 * after:.2f} % fine-tuned; standard error "
+        f"{100 * error:.2f} %"
     )
     if after >= before - error:
         return False

@@ -123,7 +123,7 @@ def test_several_runs_are_rows(place, last_json, capfd):
     assert runs[0] == {**runs[1], "run": str(run)}
     assert kzoo(["evaluate", str(run), str(copy)]) == 0
     header, *rows = capfd.readouterr().out.splitlines()[-3:]
-    assert header == "run\taccuracy\t95 % interval\tloss\tcalibration error\timages"
+    assert header == "run\taccuracy\t95 % interval\tloss\tcalibration\timages"
     assert rows[0].split("\t")[1:] == rows[1].split("\t")[1:]
 
 

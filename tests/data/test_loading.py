@@ -46,7 +46,7 @@ def test_absent_dataset_says_what_to_do_at_once(tmp_path, monkeypatch):
     assert time.perf_counter() - start < 0.5
     text = str(error.value)
     assert f"prepared in {str(tmp_path)!r}. Received: 'mnits'. Did you mean 'mnist'? Prepared: digits, mnist." in text
-    assert "download=True (command line: kzoo train MODEL mnits --download)" in text
+    assert "To download it from TFDS add --download (download=True)" in text
     with pytest.raises(DataError, match="No such dataset"):
         load("halfway")  # a download that was cut off
 

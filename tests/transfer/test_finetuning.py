@@ -195,7 +195,8 @@ def test_fine_tuning_is_left_out_where_it_cannot_pay(tmp_path, capsys):
     result = fine_tune(functional(), *pairs, config=CONFIG, transfer=TransferConfig(), run_dir=run_dir)
     said = capsys.readouterr().err
     assert (
-        "fine-tuning is left out: a classifier of the pretrained features is wrong about 0.0% of the training" in said
+        "in cross-validation a classifier of the pretrained features is wrong about 0.0 % of the training images"
+        in said
     )
     assert "fine-tuning: " not in said
     assert (result.metrics["kept"], result.metrics["epochs"], result.history) == ("head", 0, {})
