@@ -89,7 +89,7 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
         replace(train, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()), task
     )
     few = task.images < 10_000
-    batch, epochs = default.batch_size or 32, settled.epochs
+    batch, epochs = default.batch_size or 32, settled.total_epochs
     space = {
         # From a third, which is cheap, to the double. No trial is shorter than the warm-up that all have.
         "epochs": {

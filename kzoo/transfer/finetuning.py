@@ -331,8 +331,8 @@ def _is_worse(tuning: _FineTuning, trainer: Trainer, head: dict) -> bool:
     before, after = head["validation"]["accuracy"], trainer.state.history[-1]["val_accuracy"]
     error = standard_error(before, len(tuning.validation))
     console.log(
-        f"validation accuracy {100 * before:.2f} % by the new head alone, {100 * after:.2f} % fine-tuned; standard error "
-        f"{100 * error:.2f} %"
+        f"validation accuracy {100 * before:.2f} % by the new head alone, {100 * after:.2f} % fine-tuned; standard "
+        f"error {100 * error:.2f} %"
     )
     if after >= before - error:
         return False

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
 
-import files
+import files  # pyright: ignore[reportMissingImports]
 
 NAMES = {"resnet18_v2": "resnetv2_18", "resnet34_v2": "resnetv2_34"}
 # Those of resnet18 and resnet34, without the stem's normalization (64 channels) and that of the shortcuts (128 + 256 +

@@ -94,7 +94,7 @@ def test_a_signal_reaches_a_process_and_nobody_after_its_end(modules):
         process.kill()
         assert other.poll() is None
         assert talk(other, 0)["status"] == 0
-        process.__exit__()
+        process.__exit__(None, None, None)
 
 
 def test_a_server_that_was_killed_ends_its_processes_and_is_started_again(modules):
@@ -102,10 +102,12 @@ def test_a_server_that_was_killed_ends_its_processes_and_is_started_again(module
         process = server.start("echo")
         server._process.kill()
         assert process.wait() == -signal.SIGKILL
+        assert isinstance(process, ForkedProcess)
         assert process.is_lost
+        assert process.stdout is not None
         process.stdout.read()  # to the end of the process, whose input has ended
         assert talk(server.start("echo"), 5)["status"] == 5
-        process.__exit__()
+        process.__exit__(None, None, None)
 
 
 def test_a_server_that_cannot_import_is_an_error(modules, monkeypatch, capfd):

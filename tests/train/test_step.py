@@ -130,10 +130,10 @@ def test_updates_are_the_papers(arguments):
     sums = train(TrainStep(model, config), batches, rates)
     for (images, labels), rate, (loss, correct, examples, skipped) in zip(batches, rates, sums, strict=True):
         logits = images.reshape(6, -1) @ reference.weights[0] + reference.weights[1]
-        expected = -(targets(labels, config.label_smoothing) * scipy.special.log_softmax(logits, axis=1)).sum()
+        expected = -(targets(labels, config.label_smoothing or 0.0) * scipy.special.log_softmax(logits, axis=1)).sum()
         assert loss == pytest.approx(expected, rel=1e-5)
         assert (correct, examples, skipped) == ((logits.argmax(axis=1) == labels).sum(), 6, 0)
-        reference.update(gradients(reference.weights, images, labels, config.label_smoothing), rate)
+        reference.update(gradients(reference.weights, images, labels, config.label_smoothing or 0.0), rate)
     for found, expected in zip(model.get_weights(), reference.weights, strict=True):
         # Three float32 steps on weights of order 1; Adam divides gradients of order 0.1 by their size.
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)

@@ -23,7 +23,7 @@ if "KZOO_SCRIPT" in os.environ and {"kzoo.search.child", "kzoo.search.forkserver
             if name == "kzoo.__main__":
                 act(*sys.argv[1:])
             if name == "kzoo.search.preloaded":
-                return importlib.machinery.ModuleSpec(name, self)
+                return importlib.machinery.ModuleSpec(name, self)  # pyright: ignore[reportArgumentType]
             return None
 
         def create_module(self, spec):
