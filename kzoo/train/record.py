@@ -102,8 +102,6 @@ class FineTuningState:
     """Layers after which features are computed, one from the other; empty where there was no room for any."""
     is_head: bool = False
     """Whether this is the first phase of a run that fine-tunes, in the folder `head` of it."""
-    is_left_out: bool = False
-    """Whether the second phase was left out, as there was little to gain."""
     kept: Literal["head", "fine_tuned"] | None = None
     """The phase whose model is kept, where that is known before the second: fine-tuning is left out, or the run is as a
     search's best trial."""

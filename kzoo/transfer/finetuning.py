@@ -273,7 +273,7 @@ def _for_range(model, given: Range | None, trained_on: Range):
     return twin(shared)  # whose layers are called in this model alone
 
 
-def _skip_where_it_cannot_pay(tuning: _FineTuning, features: Features, lowest: str) -> None:
+def _skip_where_it_cannot_pay(tuning: _FineTuning, features: Features, lowest: str | None) -> None:
     """Note that the head alone is kept, where nearly all training images are recognized without having been seen."""
     share = held_out_errors(features.views[0], features.labels)
     if share is None or share >= ENOUGH_ERRORS:
@@ -281,7 +281,7 @@ def _skip_where_it_cannot_pay(tuning: _FineTuning, features: Features, lowest: s
     console.log(
         f"fine-tuning is left out: in cross-validation a classifier of the pretrained features is wrong about "
         f"{100 * share:.1f} % of the training images (limit {100 * ENOUGH_ERRORS:.0f} %). To fine-tune all the same: "
-        f"--unfreeze {lowest}"
+        f"--unfreeze {lowest or 'STAGE'}"
     )
     _note(tuning.dir, is_left_out=True)
 
