@@ -105,6 +105,8 @@ class FineTuningState:
     kept: Literal["head", "fine_tuned"] | None = None
     """The phase whose model is kept, where that is known before the second: fine-tuning is left out, or the run is as a
     search's best trial."""
+    is_left_out: bool = False
+    """Whether the second phase was left out, as there was little to gain."""
 
 
 @dataclass(frozen=True)
