@@ -68,7 +68,7 @@ def run_record(
         data_dir: As for `kzoo.data.load`.
         download: Likewise.
         on_bad_image: Likewise.
-        dropout: Rate before the classifier; by default the model's.
+        dropout: Rate before the classifier; by default the model's, and 0 to fine-tune.
         auxiliary_heads: Whether to train with the auxiliary classifiers that the model has.
 
     Raises:

@@ -65,7 +65,7 @@ def command(
         run_dir: Folder for everything the run writes [default: runs/MODEL-DATASET-TIME].
         overwrite: Delete the run that is in run_dir.
         channels: Channels of the images, 1 or 3 [default: the model's].
-        dropout: Dropout rate before the classifier [default: the model's].
+        dropout: Dropout rate before the classifier, of a model of kzoo list [default: 0].
     """
     if from_search is not None and fetch:
         raise InvalidArgument("--from-search has weights that are here. Received: --fetch as well.")

@@ -27,7 +27,7 @@ class ZooModel:
     like: str | None = None
     """For weights in a file: the tag whose preprocessing and class names they take."""
     dropout: float | None = None
-    """Rate before the classifier [default: the model's]."""
+    """Rate before the classifier [default: the model's, and 0 to fine-tune]."""
     auxiliary_heads: bool = False
 
     def __post_init__(self):
@@ -103,8 +103,7 @@ class FineTuningState:
     is_head: bool = False
     """Whether this is the first phase of a run that fine-tunes, in the folder `head` of it."""
     kept: Literal["head", "fine_tuned"] | None = None
-    """The phase whose model is kept, where that is known before the second: fine-tuning is left out, or the run is as a
-    search's best trial."""
+    """Without validation data: the phase whose model is kept, as in a search's best trial."""
     is_left_out: bool = False
     """Whether the second phase was left out, as there was little to gain."""
 

@@ -43,6 +43,7 @@ from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.loading import DEFAULT_MODEL, default_weights, portable
 from kzoo.transfer.surgery import add_head
+from kzoo.weights.records.applications import is_application
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
 
@@ -448,12 +449,14 @@ def _for_images(config: dict, shape: tuple) -> dict:
 
 
 def pretrained(chosen: ResolvedWeights, dropout: float | None = None) -> Callable[[tuple], Any]:
-    """What makes a model of the zoo with weights that are on this machine."""
-    top = chosen.record.include_top
-    arguments: Any = {"dropout": dropout} if top else {}
-    return lambda shape: create_model(
-        chosen.record.model, weights=chosen, include_top=top, input_shape=shape, **arguments
-    )
+    """What makes a model with weights that are on this machine, for an image shape.
+
+    It has no dropout unless that is asked for: with it new classifiers of few images varied more from seed to seed and
+    were no better (docs/finetune_photos.md). Models of keras.applications keep theirs.
+    """
+    name, top = chosen.record.model, chosen.record.include_top
+    arguments: Any = {"dropout": dropout or 0.0} if top and not is_application(name) else {}
+    return lambda shape: create_model(name, weights=chosen, include_top=top, input_shape=shape, **arguments)
 
 
 def _read(given: Any) -> Dataset:
