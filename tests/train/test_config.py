@@ -244,5 +244,7 @@ def test_it_is_frozen():
 
 
 def test_a_step_has_no_more_images_than_there_are():
-    config = TrainConfig(optimizer="sgd", batch_size=32, gradient_accumulation_steps=1000)
+    config = TrainConfig(optimizer="sgd", batch_size=32, gradient_accumulation_steps=1000, epochs=15)
     assert with_data_defaults(config, "mine", 64, (32, 32, 3)).learning_rate == 0.1 * 64 / 256
+    several = dataclasses.replace(config, epochs=None)  # 40 passes in an epoch, over whose ends batches run
+    assert with_data_defaults(several, "mine", 64, (32, 32, 3)).learning_rate == 0.1 * 64 * 40 / 256

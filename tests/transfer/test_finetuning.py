@@ -198,7 +198,7 @@ def test_fine_tuning_is_left_out_where_it_cannot_pay(tmp_path, capsys):
         "in cross-validation a classifier of the pretrained features is wrong about 0.0 % of the training images"
         in said
     )
-    assert "fine-tuning: " not in said
+    assert "layers above" not in said
     assert (result.metrics["kept"], result.metrics["epochs"], result.history) == ("head", 0, {})
     assert result.metrics["validation"]["accuracy"] == 1
     for which in ("best", "last"):
@@ -209,6 +209,9 @@ def test_fine_tuning_is_left_out_where_it_cannot_pay(tmp_path, capsys):
     again = resume(run_dir, train_data=pairs[0], validation_data=pairs[1])
     assert again.metrics == result.metrics
     assert_same_weights(again.model, result.model)
+    # That it was left out was not asked for: the same call goes on with it.
+    given: dict = {"config": CONFIG, "transfer": TransferConfig(), "run_dir": run_dir}
+    assert fine_tune(functional(), *pairs, **given, resume=True).metrics == result.metrics
     # A stage that is named is trained.
     named = fine_tune(functional(), *pairs, config=CONFIG, transfer=TransferConfig(unfreeze="conv3"))
     assert (named.metrics["kept"], named.metrics["epochs"]) == ("fine_tuned", 2)
