@@ -21,11 +21,27 @@ app = App(
 )
 for _name, _function, _help in (
     ("list", "models:list_command", "List the models of the zoo."),
-    ("info", "models:info_command", "Show what a model or a dataset is, and how kzoo would train on it."),
+    (
+        "info",
+        "models:info_command",
+        "Show what a model or a dataset is.\n\nOf a model: parameters, multiply-adds, depth, and what each stage sees. "
+        "Of a dataset: classes, splits, sizes, bad images, copies, and how kzoo would train on it.",
+    ),
     ("train", "train:command", "Train a model on a dataset, or resume a run."),
-    ("finetune", "finetune:command", "Fine-tune a pretrained model on your images, or resume a run."),
+    (
+        "finetune",
+        "finetune:command",
+        "Fine-tune a pretrained model on your images, or resume a run.\n\n`kzoo finetune PHOTOS` takes kzoo's default "
+        "model, `kzoo finetune MODEL PHOTOS` another one. A new classifier is trained with the rest frozen, then the "
+        'upper stages with it. Flags without "head" are of the second phase; batch size, seed and devices are of both.',
+    ),
     ("search", "search:command", "Search for the hyperparameters that train a model best."),
-    ("evaluate", "evaluate:command", "Score trained models on labelled images: accuracy with its interval, mistakes."),
+    (
+        "evaluate",
+        "evaluate:command",
+        "Score trained models on labelled images.\n\nShows accuracy with its 95 % interval, calibration, the classes, "
+        "and the most confident mistakes; of several runs a row each.",
+    ),
     ("predict", "predict:command", "Classify images with a trained model."),
     ("weights", "weights:app", "List, fetch, verify and add pretrained weights."),
     ("augment", "augment:command", "Show what augmentation makes of a dataset's images, in a picture."),

@@ -43,9 +43,6 @@ def command(
 ) -> None:
     """Score trained models, or a model of the zoo with pretrained weights, on labelled images.
 
-    Shows accuracy with its 95 % interval, calibration, the classes, and the most confident mistakes; of several runs a
-    row each.
-
     Args:
         run: A run directory, a .keras file, or with --weights a name of `kzoo list`.
         others: More runs, and at the end a dataset to score on [default: the run's own test split, or if it has none

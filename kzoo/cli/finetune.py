@@ -48,11 +48,6 @@ def command(
 ) -> None:
     """Fine-tune a pretrained model on a dataset, or resume such a run.
 
-    `kzoo finetune PHOTOS` takes kzoo's default model, `kzoo finetune MODEL PHOTOS` another one.
-
-    A new classifier is trained with the rest frozen, then the upper stages with it. Flags without "head" are of the
-    second phase; batch size, augmentation, seed and devices are of both.
-
     Args:
         model: A name of `kzoo list`; keras:NAME for one of keras.applications, such as keras:ConvNeXtTiny; or a run or
             model file of your own [default: keras:EfficientNetV2B0].

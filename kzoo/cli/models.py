@@ -45,9 +45,7 @@ def info_command(
     data_dir: str | None = None,
     json: Json = False,
 ) -> None:
-    """Show what a model is: parameters, multiply-adds, depth, and what each stage sees; or what a dataset holds.
-
-    Of a dataset: classes, splits, sizes, bad images, copies, and how kzoo would train on it.
+    """Show what a model or a dataset is.
 
     Args:
         model: A name of `kzoo list`, a run directory or a .keras file; or a dataset: a folder, a CSV file, digits, or a

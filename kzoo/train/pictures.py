@@ -18,7 +18,8 @@ from kzoo.files import write_bytes
 from kzoo.plotting import import_matplotlib, new_figure
 from kzoo.text import printable
 
-MATRIX, TABLE, MISTAKES = "confusion_matrix.png", "confusion_matrix.csv", "mistakes.png"
+MATRIX, TABLE = "confusion_matrix.png", "confusion_matrix.csv"
+MISTAKES, MISTAKES_TABLE = "mistakes.png", "mistakes.csv"
 
 # In a picture of more classes nobody reads the names.
 MOST_CLASSES = 40
@@ -35,8 +36,8 @@ def save(folder: Path, figures: dict[str, Any], data: Dataset | None) -> list[Pa
         data: The images that were scored, values 0 to 255; None where they are not at hand.
 
     Returns:
-        The files: `confusion_matrix.png` and `.csv`, except of more than 1,000 classes; `mistakes.png`, if there are
-        mistakes and their images are at hand.
+        The files: `confusion_matrix.png` and `.csv`, except of more than 1,000 classes; `mistakes.png` and `.csv`, if
+        there are mistakes and their images are at hand.
 
     Raises:
         RunError: They cannot be written.
@@ -50,8 +51,9 @@ def save(folder: Path, figures: dict[str, Any], data: Dataset | None) -> list[Pa
         console.warn(f"no confusion matrix: there are {len(figures['classes']):,} classes")
     if figures["mistakes"] and data is not None:
         content[MISTAKES] = mistakes_sheet(figures, data)
+        content[MISTAKES_TABLE] = mistakes_table(figures)
     try:
-        for name in (MATRIX, TABLE, MISTAKES):
+        for name in (MATRIX, TABLE, MISTAKES, MISTAKES_TABLE):
             (folder / name).unlink(missing_ok=True)  # of another evaluation
         for name, one in content.items():
             write_bytes(folder / name, one)
@@ -68,11 +70,29 @@ def confusion_table(matrix: np.ndarray, class_names: Sequence[str]) -> bytes:
     ants,2,1
     bees,0,3
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [_cell(name) for name in class_names]
-    writer.writerow(["true \\ predicted", *names])
-    writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+    rows = [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
+    return _csv([["true \\ predicted", *names], *rows])
+
+
+def mistakes_table(figures: dict[str, Any]) -> bytes:
+    """The most confident mistakes as CSV in UTF-8.
+
+    >>> one = {"true": "ants", "predicted": "bees", "probability": 0.75, "where": "photos/ants/1.jpg"}
+    >>> print(mistakes_table({"mistakes": [one]}).decode(), end="")
+    true,predicted,probability,image
+    ants,bees,0.7500,photos/ants/1.jpg
+    """
+    rows = [
+        [_cell(one["true"]), _cell(one["predicted"]), f"{one['probability']:.4f}", _cell(one["where"])]
+        for one in figures["mistakes"]
+    ]
+    return _csv([["true", "predicted", "probability", "image"], *rows])
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
 
 

@@ -161,7 +161,7 @@ def test_save_writes_a_table_and_pictures(place, tmp_path, last_json):
     assert kzoo(arguments) == 0
     figures = last_json()
     assert sorted(path.name for path in folder.iterdir()) == [
-        "confusion_matrix.csv", "confusion_matrix.png", "mistakes.png",
+        "confusion_matrix.csv", "confusion_matrix.png", "mistakes.csv", "mistakes.png",
     ]  # fmt: skip
     header, *rows = csv.reader((folder / "confusion_matrix.csv").read_text().splitlines())
     assert header[1:] == [row[0] for row in rows] == figures["classes"]

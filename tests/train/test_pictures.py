@@ -31,7 +31,12 @@ def test_what_is_saved(names, tmp_path):
     """Names from outside raise no warning, are no formula of TeX or of a spreadsheet, and are printable."""
     figures, data = evaluated(names)
     files = pictures.save(tmp_path, figures, data)
-    assert [path.name for path in files] == ["confusion_matrix.png", "confusion_matrix.csv", "mistakes.png"]
+    assert [path.name for path in files] == [
+        "confusion_matrix.png",
+        "confusion_matrix.csv",
+        "mistakes.png",
+        "mistakes.csv",
+    ]
     text = files[1].read_text("utf-8")
     header, *rows = csv.reader(text.splitlines())
     assert [list(map(int, row[1:])) for row in rows] == figures["confusion_matrix"]
@@ -54,7 +59,7 @@ def test_what_an_earlier_evaluation_has_left_is_replaced(tmp_path):
 
 def test_of_very_many_classes_there_is_no_matrix(tmp_path):
     figures, data = evaluated([f"class {i}" for i in range(1001)])
-    assert [path.name for path in pictures.save(tmp_path, figures, data)] == ["mistakes.png"]
+    assert [path.name for path in pictures.save(tmp_path, figures, data)] == ["mistakes.png", "mistakes.csv"]
 
 
 def test_of_many_classes_those_with_mistakes_are_shown():
