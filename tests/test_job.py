@@ -166,7 +166,6 @@ def test_records_that_do_not_fit_together():
         ({"weights": "mnist", "auxiliary_heads": True}, "auxiliary_heads is for training from scratch"),
         ({"transfer": TransferConfig(), "auxiliary_heads": True}, "auxiliary_heads is for training from scratch"),
         ({"transfer": TransferConfig(), "like": "mnist"}, "is for weights"),
-        ({"transfer": TransferConfig()}, "A model needs weights to be used. Received: 'mnist_net'. Add --weights TAG"),
     ],
 )
 def test_no_argument_is_dropped(arguments, line):

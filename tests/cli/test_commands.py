@@ -298,22 +298,3 @@ def test_augment_of_a_folder_whose_images_differ_in_size(tmp_path, last_json):
         Image.new("RGB", size, (i, 9, 9)).save(tmp_path / "photos" / label / f"{i}.png")
     assert kzoo(["augment", str(tmp_path / "photos"), "--out", str(tmp_path / "grid.png"), "--json"]) == 0
     assert last_json()["policy"] == ["photos"]
-
-
-def test_info_of_a_dataset_takes_no_flags_of_models(capfd):
-    assert kzoo(["info", "mnist", "--layers"]) == 2
-    assert "Of a dataset only the augmentation policy is shown" in capfd.readouterr().err
-    assert kzoo(["info", "mnistt"]) == 2
-    assert "Did you mean 'mnist'?" in capfd.readouterr().err
-
-
-def test_info_of_a_dataset_tells_its_policy(tmp_path, last_json, capfd):
-    assert kzoo(["info", "emnist/letters", "--json"]) == 0
-    info = last_json()
-    assert (info["dataset"], info["augment"]) == ("emnist/letters", "digits")
-    assert [layer["class_name"] for layer in info["layers"]] == ["RandomAffine"]
-    assert kzoo(["info", str(tmp_path / "none.csv")]) == 2  # there is no such file
-    assert "Unknown model, run or dataset" in capfd.readouterr().err
-    (tmp_path / "photos").mkdir()
-    assert kzoo(["info", str(tmp_path / "photos")]) == 0
-    assert "augmentation none" in capfd.readouterr().out

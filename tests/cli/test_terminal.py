@@ -60,7 +60,7 @@ def test_log_lines_and_tables(name, capfd):
     _output.print_json({name: name})
     shown = capfd.readouterr()
     lines = shown.err.splitlines() + shown.out.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert all(line.replace("\t", "").isprintable() for line in lines)
     assert json.loads(lines[-1]) == {name: name}
     assert shown.out.isascii() or "\udcff" not in shown.out

@@ -162,9 +162,9 @@ def test_the_head_is_kept_where_fine_tuning_does_harm(data, tmp_path, capsys):
     assert "fine-tuning made it worse than the new head alone, which is kept" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("after", "kept"), [(0.90, "fine_tuned"), (0.871, "fine_tuned"), (0.869, "head")])
+@pytest.mark.parametrize(("after", "kept"), [(0.90, "fine_tuned"), (0.869, "fine_tuned"), (0.867, "head")])
 def test_a_standard_error_less_is_no_worse(after, kept):
-    """Of 0.9 in 100 images it is 0.03."""
+    """Of 0.9 in 100 images it is 0.032."""
     tuning = SimpleNamespace(validation=range(100))
     trainer = SimpleNamespace(keeps_last=True, state=SimpleNamespace(history=[{"val_accuracy": after}], best_epoch=1))
     is_worse = _is_worse(tuning, trainer, {"validation": {"accuracy": 0.9}})  # pyright: ignore[reportArgumentType]
@@ -287,9 +287,9 @@ def test_what_is_wrong_is_one_line(data, tmp_path, monkeypatch):
     assert "A keras.Model has its weights. Received: weights='imagenet'" in refused(
         InvalidArgument, functional(), *data, weights="imagenet"
     )
-    assert "or a keras.Model. Received: 3." in refused(InvalidArgument, 3, *data)
+    assert "a keras.Model or None. Received: 3." in refused(InvalidArgument, 3, *data)
     assert "Unknown model. Received: 'mnist_ned'" in refused(InvalidArgument, "mnist_ned", *data, weights="mnist")
-    assert "Without: kzoo.train.fit trains from scratch" in refused(InvalidArgument, "mnist_net", *data)
+    assert "Without: kzoo.train.fit trains from scratch" in refused(InvalidArgument, "plain18", *data)
     monkeypatch.setenv("KZOO_WEIGHTS_PATH", str(tmp_path))
     assert "vgg16" in refused(WeightsError, "vgg16", *data, weights="imagenet")
 

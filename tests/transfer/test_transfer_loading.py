@@ -95,11 +95,11 @@ def test_the_default_model_is_the_best_of_its_cost():
     assert costs[0] > 5 * costs[1]
 
 
-def test_default_weights_are_those_of_imagenet(no_weights):
+def test_default_weights_are_the_first_of_the_list(no_weights):
     found = {name: default_weights(name) for name in ("resnet50_v1_5", "keras:VGG16", "mnist_net", "plain18", "photos")}
     tags = {name: record and record.tag for name, record in found.items()}
     assert tags == {
-        "resnet50_v1_5": "tv2_in1k", "keras:VGG16": "keras_in1k", "mnist_net": None, "plain18": None, "photos": None,
+        "resnet50_v1_5": "tv2_in1k", "keras:VGG16": "keras_in1k", "mnist_net": "mnist", "plain18": None, "photos": None,
     }  # fmt: skip
     folder = no_weights / "KERAS_HOME" / "models"
     folder.mkdir(parents=True)
@@ -128,5 +128,8 @@ def test_a_model_alone_has_its_default_weights():
     assert record.model == ZooModel("inception_v1", "bvlc_in1k")
     assert record.data.load is not None
     assert record.data.load.image_size == (256, 256)
-    with pytest.raises(InvalidArgument, match="A model needs weights to be used"):
-        run_record("mnist_net", "digits", transfer=TransferConfig())
+    assert run_record("mnist_net", "digits", transfer=TransferConfig()).model == ZooModel("mnist_net", "mnist")
+    with pytest.raises(
+        InvalidArgument, match="A model needs weights to be used. Received: 'plain18'. Add --weights TAG"
+    ):
+        run_record("plain18", "digits", transfer=TransferConfig())
