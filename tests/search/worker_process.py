@@ -20,7 +20,7 @@ from kzoo.search.trials import Trials
 def end(trials, trial):
     run_dir = store.run_dir(trials.folder, trial.number)
     (run_dir / "history.csv").write_text("epoch,images_per_second\n1,100\n")
-    figures = {"accuracy": 0.5, "loss": 0.5, "images": 10}
+    figures = {"accuracy": 0.5, "loss": 0.5, "images": 10, "interval": [0.2, 0.8]}
     (run_dir / "metrics.json").write_text(
         json.dumps({"epochs": 1, "best_epoch": 1, "training_seconds": 1.0, "validation": figures})
     )
