@@ -130,7 +130,7 @@ def test_overwrite_that_fails_leaves_the_old_run(tuned, tmp_path, capfd):
     ("arguments", "status", "line"),
     [
         ("", 2, "takes a folder of images, or --resume RUN"),
-        ("mnist_net digits", 2, "A model needs weights to be used. Received: 'mnist_net'"),
+        ("plain18 digits", 2, "A model needs weights to be used. Received: 'plain18'"),
         ("mnist_net digits --weights mnst", 2, "mnst"),
         ("mnist_ned digits --weights mnist", 2, "Did you mean 'mnist_net'?"),
         ("no_such_run digits", 2, "No such model file or run directory"),
