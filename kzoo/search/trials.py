@@ -200,12 +200,14 @@ class Trials:
         run_dir = store.run_dir(self.folder, trial.number)
         try:
             figures = runs.read_metrics(run_dir)["validation"]
+            # A run whose second phase was left out has epochs of the new head alone.
+            phase = run_dir if (run_dir / runs.HISTORY).exists() else run_dir / runs.HEAD
             ended = replace(
                 trial,
                 status="completed",
                 accuracy=figures["accuracy"],
                 loss=figures["loss"],
-                images_per_second=max(runs.read_column(run_dir, "images_per_second")),  # the first includes the start
+                images_per_second=max(runs.read_column(phase, "images_per_second")),  # the first includes the start
                 parameters=self._state.task.parameters[trial.values.get("model", self._state.settings.model.name)],
                 seconds=seconds,
             )
