@@ -218,6 +218,7 @@ def test_many_classes_are_shown_by_the_worst(tmp_path, capfd):
     lines = capfd.readouterr().out.splitlines()
     first = lines.index("class\tprecision\tpredicted\trecall\timages") + 1
     assert all(line.startswith("class ") for line in lines[first : first + 10])
-    assert lines[first + 10] == "true class\tpredicted as\timages\tof"
+    assert lines[first - 2] == "the 10 of 40 classes with the lowest recall"
+    assert lines[first + 10 : first + 12] == ["most confused", "true class\tpredicted as\timages\tof"]
     with Image.open(tmp_path / "out" / "confusion_matrix.png") as picture:
         assert picture.width > 1500

@@ -1,6 +1,7 @@
 """`kzoo info` of datasets; test_commands.py has it of models."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +36,8 @@ def last_json(capfd):
 def test_info_of_a_folder(photos, capfd):
     assert kzoo(["info", "photos"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[:8] == [
+    assert lines[:9] == [
+        "photos",
         "dataset\tvalue",
         "images\t20: 20 JPEG",
         "splits\t16 train, 2 validation, 2 test (cut by kzoo, fixed by the images' content)",
@@ -50,8 +52,11 @@ def test_info_of_a_folder(photos, capfd):
     classes = lines.index("class\ttrain\tvalidation\ttest") + 1
     assert [line.split("\t")[0] for line in lines[classes : classes + 2]] == ["ants", "bees"]
     assert any(line.startswith("stops training: Bad image. Received: 'photos/ants/bad.png'") for line in lines)
-    [advice] = [line for line in lines if line.startswith("kzoo finetune photos: ")]
-    assert "pretrained" in advice
+    assert not any(line.startswith("suggested: ") for line in lines)
+    (Path("photos") / "ants" / "bad.png").unlink()
+    assert kzoo(["info", "photos"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert "suggested: kzoo finetune photos (15 images of 64 pixels and more suit pretrained weights)" in lines
     assert "default\tvalue\twhy" in lines
 
 
