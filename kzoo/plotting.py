@@ -12,18 +12,18 @@ from typing import Any
 _importing = threading.Lock()
 
 
-def import_matplotlib() -> None:
-    """Import matplotlib, unless it is, with the user's own settings but not those of the current folder."""
+def import_matplotlib() -> Any:
+    """The module matplotlib, imported with the user's own settings but not those of the current folder."""
     with _importing:
-        if "matplotlib" in sys.modules:
-            return
         exists = os.path.exists
-        # There is no setting for it. Unlike a change of the current folder this misleads no other thread.
-        os.path.exists = lambda path: path != "matplotlibrc" and exists(path)
+        if "matplotlib" not in sys.modules:
+            # There is no setting for it. Unlike a change of the current folder this misleads no other thread.
+            os.path.exists = lambda path: path != "matplotlibrc" and exists(path)
         try:
-            import matplotlib  # noqa: F401
+            import matplotlib
         finally:
             os.path.exists = exists
+    return matplotlib
 
 
 def new_figure(**options: Any) -> Any:

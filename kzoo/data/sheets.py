@@ -71,8 +71,7 @@ def sheet(heading: str, cells: Sequence[Cell | None], columns: int) -> bytes:
 
 def font(size: int) -> "FreeTypeFont":
     """DejaVu Sans, which comes with matplotlib and has Greek, Cyrillic, Hebrew and Arabic letters too."""
-    import_matplotlib()
-    import matplotlib
+    matplotlib = import_matplotlib()
     from PIL import ImageFont
 
     return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)

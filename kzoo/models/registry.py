@@ -163,10 +163,10 @@ def _constructor(card: Card) -> Callable[..., Any]:
     build.__name__ = build.__qualname__ = card.constructor
     build.__module__ = "kzoo"
     shape = ", ".join(map(str, card.input_shape))
-    _, _, described = (inspect.getdoc(create_model) or "").partition("`kzoo.list_models()`.\n")
+    _, start, described = (inspect.getdoc(create_model) or "").partition("    weights: ")  # after the name
     build.__doc__ = (
         f"Build `{card.name}`.\n\nInput: (batch, {shape}) by default, pixels from 0 to 255. "
-        f"Output: (batch, {card.classes}) probabilities.\n\nArgs:\n{described.partition('>>>')[0]}"
+        f"Output: (batch, {card.classes}) probabilities.\n\nArgs:\n{start}{described.partition('>>>')[0]}"
     )
     return build
 

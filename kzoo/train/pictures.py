@@ -107,8 +107,7 @@ def confusion_picture(matrix: np.ndarray, class_names: Sequence[str]) -> bytes:
 
     Of many classes it has those with the most mistakes.
     """
-    import_matplotlib()
-    import matplotlib
+    matplotlib = import_matplotlib()
 
     total, count = len(matrix), int(matrix.sum())
     title = (

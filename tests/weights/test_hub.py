@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faulty_server import CONTENT, Handler, serving, status
 
-REPOSITORY = "timm/resnet18.tv_in1k"
+REPOSITORY = "timm/resnet18.a1_in1k"
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 DAMAGED = CONTENT[:-1] + b"!"
@@ -58,7 +58,7 @@ def endpoint(server):
 def test_fetched_once_found_ever_after(kzoo, tmp_path):
     asked = []
     with serving(otherwise=as_the_hub(asked=asked)) as server:
-        done = kzoo("fetch", "resnet18", "tv_in1k", HF_ENDPOINT=endpoint(server))
+        done = kzoo("fetch", "resnet18", "a1_in1k", HF_ENDPOINT=endpoint(server))
         assert done.returncode == 0, done.stderr
     assert asked.count(("GET", f"/{REPOSITORY}/resolve/main/model.safetensors")) == 1
     path = Path(done.stdout.strip())
@@ -69,7 +69,7 @@ def test_fetched_once_found_ever_after(kzoo, tmp_path):
     verified = json.loads(kzoo("verify", "--json", HF_HUB_OFFLINE="1").stdout)["weights"]
     assert [(row["model"], row["tag"], row["right"], row["by"]) for row in verified] == [
         ("mnist_net", "mnist", True, "sha256"),  # which travels with kzoo
-        ("resnet18", "tv_in1k", True, "hub"),
+        ("resnet18", "a1_in1k", True, "hub"),
     ]
 
 
@@ -123,9 +123,9 @@ def test_without_a_network_it_fails_at_once_and_says_what_to_do(why, kzoo):
     done = kzoo("fetch", "resnet18", **why)
     assert done.returncode == 1
     first, last = done.stderr.splitlines()  # no line of another attempt
-    assert first == f"Fetching tv_in1k for resnet18 from huggingface.co/{REPOSITORY}"
-    assert last.startswith("kzoo: Cannot fetch resnet18.tv_in1k/model.safetensors from the hub.")
-    assert last.endswith("From a folder that has the files: kzoo weights fetch resnet18 tv_in1k --from DIR.")
+    assert first == f"Fetching a1_in1k for resnet18 from huggingface.co/{REPOSITORY}"
+    assert last.startswith("kzoo: Cannot fetch resnet18.a1_in1k/model.safetensors from the hub.")
+    assert last.endswith("From a folder that has the files: kzoo weights fetch resnet18 a1_in1k --from DIR.")
 
 
 def test_what_the_hub_does_not_have(kzoo):
@@ -136,7 +136,7 @@ def test_what_the_hub_does_not_have(kzoo):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("layout", ["resnet18.tv_in1k/model.safetensors", "model.safetensors"])
+@pytest.mark.parametrize("layout", ["resnet18.a1_in1k/model.safetensors", "model.safetensors"])
 def test_a_folder_that_somebody_brought(layout, kzoo, tmp_path):
     """A clone of the repository, the folder above it, or the file alone."""
     file = tmp_path / "brought" / layout
@@ -145,7 +145,7 @@ def test_a_folder_that_somebody_brought(layout, kzoo, tmp_path):
     done = kzoo("fetch", "resnet18", "--from", tmp_path / "brought", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     assert (
-        f"No hash of resnet18.tv_in1k/model.safetensors is known: it is taken as it is (sha256 {SHA256})" in done.stderr
+        f"No hash of resnet18.a1_in1k/model.safetensors is known: it is taken as it is (sha256 {SHA256})" in done.stderr
     )
     assert Path(done.stdout.strip()).read_bytes() == CONTENT
     assert kzoo("path", "resnet18", HF_HUB_OFFLINE="1").stdout == done.stdout
@@ -155,4 +155,4 @@ def test_a_search_folder_does_not_take_any_model_for_any_other(kzoo, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(CONTENT)
     done = kzoo("path", "resnet18", KZOO_WEIGHTS_PATH=str(tmp_path), HF_HUB_OFFLINE="1")
     assert done.returncode == 1
-    assert "kzoo weights fetch resnet18 tv_in1k" in done.stderr
+    assert "kzoo weights fetch resnet18 a1_in1k" in done.stderr
