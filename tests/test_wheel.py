@@ -28,7 +28,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         names = archive.namelist()
     packed = {name for name in names if not name.startswith(f"kzoo-{wheel.name.split('-')[1]}.dist-info/")}
     tracked = {str(path.relative_to(ROOT)) for kind in ("*.py", "*.pyi") for path in (ROOT / "kzoo").rglob(kind)}
-    data = {"kzoo/py.typed", "kzoo/weights/imagenet_classes.csv", "kzoo/weights/files/mnist_net-mnist.safetensors"}
+    data = {
+        "kzoo/py.typed",
+        "kzoo/weights/imagenet_classes.csv",
+        "kzoo/weights/records/applications.csv",
+        "kzoo/weights/files/mnist_net-mnist.safetensors",
+    }
     assert packed == tracked | data
     assert wheel.stat().st_size < 2_500_000
 

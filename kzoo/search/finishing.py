@@ -62,6 +62,7 @@ def _evaluate(run_dir: Path, split: str, server: ForkServer) -> dict | None:
             status = process.finish()
         except KeyboardInterrupt:
             process.kill("Ctrl-C")
+            process.finish()
             raise
         if not process.is_lost:
             break

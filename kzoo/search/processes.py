@@ -83,11 +83,11 @@ class CommandProcess:
 
     def finish(self) -> int:
         """Wait for its end; returns its exit status, negative for a signal."""
-        with self._process as process:
-            status = process.wait()
-            self._reader.join()
-            self._watcher.join()
-        return status
+        status = self._process.wait()  # interrupted, it can be called again
+        self._reader.join()
+        self._watcher.join()
+        with self._process:  # closes its pipes; to close one that is being read would wait for the process
+            return status
 
     @property
     def is_lost(self) -> bool:
