@@ -103,6 +103,7 @@ def test_a_run_of_keras_applications(tuned, weights, photos, capfd):
     assert [stage["name"] for stage in stages] == ["stride2", "stride4", "stride8", "stride16", "stride32"]
 
 
+@pytest.mark.slow
 def test_it_resumes_to_the_same_bits(tuned, tmp_path):
     """In both phases, though this process has made other models since."""
     second = [runs.CHECKPOINT, runs.BEST, runs.LAST, runs.METRICS, runs.HISTORY]
@@ -115,6 +116,7 @@ def test_it_resumes_to_the_same_bits(tuned, tmp_path):
         assert bits(run) == bits(tuned)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_a_run(tuned, photos):
     assert kzoo(["finetune", str(tuned), str(photos), *FAST, "--run-dir", "again"]) == 0
     load = runs.read_record("again").data.load
