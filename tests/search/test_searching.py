@@ -208,7 +208,7 @@ def test_trials_that_fine_tune_share_features(tmp_path, monkeypatch):
     monkeypatch.setenv("KZOO_HOME", str(tmp_path / "home"))
     space = {
         "unfreeze": {"values": ["conv2"]}, "augment": {"values": [["digits"]]}, "epochs": {"values": [1, 2]},
-        "learning_rate": {"min": 0.0005, "max": 0.002}, "dropout": {"min": 0, "max": 0.5, "start": 0},
+        "learning_rate": {"min": 0.0005, "max": 0.002}, "dropout": {"min": 0.1, "max": 0.5, "start": 0.25},
         "batch_size": {"values": [64, 128]}, "layer_decay": {"min": 0.2, "max": 1},
     }  # fmt: skip
     result = search(
