@@ -23,7 +23,7 @@ from kzoo.train import runs
 from kzoo.train.config import Strategy, TrainConfig, TransferConfig
 from kzoo.train.lifecycle import Result, begin, go_on
 from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooModel
-from kzoo.transfer.loading import DEFAULT_MODEL, check_has_weights, default_weights, images_for, portable
+from kzoo.transfer.loading import check_has_weights, images_for, named, portable
 from kzoo.weights.records.applications import is_application
 from kzoo.weights.resolve import resolve as resolve_weights
 
@@ -58,8 +58,8 @@ def run_record(
             a `.keras` file; None is kzoo's default model.
         dataset: A name or a path, as `kzoo.data.load` takes it.
         config: How to train.
-        weights: Pretrained weights to fine-tune: a tag, a file or a folder. By default those that "imagenet" means,
-            where the model has such.
+        weights: Pretrained weights to fine-tune: a tag, a file or a folder. By default the model's default ones,
+            where it has any.
         like: For weights in a file: the tag whose preprocessing and class names they take.
         transfer: How to fine-tune; None trains from scratch, unless there are weights.
         all_data: Whether to train on the validation images too.
@@ -112,19 +112,18 @@ def run_record(
 
 def _resolve_model(model: str | None, weights: str | None, transfer: TransferConfig | None) -> tuple[str, str | None]:
     """The model and weights that are meant, where they are left out."""
-    fine_tunes = weights is not None or transfer is not None
-    if not fine_tunes and (model is None or is_application(model)):
-        raise InvalidArgument(
-            f"Only fine-tuning takes {'no model' if model is None else 'models of keras.applications'}. Received: "
-            f"{model!r}. Use kzoo finetune, or in Python pass transfer=TransferConfig()."
-        )
-    model = DEFAULT_MODEL if model is None else model
-    if is_application(model):
-        check_name(model)
-    if weights is None and fine_tunes and is_name(model) and not Path(model).exists():
-        record = default_weights(model)
-        weights = None if record is None else record.tag
-    return model, weights
+    if weights is None and transfer is None:
+        if model is None or is_application(model):
+            raise InvalidArgument(
+                f"Only fine-tuning takes {'no model' if model is None else 'models of keras.applications'}. Received: "
+                f"{model!r}. Use kzoo finetune, or in Python pass transfer=TransferConfig()."
+            )
+        return model, None
+    meant, default = named(model, weights)
+    if is_application(meant):
+        check_name(meant)
+    is_run_or_file = not is_name(meant) or Path(meant).exists()
+    return meant, weights if is_run_or_file else default
 
 
 def start(record: RunRecord, run_dir: str | Path, *, overwrite: bool = False, resume: bool = False) -> Result:

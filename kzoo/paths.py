@@ -53,6 +53,11 @@ def find_model(path: str | os.PathLike[str], which: str = "best") -> Path:
     return path
 
 
+def is_model(path: Path) -> bool:
+    """Whether a path means a whole model: it is called like a model file, or is a run directory."""
+    return path.suffix == ".keras" or (path / RUN).is_file()
+
+
 def _of_folder(path: Path, which: str) -> Path:
     if not (path / RUN).is_file():
         if (path / SEARCH).is_file():

@@ -121,9 +121,7 @@ def _told_apart(names: Sequence[str]) -> tuple[list[str], str | None]:
     *others, last = names
     if not others:
         return [last], None
-    path = expand(last)
-    is_model = path.suffix == ".keras" or (path.is_dir() and (path / paths.RUN).is_file())
-    models, dataset = (list(names), None) if is_model else (others, last)
+    models, dataset = (list(names), None) if paths.is_model(expand(last)) else (others, last)
     for name in models[1:]:
         if not (expand(name).suffix == ".keras" or expand(name).is_dir()):
             raise InvalidArgument(

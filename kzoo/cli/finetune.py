@@ -13,15 +13,15 @@ from kzoo.cli._output import Json, percent
 from kzoo.data.loading import fingerprint, public_name
 from kzoo.errors import InvalidArgument, WeightsError
 from kzoo.models.registry import check_name, is_name
-from kzoo.paths import RUN, expand
 from kzoo.paths import command as command_line
+from kzoo.paths import expand, is_model
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.transfer.loading import DEFAULT_MODEL, default_weights
 from kzoo.weights import store
 from kzoo.weights.locations import on_disk
 from kzoo.weights.record import Record
 from kzoo.weights.records.applications import is_application
-from kzoo.weights.registry import get_record, list_weights
+from kzoo.weights.registry import get_record, is_tag, list_weights
 
 
 def command(
@@ -128,8 +128,7 @@ def _model_and_dataset(first: str | None, second: str | None, data: DataOptions)
 
 def _is_model(name: str) -> bool:
     """Whether a name or path means a model."""
-    path = expand(name)
-    return is_name(name) or path.suffix == ".keras" or (path / RUN).is_file()
+    return is_name(name) or is_model(expand(name))
 
 
 def _bring_weights(model: str | None, weights: str | None, dataset: str, *, fetch: bool) -> None:
@@ -140,8 +139,7 @@ def _bring_weights(model: str | None, weights: str | None, dataset: str, *, fetc
     elif weights is None:
         record = default_weights(model)
     else:
-        is_tag = weights in ("imagenet", *(one.tag for one in list_weights(model)))
-        record = get_record(model, weights) if is_tag else None
+        record = get_record(model, weights) if is_tag(model, weights) else None
     if record is None:
         if fetch:
             raise InvalidArgument(

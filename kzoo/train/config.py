@@ -269,6 +269,7 @@ def with_data_defaults(
     image_shape: tuple,
     *,
     is_grey: bool = False,
+    is_raw: bool = True,
     rates: tuple[float | None, float | None] = (None, None),
 ) -> TrainConfig:
     """Put a value in every place that the configuration leaves open, for this data.
@@ -281,6 +282,7 @@ def with_data_defaults(
         images: Number of training images.
         image_shape: (height, width, channels).
         is_grey: Whether images of three channels have no colour.
+        is_raw: Whether pixels are 0 to 255.
         rates: The model's learning rate, at a batch size of 256, and epochs of warm-up, of its card; they are those of
             the default optimizer. None takes the default.
 
@@ -304,7 +306,7 @@ def with_data_defaults(
     weight_decay = config.decay
     if config.weight_decay is None and config.optimizer == "adamw":
         weight_decay *= min(passes, MOST_DECAY)
-    suggested, _ = augmentation.suggested(name, image_shape, is_grey=is_grey)
+    suggested, _ = augmentation.suggested(name, image_shape, is_grey=is_grey, is_raw=is_raw)
     return replace(
         config,
         epochs=config.total_epochs,

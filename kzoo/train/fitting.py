@@ -16,7 +16,6 @@ from kzoo import augment, console, plain
 from kzoo.backend import keras, tf
 from kzoo.classifier import rates_of, without_auxiliary_heads
 from kzoo.data import checks
-from kzoo.data.pixels import RAW
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.hardware import probe, usable_only
 from kzoo.saving import LARGEST_CONFIG, load_model, model_of
@@ -30,6 +29,7 @@ from kzoo.train.inputs import (
     check_pixels,
     class_names_of_data,
     data_errors,
+    looks_of,
     range_of_training,
     with_labels_of,
 )
@@ -260,18 +260,13 @@ def _choose_for_data(run_dir: Path, config: TrainConfig, train_data) -> TrainCon
     """Choose what the configuration leaves to the data, say so, and write it down."""
     if isinstance(train_data, Stream):
         config = replace(config, batch_size=train_data.batch_size)
-    found, reason = config, ""
-    if "auto" in config.augment:
-        grey, pixels = train_data.is_grey, range_of_training(train_data, None)
-        policy, why = augment.suggested(
-            train_data.public_name, train_data.image_shape, is_grey=grey, is_raw=pixels in (RAW, None)
-        )
-        found = replace(config, augment=[policy if item == "auto" else item for item in config.augment])
-        reason = f" ({why})"
-    chosen = with_data_defaults(found, *_facts(train_data))
+    looks: dict[str, Any] = looks_of(train_data) if "auto" in config.augment else {}
+    chosen = with_data_defaults(config, *_facts(train_data), **looks)
     if chosen != config:
         passes = f" of {chosen.passes_per_epoch} passes each" if chosen.passes_per_epoch != 1 else ""
-        phase = runs.read_record(run_dir).phase
+        phase, reason = runs.read_record(run_dir).phase, ""
+        if looks:
+            reason = f" ({augment.suggested(train_data.public_name, train_data.image_shape, **looks)[1]})"
         console.log(
             f"{'' if phase == 'training' else f'{phase}: '}{chosen.epochs} epochs{passes}, batch size "
             f"{chosen.batch_size}, augmentation {augment.title(chosen.augment)}{reason}"

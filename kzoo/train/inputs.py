@@ -61,8 +61,7 @@ class Stream:
         self.image_shape = tuple(self.dataset.element_spec[0].shape[1:])
         self.name, self.public_name = "tf.data", ""
         self.classes: int | None = None
-        self.pixel_range = _look_at(self.dataset)
-        self.is_grey = is_grey(next(iter(self.dataset))[0].numpy())
+        self.pixel_range, self.is_grey = _look_at(self.dataset)
 
     def __len__(self) -> int:
         """The number of images, up to the size of the last batch."""
@@ -207,6 +206,11 @@ def check_fit(data: Dataset | Stream, model, which: str, augment: Policy | None 
         )
 
 
+def looks_of(train_data: Dataset | Stream) -> dict[str, Any]:
+    """What augmentation depends on besides the shape of the images, as arguments of `augment.suggested`."""
+    return {"is_grey": train_data.is_grey, "is_raw": range_of_training(train_data, None) in (RAW, None)}
+
+
 def range_of_training(train_data: Dataset | Stream, validation_data: Dataset | Stream | None) -> Range | None:
     """The range of pixel values that a model is trained on: validation images are not augmented, and may show it."""
     return common(train_data.pixel_range, None if validation_data is None else validation_data.pixel_range)
@@ -306,18 +310,20 @@ def _class_indices(labels):
     return tf.cast(labels, tf.int32)
 
 
-def _look_at(dataset) -> Range | None:
-    """The range of the pixels in the first images.
+def _look_at(dataset) -> tuple[Range | None, bool]:
+    """The range of the pixels in the first images, and whether those of the first batch have no colour.
 
     More than the first batch is read where that is small or dark.
     """
     seen: list[np.ndarray] = []
+    has_no_colour = False
     for number, (images, _) in enumerate(dataset.take(SAMPLE).as_numpy_iterator()):
         _check_finite(images, number)
+        has_no_colour = is_grey(images) if number == 0 else has_no_colour
         seen += list(images[: SAMPLE - len(seen)])
         if len(seen) >= SAMPLE or (images.size and images.max() >= 2):
             break
-    return pixel_range(seen)
+    return pixel_range(seen), has_no_colour
 
 
 def _check_finite(images: np.ndarray, number: int) -> None:

@@ -8,11 +8,6 @@ from kzoo.backend import keras, layers_within
 SHARE_OF_A_RUN = 0.2
 
 
-def batch_normalizations(model) -> list:
-    """The layers of a model that normalize by the statistics of a batch in training."""
-    return [one for one in layers_within(model) if isinstance(one, keras.layers.BatchNormalization) and one.trainable]
-
-
 def shorten_averages(model, batches: int) -> None:
     """Lower the momentum of a model's batch normalizations where it is too high for a run of so many batches.
 
@@ -22,7 +17,12 @@ def shorten_averages(model, batches: int) -> None:
     three seeds. With the lower momentum accuracy is 81 % and the loss 0.60; without it 64 % and 1.67.
     """
     highest = max(0.0, 1 - 1 / (SHARE_OF_A_RUN * batches))
-    too_slow = [layer for layer in batch_normalizations(model) if layer.momentum > highest]
+    in_training = (
+        layer
+        for layer in layers_within(model)
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    )
+    too_slow = [layer for layer in in_training if layer.momentum > highest]
     if not too_slow:
         return
     was = max(layer.momentum for layer in too_slow)

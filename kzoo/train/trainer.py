@@ -372,7 +372,7 @@ class Trainer:
 
         Args:
             validation_images: What the file takes, where the model in training takes something else.
-            **entries: More entries of metrics.json.
+            **entries: More entries of metrics.json; with "validation", the figures that are known already.
         """
         history, best_epoch = self.state.history, self.state.best_epoch
         metrics = {
@@ -383,7 +383,7 @@ class Trainer:
         }
         if best_epoch:  # else it is the one that the run started from
             metrics |= {"train": {name: history[best_epoch - 1][name] for name in ("loss", "accuracy")}}
-        if self.validation_data is not None:
+        if self.validation_data is not None and "validation" not in metrics:
             metrics["validation"] = evaluate(load_model(self.dir, "best"), validation_images or self.validation_data)
         runs.write_json(self.dir / runs.METRICS, metrics)
         head = checkpoint.read_state(self.dir / runs.HEAD / runs.CHECKPOINT)  # None where there is no first phase

@@ -21,7 +21,7 @@ from kzoo import augment, console, functional
 from kzoo.backend import keras
 from kzoo.classifier import pixel_range_of, set_metadata
 from kzoo.data import Dataset
-from kzoo.data.pixels import RAW, Range, can_scale, is_same, shown
+from kzoo.data.pixels import Range, can_scale, is_same, shown
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
 from kzoo.models.registry import check_name, create_model
 from kzoo.paths import expand
@@ -31,7 +31,7 @@ from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.figures import standard_error
 from kzoo.train.fitting import Setup, check_data, set_up
-from kzoo.train.inputs import Stream, as_data, check_pixels, data_errors, range_of_training
+from kzoo.train.inputs import Stream, as_data, check_pixels, data_errors, looks_of, range_of_training
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import in_float32, in_precision, twin
 from kzoo.train.record import FineTuningState, RunRecord, ZooModel
@@ -41,7 +41,7 @@ from kzoo.transfer.defaults import ENOUGH_ERRORS, head_config, held_out_errors, 
 from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
-from kzoo.transfer.loading import DEFAULT_MODEL, default_weights, portable
+from kzoo.transfer.loading import named, portable
 from kzoo.transfer.surgery import add_head
 from kzoo.weights.records.applications import is_application
 from kzoo.weights.registry import list_weights
@@ -81,8 +81,8 @@ def fine_tune(
         validation_data: The same, of other images. Where fine-tuning makes it worse there, by more than one standard
             error, the first phase's model is kept. With `early_stopping` or the schedule "plateau" the best epoch on it
             is kept, not the last.
-        weights: For a name, its pretrained weights, as for `create_model`; by default those that "imagenet" means,
-            where it has such.
+        weights: For a name, its pretrained weights, as for `create_model`; by default the model's default ones, where
+            it has any.
         config: How the second phase is trained; its batch size, precision, devices, seed and loss hold for both. By
             default its learning rate is 0.003 at a batch size of 256, by the square root, 30 % of the epochs are a
             warm-up, labels are smoothed by 0.1, and colour photos of at least 64x64 pixels are augmented by the policy
@@ -111,13 +111,11 @@ def fine_tune(
     >>> result.metrics["validation"]["accuracy"] > 0.9
     True
     """
-    if model is None:
-        model = DEFAULT_MODEL
-    if isinstance(model, str) and weights is None and (record := default_weights(model)):
-        weights = record.tag
+    if model is None or isinstance(model, str):
+        model, weights = named(model, weights)
     make = maker(model, weights)
-    named = _named(model, weights) if isinstance(weights, str | Path) else None
-    record = RunRecord(model=named, train=config or TrainConfig(), transfer=transfer or TransferConfig())
+    recorded = _recorded(model, weights) if isinstance(weights, str | Path) else None
+    record = RunRecord(model=recorded, train=config or TrainConfig(), transfer=transfer or TransferConfig())
     given = (make, train_data, validation_data, callbacks)
     return begin(
         record,
@@ -147,8 +145,8 @@ def run(
     _refuse_mixing(record.train.augment)
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
-    facts = {"is_grey": train_data.is_grey, "is_raw": range_of_training(train_data, None) in (RAW, None)}
-    config = with_fine_tuning_defaults(record.train, train_data.public_name, len(train_data), shape, **facts)
+    looks = looks_of(train_data) if "auto" in record.train.augment else {}
+    config = with_fine_tuning_defaults(record.train, train_data.public_name, len(train_data), shape, **looks)
     runs.update_record(run_dir, train=config)
     with data_errors():
         tuning = _FineTuning(set_up(run_dir, train_data, validation_data), record.transfer, callbacks)
@@ -312,10 +310,13 @@ def _train_upper_stages(tuning: _FineTuning) -> Result:
         if not keeps_last:
             trainer.start_from(head / runs.BEST)
         trainer.train()
-    if is_skipped or _is_worse(tuning, trainer, runs.read_metrics(head)):
+    figures = runs.read_metrics(head)
+    if is_skipped or _is_worse(tuning, trainer, figures):
         trainer.adopt(head / runs.BEST)
     kept = "fine_tuned" if trainer.state.best_epoch else "head"
-    trainer.finish(tuning.validation, kept=kept, head=runs.read_metrics(head))
+    # The head's model has been scored on these images when its phase ended.
+    known = {"validation": figures["validation"]} if kept == "head" and "validation" in figures else {}
+    trainer.finish(tuning.validation, kept=kept, head=figures, **known)
     return result_of(tuning.dir, trainer.state)
 
 
@@ -427,7 +428,7 @@ def maker(model: Any, weights: Any) -> Callable[[tuple], Any]:
     return pretrained(resolve(model, weights))
 
 
-def _named(model: str, weights: str | Path) -> ZooModel:
+def _recorded(model: str, weights: str | Path) -> ZooModel:
     """What the record says of a model of the zoo, so that another one is not taken for it."""
     path = str(expand(weights).resolve())
     return ZooModel(model, path if isinstance(weights, Path) else portable(model, weights))

@@ -10,7 +10,7 @@ from kzoo.paths import expand
 from kzoo.weights.locations import on_disk
 from kzoo.weights.record import Record
 from kzoo.weights.records.applications import is_application
-from kzoo.weights.registry import get_record, list_weights
+from kzoo.weights.registry import get_record, is_tag, list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
 
 # What is fine-tuned where no model is named. docs/default_model.md has the figures and reasons.
@@ -37,6 +37,18 @@ def default_weights(model: str) -> Record | None:
     return next(iter(records), None)
 
 
+def named(model: str | None, weights: Any) -> tuple[str, Any]:
+    """The model and the weights that are meant, where they are left out; weights stay None for a model without any.
+
+    >>> named("mnist_net", None), named("mnist_net", "digits.safetensors")
+    (('mnist_net', 'mnist'), ('mnist_net', 'digits.safetensors'))
+    """
+    model = DEFAULT_MODEL if model is None else model
+    if weights is None and (record := default_weights(model)):
+        weights = record.tag
+    return model, weights
+
+
 def images_for(model: str | None, weights: Any = None, image_size: int | tuple[int, int] | None = None) -> dict:
     """The arguments of `kzoo.data.load` with which images look as pretrained weights know them.
 
@@ -45,7 +57,7 @@ def images_for(model: str | None, weights: Any = None, image_size: int | tuple[i
 
     Args:
         model: A name; None is kzoo's default model.
-        weights: As for `create_model`; they must be on this machine. By default those that "imagenet" means.
+        weights: As for `create_model`; they must be on this machine. By default the model's default ones.
         image_size: Another one, as for `kzoo.data.load`, to which the whole image is brought.
 
     Returns:
@@ -54,9 +66,7 @@ def images_for(model: str | None, weights: Any = None, image_size: int | tuple[i
     >>> images_for("mnist_net", "mnist")
     {'image_size': (28, 28), 'channels': 1, 'crop_fraction': 1.0, 'interpolation': None}
     """
-    model = DEFAULT_MODEL if model is None else model
-    if weights is None and (default := default_weights(model)):
-        weights = default.tag
+    model, weights = named(model, weights)
     record = weights.record if isinstance(weights, ResolvedWeights) else resolve(model, weights).record
     (height, width, channels), fraction = record.input_size, record.crop_fraction
     if (given := checked_size(image_size)) is not None:
@@ -86,5 +96,5 @@ def portable(model: str, weights: str) -> str:
         return get_record(model, weights).tag
     path = expand(weights)
     # As for create_model, a tag is the tag, even beside a folder of that name.
-    is_path = weights not in {record.tag for record in list_weights(model)} and path.exists()
+    is_path = not is_tag(model, weights) and path.exists()
     return str(path.resolve()) if is_path else weights

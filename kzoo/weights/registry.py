@@ -59,6 +59,15 @@ def get_record(model: str, tag: str | None = None) -> Record:
     return tags[tag]
 
 
+def is_tag(model: str, weights: str) -> bool:
+    """Whether weights are named by a tag of a model, or "imagenet", and not by a path.
+
+    >>> is_tag("vgg16", "tv_in1k"), is_tag("vgg16", "vgg16.pth")
+    (True, False)
+    """
+    return weights in ("imagenet", *(record.tag for record in list_weights(model)))
+
+
 def is_imagenet(record: Record) -> bool:
     """Whether "imagenet" means this record of its model."""
     if applications.is_application(record.model):

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from kzoo.console import warn
 from kzoo.errors import InvalidArgument, WeightsError
+from kzoo.paths import is_model
 from kzoo.weights import checksums, store
 from kzoo.weights.formats import format_of, read
 from kzoo.weights.locations import Location, location_below
 from kzoo.weights.names import SOURCES, source_of
 from kzoo.weights.record import Record
 from kzoo.weights.records import applications
-from kzoo.weights.registry import get_record, list_weights
+from kzoo.weights.registry import get_record, is_tag, list_weights
 from kzoo.weights.table import RECORDS
 
 
@@ -55,10 +56,9 @@ def resolve(model: str, weights: Any, like: str | None = None) -> ResolvedWeight
         raise InvalidArgument(
             f"weights must be a tag, a path or None. Received: {weights!r}. See kzoo.list_weights({model!r})."
         )
-    tags = [record.tag for record in list_weights(model)]
     try:
         path = Path(weights).expanduser()
-        is_path = isinstance(weights, Path) or (weights not in ("", *tags, "imagenet") and path.exists())
+        is_path = isinstance(weights, Path) or (weights and not is_tag(model, weights) and path.exists())
     except (OSError, RuntimeError) as error:  # RuntimeError: "~name" of an unknown user
         raise InvalidArgument(
             f"Cannot look at the path of weights. Received: {str(weights)[:200]!r} ({error})."
@@ -69,7 +69,8 @@ def resolve(model: str, weights: Any, like: str | None = None) -> ResolvedWeight
         record = get_record(model, str(weights))
         return as_recorded(record, store.require(record))
     if not path.exists():
-        raise InvalidArgument(f"No such weights. Received: {str(path)!r}. Valid: {', '.join(tags) or 'no tags'}.")
+        tags = ", ".join(record.tag for record in list_weights(model))
+        raise InvalidArgument(f"No such weights. Received: {str(path)!r}. Valid: {tags or 'no tags'}.")
     if like is not None:
         return _without_record(model, path, get_record(model, like))
     known = _record_of(model, path)
@@ -108,7 +109,7 @@ def _locations(path: Path, record: Record) -> list[Location]:
 
 def _without_record(model: str, path: Path, like: Record | None = None) -> ResolvedWeights:
     """A file that is not a record's: its format by its content, its source by the names of its tensors."""
-    if path.suffix == ".keras" or (path / "config.json").is_file():
+    if is_model(path):
         raise InvalidArgument(
             f"This is a whole model, not weights for {model}. Received: {str(path)!r}. Use it in place of the model's "
             "name, without weights (in Python kzoo.load_model), or make a tag of it: kzoo weights add."
