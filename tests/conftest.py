@@ -15,6 +15,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # A script for a process of its own: it makes logical devices when it is imported, before TensorFlow has started.
 collect_ignore = ["fuzz/fuzz_worker.py", "train/replicas.py", "upstream/keras_tuner_faults.py"]
+# Two files of one name cannot both be collected for doctests, when folders of tests are named together.
+collect_ignore_glob = ["*/conftest.py"]
 
 
 @pytest.fixture(scope="session")
