@@ -34,9 +34,9 @@ def check_it_computes_what_keras_does(name, size, path, monkeypatch, *, include_
     found = np.asarray(ours(images))
     assert found.dtype == ours.compute_dtype
     assert expected.std() > 1e-6
-    # Preprocessing that is the same up to rounding, which random weights make greater from layer to layer: in float32
-    # to 1e-2 through the 300 of EfficientNetV2B3, so that the deep ones are compared in float64.
-    rtol = {"float32": 1e-3, "float64": 1e-8}[ours.compute_dtype]
+    # Preprocessing is float32 on both sides, and the same up to rounding. Random weights make that greater from layer
+    # to layer: in float32 to 1e-2 through the 300 of EfficientNetV2B3, so that the deep ones compute in float64.
+    rtol = {"float32": 1e-3, "float64": 1e-4}[ours.compute_dtype]
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol / 50 * np.abs(expected).max())
     return ours
 
