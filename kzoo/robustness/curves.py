@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from kzoo.robustness.changes import CORRUPTIONS
 
 PICTURE, TABLE = "robustness.png", "robustness.csv"
 
-_AXES = {
-    "noise": "standard deviation of the noise, pixels 0 to 255",
-    "bits": "bits of weights and activations",
-    **{name: f"{name}: {corruption.meaning}" for name, corruption in CORRUPTIONS.items()},
+MEANINGS = {
+    "noise": "standard deviation, of pixels from 0 to 255",
+    "bits": "of weights and activations",
+    **{name: corruption.meaning for name, corruption in CORRUPTIONS.items()},
 }
+"""What the levels of each curve are."""
 
 
 def curves(figures: dict[str, Any]) -> dict[str, list[tuple[float, dict]]]:
@@ -25,7 +26,7 @@ def curves(figures: dict[str, Any]) -> dict[str, list[tuple[float, dict]]]:
 
     >>> row = {"accuracy": 0.5, "interval": [0.4, 0.6]}
     >>> found = curves({"noise": [{"deviation": 0, **row}], "bits": [], "corruptions": {}})
-    >>> [(at, row["accuracy"]) for at, row in found["noise"]]
+    >>> [(level, row["accuracy"]) for level, row in found["noise"]]
     [(0, 0.5)]
     """
     lists = {
@@ -36,25 +37,18 @@ def curves(figures: dict[str, Any]) -> dict[str, list[tuple[float, dict]]]:
     return {name: [(row[key], row) for row in rows] for name, (key, rows) in lists.items()}
 
 
-def table(figures: dict[str, Any]) -> Iterator[tuple[str, float, dict]]:
-    """Each row of each curve: what was changed, how much, and the row."""
-    for name, points in curves(figures).items():
-        for at, row in points:
-            yield name, at, row
-
-
-def save(folder: Path, figures: dict[str, Any]) -> list[Path]:
+def save(folder: Path, figures: dict[str, Any] | None) -> list[Path]:
     """Write `robustness.png` and `robustness.csv` into a folder that exists; returns their paths.
+
+    With None, those of an earlier evaluation are deleted.
 
     Raises:
         RunError: They cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("change", "level", "accuracy", "low", "high"))
-    writer.writerows((name, at, row["accuracy"], *row["interval"]) for name, at, row in table(figures))
-    content = {PICTURE: picture({"": figures}), TABLE: text.getvalue().encode()}
+    content = {} if figures is None else {PICTURE: picture({"": figures}), TABLE: table(figures)}
     try:
+        for name in (PICTURE, TABLE):
+            (folder / name).unlink(missing_ok=True)
         for name, one in content.items():
             write_bytes(folder / name, one)
     except OSError as error:
@@ -62,11 +56,21 @@ def save(folder: Path, figures: dict[str, Any]) -> list[Path]:
     return [folder / name for name in content]
 
 
+def table(figures: dict[str, Any]) -> bytes:
+    """A row for each point of each curve, as CSV: what was changed, how much, accuracy and 95 % interval."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("change", "level", "accuracy", "low", "high"))
+    for name, points in curves(figures).items():
+        writer.writerows((name, level, row["accuracy"], *row["interval"]) for level, row in points)
+    return text.getvalue().encode()
+
+
 def picture(models: dict[str, dict[str, Any]]) -> bytes:
     """Draw the curves of some models, by what they are called, with 95 % intervals, as PNG."""
     import_matplotlib()
     found = {title: curves(figures) for title, figures in models.items()}
-    names = [name for name in _AXES if any(name in one for one in found.values())]
+    names = [name for name in MEANINGS if any(name in one for one in found.values())]
     columns = min(len(names), 3)
     lines = -(-len(names) // columns)
     figure = new_figure(figsize=(4.2 * columns, 3.4 * lines), layout="constrained")
@@ -74,9 +78,9 @@ def picture(models: dict[str, dict[str, Any]]) -> bytes:
     for axes, name in zip(panels, names, strict=False):
         for title, one in found.items():
             _draw(axes, one.get(name, []), title)
-        levels = [shown_level(name, at) for at, _ in next(one[name] for one in found.values() if name in one)]
+        levels = [shown_level(name, level) for level, _ in next(one[name] for one in found.values() if name in one)]
         axes.set_xticks(range(len(levels)), levels)
-        axes.set(xlabel=_AXES[name], ylim=(0, 101))
+        axes.set(title=name, xlabel=MEANINGS[name], ylim=(0, 101))
         axes.grid(alpha=0.3)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
@@ -97,12 +101,12 @@ def _draw(axes, points: Sequence[tuple[float, dict]], title: str) -> None:
     axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, lw=0)
 
 
-def shown_level(name: str, at: float) -> str:
-    """What a curve is at, for a reader.
+def shown_level(name: str, level: float) -> str:
+    """A level of a curve for a reader.
 
     >>> shown_level("bits", 32), shown_level("blur", 0.005)
     ('float32', '0.5 %')
     """
-    if name == "bits" and at == 32:
+    if name == "bits" and level == 32:
         return "float32"
-    return f"{100 * at:g} %" if name == "blur" else f"{at:g}"
+    return f"{100 * level:g} %" if name == "blur" else f"{level:g}"
