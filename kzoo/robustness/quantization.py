@@ -153,20 +153,20 @@ class Quantized:
             return [tf.cast(x, tf.float32) for x in (found if isinstance(found, list) else [found])]
 
         def ends(batch):
-            return tf.stack([[tf.reduce_min(x), tf.reduce_max(x)] for x in activations(batch)])
+            return [(tf.reduce_min(x), tf.reduce_max(x)) for x in activations(batch)]
 
         def counts(batch, tops):
             ranges = [[0.0, top] for top in tf.unstack(tops, len(self._roundings))]
             pairs = zip(activations(batch), ranges, strict=True)
-            return tf.stack([tf.histogram_fixed_width(tf.abs(x), ends, _BINS, tf.int64) for x, ends in pairs])
+            return [tf.histogram_fixed_width(tf.abs(x), ends, _BINS, tf.int64) for x, ends in pairs]
 
         ends, counts = compiled(ends), compiled(counts)
-        found = np.stack([ends(batch).numpy() for batch in images])
+        found = np.array([ends(batch) for batch in images])  # (batches, activations, 2)
         lowest, highest = found[..., 0].min(axis=0), found[..., 1].max(axis=0)
         tops = np.maximum(-lowest, highest)
         tops[tops <= 0] = 1
-        histograms = sum(counts(batch, tops).numpy() for batch in images)
-        return list(zip(np.asarray(histograms, float), tops.tolist(), (lowest < 0).tolist(), strict=True))
+        histograms = np.sum([counts(batch, tops) for batch in images], axis=0, dtype=float)
+        return list(zip(histograms, tops.tolist(), (lowest < 0).tolist(), strict=True))
 
 
 def kernels_of(layer) -> list[tuple[Any, tuple[int, ...]]]:
