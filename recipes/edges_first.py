@@ -20,6 +20,7 @@ trained ones in the first stage, and no better in the last than in the first.
 """
 
 import argparse
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -62,6 +63,16 @@ NETS = (
     Net("ResNet-20, CIFAR-10", "resnet20_cifar", "weights/resnet20-12fca82f.th", "cifar10", "test"),
 )
 
+
+class Features(NamedTuple):
+    """What a net makes of images, by stage."""
+
+    rows: np.ndarray
+    """Of the training images, in ascending order."""
+    train: dict[str, np.ndarray]
+    test: dict[str, np.ndarray]
+
+
 # Accuracies by stage, in the order of the net, by "trained 10" and so on.
 Scores = dict[str, dict[str, float]]
 
@@ -84,18 +95,20 @@ def measured(net: Net, options: argparse.Namespace) -> dict[str, Any]:
     path = options.runs / f"{net.name}.json"
     found = json.loads(path.read_text()) if path.exists() else {"test_images": 0, "seeds": {}}
     missing = [seed for seed in SEEDS if str(seed) not in found["seeds"]]
-    if missing:
-        trained = pretrained(net, options.data)
-        source = options.data / net.images if (options.data / net.images / "train").is_dir() else net.images
-        train, test = (
-            kzoo.data.load(source, split, **loading_for(trained, None)) for split in ("train", net.test_split)
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for seed in missing:
-            console.log(f"{net.title}, seed {seed}")
-            found["seeds"][str(seed)] = scores(net, trained, train, test, seed)
-            write_json(path, {**found, "test_images": len(test)})
-    return json.loads(path.read_text())
+    if not missing:
+        return found
+    trained = pretrained(net, options.data)
+    source = options.data / net.images if (options.data / net.images / "train").is_dir() else net.images
+    train, test = (kzoo.data.load(source, split, **loading_for(trained, None)) for split in ("train", net.test_split))
+    drawn = np.unique(np.concatenate([few_of_each_class(train, max(IMAGES), seed) for seed in missing]))
+    of_trained = Features(drawn, features(trained, train, drawn), features(trained, test, np.arange(len(test))))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for seed in missing:
+        console.log(f"{net.title}, seed {seed}")
+        found["seeds"][str(seed)] = scores(net, of_trained, train, test, seed)
+        found["test_images"] = len(test)
+        write_json(path, found)
+    return found
 
 
 def pretrained(net: Net, data: Path):
@@ -103,21 +116,18 @@ def pretrained(net: Net, data: Path):
     return kzoo.create_model(net.name, weights=data / net.weights)
 
 
-def scores(net: Net, trained, train: Dataset, test: Dataset, seed: int) -> Scores:
+def scores(net: Net, of_trained: Features, train: Dataset, test: Dataset, seed: int) -> Scores:
     """The accuracy of a probe of each stage, with trained and with random weights."""
     keras.utils.set_random_seed(seed)
-    nets = {"trained": trained, "random": kzoo.create_model(net.name)}
-    rows = {count: few_of_each_class(train, count, seed) for count in IMAGES}
-    drawn = np.unique(np.concatenate(list(rows.values())))
-    places = {count: np.searchsorted(drawn, chosen) for count, chosen in rows.items()}
+    model, drawn = kzoo.create_model(net.name), np.sort(few_of_each_class(train, max(IMAGES), seed))
+    of_random = Features(drawn, features(model, train, drawn), features(model, test, np.arange(len(test))))
     found: Scores = {}
-    for start, model in nets.items():
-        known, asked = (features(model, data, which) for data, which in ((train, drawn), (test, np.arange(len(test)))))
-        for stage in known:
-            for count in IMAGES:
-                chosen = known[stage][places[count]]
-                predicted = probe(chosen, train.labels[rows[count]]).predict(asked[stage])
-                found.setdefault(stage, {})[f"{start} {count}"] = float(np.mean(predicted == test.labels))
+    for start, (known_rows, known, asked) in zip(STARTS, (of_trained, of_random), strict=True):
+        for stage, count in itertools.product(known, IMAGES):
+            rows = few_of_each_class(train, count, seed)
+            chosen = known[stage][np.searchsorted(known_rows, rows)]
+            predicted = probe(chosen, train.labels[rows]).predict(asked[stage])
+            found.setdefault(stage, {})[f"{start} {count}"] = float(np.mean(predicted == test.labels))
     return found
 
 
@@ -143,9 +153,11 @@ def probe(known: np.ndarray, labels: np.ndarray):
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return GridSearchCV(pipeline, PENALTIES, cv=5, scoring="neg_log_loss").fit(known, labels)
+    with threadpool_limits(1):  # the matrices are small: threads would wait for each other
+        return GridSearchCV(pipeline, PENALTIES, cv=5, scoring="neg_log_loss").fit(known, labels)
 
 
 def tables(found: dict[str, dict]) -> dict[str, str]:

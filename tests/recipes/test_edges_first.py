@@ -45,17 +45,26 @@ def test_a_probe_reads_what_is_there_and_nothing_else(colours):
 def test_trained_and_random_weights_are_probed_on_the_same_draw(colours, monkeypatch):
     monkeypatch.setattr(recipe, "IMAGES", (5, 20))
     net = recipe.NETS[1]
-    trained = recipe.kzoo.create_model("resnet20_cifar")
     data = Dataset.from_arrays(np.tile(colours.images, (1, 4, 4, 1)), colours.labels, colours.class_names)
-    found = recipe.scores(net, trained, data, reporting.take(data, np.arange(200, 300)), seed=3)
-    assert list(found) == ["conv1", "conv2", "conv3", "conv4"]
-    assert list(found["conv1"]) == ["trained 5", "trained 20", "random 5", "random 20"]
-    # conv1 sees the brightness, whatever its weights.
-    assert found["conv1"]["trained 20"] > 0.8
-    assert found["conv1"]["random 20"] > 0.8
+    test, all_rows = reporting.take(data, np.arange(200, 300)), np.arange(len(data))
     keras.utils.set_random_seed(3)
-    again = recipe.scores(net, recipe.kzoo.create_model("resnet20_cifar"), data, data, seed=3)
-    assert again["conv4"]["trained 20"] == again["conv4"]["random 20"]  # the same weights
+    trained = recipe.kzoo.create_model("resnet20_cifar")  # as random as the other
+    known = recipe.Features(
+        all_rows, recipe.features(trained, data, all_rows), recipe.features(trained, test, all_rows[:100])
+    )
+    found = recipe.scores(net, known, data, test, seed=3)
+    assert list(found) == ["conv1", "conv2", "conv3", "conv4"]
+    for scores in found.values():
+        assert list(scores) == ["trained 5", "trained 20", "random 5", "random 20"]
+        assert (scores["trained 5"], scores["trained 20"]) == (scores["random 5"], scores["random 20"])
+    assert found["conv1"]["random 20"] > 0.8  # it sees the brightness, whatever its weights
+    keras.utils.set_random_seed(4)
+    other = recipe.kzoo.create_model("resnet20_cifar")
+    known = recipe.Features(
+        all_rows, recipe.features(other, data, all_rows), recipe.features(other, test, all_rows[:100])
+    )
+    again = recipe.scores(net, known, data, test, seed=3)
+    assert again["conv4"]["random 5"] == found["conv4"]["random 5"]
 
 
 def test_the_page_and_the_plot():
