@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check slow docs benchmarks clean
+.PHONY: demo test check slow docs results benchmarks clean
 
 # The main job, on digits as a folder of pictures: look at it, fine-tune, evaluate, predict.
 demo: START := $(shell date +%s)
@@ -34,6 +34,11 @@ slow: $(VENV)/.installed-dev
 # The tables and pictures of docs/ that are counted, not measured.
 docs: $(VENV)/.installed
 	for tool in depth_tables weights_table zoo_table; do $(BIN)/python docs/tools/$$tool.py || exit; done
+
+# The results of the recipes' runs, docs/results.md: read from the run directories in RUNS.
+RUNS ?= runs
+results: $(VENV)/.installed
+	$(BIN)/python docs/tools/results_table.py $(RUNS)
 
 # kzoo against Keras's augmentation, and against the workflow of Keras's transfer-learning guide.
 # TRANSFER='inception_v1 PHOTOS --weights imagenet' takes another model, dataset and weights.

@@ -24,6 +24,16 @@ class Hardware:
     tensor_cores: bool
     """Whether every GPU has tensor cores (compute capability 7.0 or more)."""
 
+    @property
+    def title(self) -> str:
+        """The machine in a few words.
+
+        >>> Hardware(2, 2**33, "Xeon", False, ("H200", "H200"), True).title
+        'Xeon, 2 cores, 2 x H200'
+        """
+        gpus = [f"{self.gpus.count(name)} x {name}" for name in dict.fromkeys(self.gpus)]
+        return ", ".join([self.cpu, f"{self.cores} cores", *gpus])
+
 
 def probe() -> Hardware:
     """Look at this machine; takes milliseconds, or about half a second where nvidia-smi answers."""

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "recipes"))
 
-from reporting import DOCS, page, png, write_page
+from reporting import DOCS, page, percent, png, write_page
 
-__all__ = ["DOCS", "page", "png", "write_page"]
+__all__ = ["DOCS", "page", "percent", "png", "write_page"]

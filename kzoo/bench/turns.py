@@ -50,6 +50,5 @@ def shown_speed(row: dict) -> tuple[str, str]:
 
 
 def machine() -> str:
-    """The processor, for a reader."""
-    found = probe()
-    return f"{found.cpu}, {found.cores} cores"
+    """The machine, for a reader."""
+    return probe().title

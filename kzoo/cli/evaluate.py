@@ -12,8 +12,9 @@ from kzoo.cli._model import Like, Weights, find, load
 from kzoo.cli._options import DataOptions, ImageSize, given, parse_image_size
 from kzoo.cli._output import Json, percent, percents, print_json, print_table
 from kzoo.data.loading import absolute, fingerprint, public_name
-from kzoo.errors import InvalidArgument, MissingSplit, RunError
+from kzoo.errors import DataError, InvalidArgument, MissingSplit, RunError
 from kzoo.paths import expand
+from kzoo.robustness import curves
 from kzoo.train import runs, trained_on
 from kzoo.train.record import DataSource, RunRecord
 
@@ -37,6 +38,7 @@ def command(
     image_size: ImageSize = None,
     split: Literal["train", "validation", "val", "test", "all"] | None = None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
+    robustness: bool = False,
     save: str | None = None,
     data: DataOptions = DataOptions(),  # noqa: B008 - frozen
     json: Json = False,
@@ -51,25 +53,33 @@ def command(
         which: The run's best or last model.
         split: Take this split instead.
         precision: The dtype policy to compute under.
-        save: A folder for the confusion matrix (picture and table) and a sheet of the most confident mistakes.
+        robustness: Score the images with noise too, the model with few bits and, where the images have colours, blur,
+            contrast and JPEG.
+        save: A folder for the confusion matrix (picture and table), a sheet of the most confident mistakes, and the
+            curves of --robustness.
     """
     models, dataset = _told_apart([run, *others])
     if len(models) > 1 and (weights is not None or save is not None):
         flag = "--weights" if weights is not None else "--save"
         raise InvalidArgument(f"{flag} is for one model. Received: {', '.join(models)}. Name one.")
+    if robustness and precision != "float32":
+        raise InvalidArgument(
+            f"--robustness compares numbers of few bits with float32. Received: --precision {precision}. Leave it out."
+        )
     size = parse_image_size(image_size)
     found = [_Model(name, find(name, weights, like, which), _record(name, weights)) for name in models]
     _check_same_data(found, dataset)
     folder = None if save is None else _folder(save)
     has_own = any(model.record is not None and _source_of(model.record) is not None for model in found)
     looked_at = fingerprint(dataset) if has_own and dataset is not None and not public_name(dataset) else None
-    asked = _Asked(dataset, looked_at, split, which, precision, size, data)
+    asked = _Asked(dataset, looked_at, split, which, precision, size, robustness, data)
     has_splits = any(_is_own(model.record, asked) for model in found)
     scored = [_score(model, asked, has_splits) for model in found]
     if folder is not None:
         from kzoo.train import pictures
 
         written = pictures.save(folder, scored[0].figures, scored[0].images)
+        written += curves.save(folder, scored[0].robustness)
         console.log(f"written to {folder}: {', '.join(path.name for path in written)}")
     if len(scored) > 1:
         _print_several(scored, json)
@@ -77,6 +87,9 @@ def command(
         print_json(scored[0].as_json())
     else:
         _print_figures(scored[0])
+    if robustness and not json:
+        for one in scored:
+            _print_robustness(one)
 
 
 class _Asked(NamedTuple):
@@ -89,6 +102,7 @@ class _Asked(NamedTuple):
     which: Literal["best", "last"]
     precision: str
     size: tuple[int, int] | None
+    robustness: bool
     data: DataOptions
 
 
@@ -111,9 +125,12 @@ class _Scored(NamedTuple):
     figures: dict[str, Any]
     images: Any
     """The Dataset; None where the images are not at hand."""
+    robustness: dict[str, Any] | None = None
+    """Where it was asked for."""
 
     def as_json(self) -> dict[str, Any]:
-        return {"dataset": self.dataset, "split": self.split, "used_for": self.used_for, **self.figures}
+        found = {} if self.robustness is None else {"robustness": self.robustness}
+        return {"dataset": self.dataset, "split": self.split, "used_for": self.used_for, **self.figures, **found}
 
 
 def _told_apart(names: Sequence[str]) -> tuple[list[str], str | None]:
@@ -188,10 +205,28 @@ def _score(model: _Model, asked: _Asked, has_splits: bool) -> _Scored:
     from kzoo.train.evaluation import evaluate
 
     figures = evaluate(loaded, images)
+    robustness = None
+    if asked.robustness:
+        from kzoo.robustness import measure
+
+        robustness = measure(loaded, images, _training_images(model, asked, is_own=source is not None))
     as_it_was_trained = source is not None and asked.size is None
     if as_it_was_trained and (images.split, asked.which, asked.precision) == ("test", "best", "float32"):
-        _keep(expand(model.name), figures)
-    return _Scored(model.name, images.name, images.split, used_for, figures, images)
+        _keep(expand(model.name), {"test": figures} | ({} if robustness is None else {"robustness": robustness}))
+    return _Scored(model.name, images.name, images.split, used_for, figures, images, robustness)
+
+
+def _training_images(model: _Model, asked: _Asked, *, is_own: bool) -> Any:
+    """The images that a run was trained on, if they can be loaded; `is_own` says that the dataset is the run's."""
+    source = None if model.record is None else _source_of(model.record)
+    if model.record is None or source is None:
+        return None
+    arguments = _arguments_of(source, asked if is_own else asked._replace(dataset=None))
+    try:
+        return datasets.load(**arguments, split=model.record.data.splits[0])
+    except DataError as error:
+        console.warn(f"activations are calibrated on images to score, since no training images can be loaded: {error}")
+        return None
 
 
 def _recorded(model: _Model, asked: _Asked) -> _Scored | None:
@@ -204,6 +239,11 @@ def _recorded(model: _Model, asked: _Asked) -> _Scored | None:
     metrics = runs.read_metrics(path) if not wants_others and (path / runs.METRICS).exists() else {}
     if "validation" not in metrics:
         return None
+    if asked.robustness:
+        raise InvalidArgument(
+            f"--robustness needs images, and those of this run were given in Python. Received: {model.name!r}. Name a "
+            "DATASET."
+        )
     console.log(f"the images of {model.name!r} were given in Python: these are the figures that the run ended with")
     return _Scored(model.name, None, "validation", "selection", metrics["validation"], None)
 
@@ -271,13 +311,13 @@ def _data_of_run(model: _Model, asked: _Asked) -> DataSource | None:
     return source if _is_own(model.record, asked) else None
 
 
-def _keep(run_dir: Path, figures: dict) -> None:
-    """Put the figures of the run's own test split with the run, unless it is being trained."""
+def _keep(run_dir: Path, figures: dict[str, dict]) -> None:
+    """Put figures of the run's own test split with the run, unless it is being trained."""
     try:
         with runs.lock(run_dir):
             path = run_dir / runs.METRICS
             metrics = runs.read_json(path) if path.exists() else {}
-            runs.write_json(path, {**metrics, "test": figures})
+            runs.write_json(path, {**metrics, **figures})
     except (OSError, RunError) as error:
         console.warn(f"the figures were not added to {run_dir / runs.METRICS}: {error}")
 
@@ -339,3 +379,17 @@ def _print_figures(scored: _Scored) -> None:
             for one in figures["mistakes"][:MISTAKES_IN_TABLE]
         ]
         print_table(("probability", "predicted as", "true class", "image"), mistakes, title="most confident mistakes")
+
+
+def _print_robustness(scored: _Scored) -> None:
+    found = scored.robustness
+    assert found is not None  # noqa: S101 - for the type checker
+    rows = [
+        (name, curves.shown_level(name, level), percent(row["accuracy"]), percents(row["interval"]))
+        for name, points in curves.curves(found).items()
+        for level, row in points
+    ]
+    title = f"robustness of {scored.model} (activations calibrated on {found['calibrated_on']})"
+    print_table(("change", "level", "accuracy", "95 % interval"), rows, title=title)
+    for name in ("noise", *found["corruptions"]):
+        console.log(f"levels of {name}: {curves.MEANINGS[name]}")

@@ -1,6 +1,9 @@
 """Scoring a model: accuracy, loss, and where it goes wrong."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from kzoo import console
 from kzoo.backend import compiled, keras, tf
@@ -8,7 +11,15 @@ from kzoo.classifier import PREDICTIONS, class_names_of, scaling_to, without_aux
 from kzoo.data import Dataset
 from kzoo.outputs import classes_of, logits_of
 from kzoo.train.figures import figures_of, outcomes_of, together
-from kzoo.train.inputs import as_data, batches_per_epoch, check_fit, class_names_of_data, data_errors, with_labels_of
+from kzoo.train.inputs import (
+    Stream,
+    as_data,
+    batches_per_epoch,
+    check_fit,
+    class_names_of_data,
+    data_errors,
+    with_labels_of,
+)
 
 BATCH_SIZE = 128
 
@@ -45,25 +56,52 @@ def evaluate(model, data: Any) -> dict:
         InvalidArgument: The model does not take these images, or does not end in probabilities or logits.
         DataError: A label that the model does not know.
     """
+    scoring = prepare(model, data)
+    data, parts = scoring.data, []
+    with data_errors(), console.progress("evaluating", batches_per_epoch(data, BATCH_SIZE)) as advance:
+        for images, labels in data.batches(BATCH_SIZE):
+            parts.append(outcomes_of(labels.numpy(), scoring.logits(images)))
+            advance(1)
+    where = data.where if isinstance(data, Dataset) else f"{data.name} #{{}}".format
+    return figures_of(together(parts), scoring.class_names, where)
+
+
+class Scoring(NamedTuple):
+    """A classifier and labelled images that fit each other."""
+
+    data: Dataset | Stream
+    """With labels in the order of the model's outputs."""
+    class_names: tuple[str, ...]
+    """A name for each output."""
+    scaled: Callable[[Any], Any]
+    """From a batch of the images to one in the range of pixels that the model takes."""
+    logits: Callable[[Any], np.ndarray]
+    """From a batch of the images, as the data has them, to logits (batch, classes)."""
+
+
+def prepare(model, data: Any) -> Scoring:
+    """Check that a classifier and images fit each other; arguments and errors are those of `evaluate`."""
     data = as_data(data, BATCH_SIZE)
     names = class_names_of(model)
     model = without_auxiliary_heads(model)
     data = with_labels_of(data, names)
     check_fit(data, model, "evaluation")
-    logits_of_batch, scaled = logits_of(model), scaling_to(model, data.pixel_range, "images")
+    to_range = scaling_to(model, data.pixel_range, "images")
 
-    def predict(images):
-        if scaled is not None:
-            images = scaled(keras.ops.cast(images, "float32"))
-        return logits_of_batch(images, training=False)[PREDICTIONS]
+    def scaled(images):
+        return images if to_range is None else to_range(keras.ops.cast(images, "float32"))
+
+    names = names or class_names_of_data(data) or tuple(str(i) for i in range(classes_of(model)))
+    return Scoring(data, names, scaled, logits_function(model, scaled))
+
+
+def logits_function(model, scaled: Callable[[Any], Any]) -> Callable[[Any], np.ndarray]:
+    """The function from a batch of images, which `scaled` brings to the model's range, to logits (batch, classes)."""
+    logits_of_batch = logits_of(model)
+
+    def logits(images):
+        return logits_of_batch(scaled(images), training=False)[PREDICTIONS]
 
     # Not Keras's predict: made in the scope of a strategy, a model predicts once for each replica.
-    predict = (lambda images, compute=predict: compute(images.numpy())) if tf is None else compiled(predict)
-    parts = []
-    with data_errors(), console.progress("evaluating", batches_per_epoch(data, BATCH_SIZE)) as advance:
-        for images, labels in data.batches(BATCH_SIZE):
-            parts.append(outcomes_of(labels.numpy(), keras.ops.convert_to_numpy(predict(images))))
-            advance(1)
-    names = names or class_names_of_data(data) or tuple(str(i) for i in range(classes_of(model)))
-    where = data.where if isinstance(data, Dataset) else f"{data.name} #{{}}".format
-    return figures_of(together(parts), names, where)
+    compute = (lambda images: logits(np.asarray(images))) if tf is None else compiled(logits)
+    return lambda images: keras.ops.convert_to_numpy(compute(images))

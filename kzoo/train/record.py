@@ -3,6 +3,7 @@
 import platform
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from kzoo.arguments import rate
 from kzoo.data.loading import check_images, checked_range
 from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument
+from kzoo.hardware import probe
 from kzoo.train.checkout import commit_of
 from kzoo.train.config import TrainConfig, TransferConfig
 
@@ -116,6 +118,10 @@ class Origin:
     commit: str | None
     """Of the git checkout that the command was given in; None outside one."""
     command: tuple[str, ...]
+    machine: str
+    """Processor, cores and GPUs."""
+    date: str
+    """The day on which the run began, in UTC: "2026-11-30"."""
     onednn: bool | None = None
     """Whether TensorFlow computed with oneDNN, which rounds otherwise; None where that was not known."""
 
@@ -183,7 +189,8 @@ class RunRecord:
 
 def origin() -> Origin:
     """What this process is."""
-    return Origin(versions(), commit_of(Path()), tuple(sys.argv), onednn.is_on())
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    return Origin(versions(), commit_of(Path()), tuple(sys.argv), probe().title, today, onednn.is_on())
 
 
 _PACKAGES = ("kzoo", "keras", "tensorflow", "numpy", "pillow", "tensorflow-datasets")

@@ -222,3 +222,34 @@ def test_many_classes_are_shown_by_the_worst(tmp_path, capfd):
     assert lines[first + 10 : first + 12] == ["most confused", "true class\tpredicted as\timages\tof"]
     with Image.open(tmp_path / "out" / "confusion_matrix.png") as picture:
         assert picture.width > 1500
+
+
+def test_robustness_is_measured_on_the_same_images(place, last_json, capfd, tmp_path):
+    run = str(place / "run")
+    assert kzoo(["evaluate", run, "--robustness", "--save", str(tmp_path), "--json"]) == 0
+    figures = last_json()
+    found = figures["robustness"]
+    assert (found["images"], found["calibrated_on"], found["corruptions"]) == (60, "training images", {})
+    as_it_is = {"accuracy": figures["accuracy"], "interval": figures["interval"]}
+    assert found["noise"][0] == {"deviation": 0, **as_it_is}
+    assert found["bits"][0] == {"bits": 32, **as_it_is}
+    assert found["noise"][-1]["accuracy"] < figures["accuracy"]
+    assert (tmp_path / "robustness.png").read_bytes()[:4] == b"\x89PNG"
+    lines = list(csv.reader((tmp_path / "robustness.csv").open()))
+    assert [line[:2] for line in lines[1:3]] == [["noise", "0"], ["noise", "4"]]
+    # The next evaluation leaves no curves of this one.
+    assert kzoo(["evaluate", run, "--save", str(tmp_path), "--json"]) == 0
+    assert "robustness" not in last_json()
+    assert not list(tmp_path.glob("robustness.*"))
+    # Of another dataset the steps of activations still come from the run's training images.
+    save_digits(tmp_path / "new", "test", range(30))
+    assert kzoo(["evaluate", run, str(tmp_path / "new"), "--robustness"]) == 0
+    printed = capfd.readouterr().out
+    assert f"robustness of {run} (activations calibrated on training images)\n" in printed
+    assert "change\tlevel\taccuracy\t95 % interval\nnoise\t0\t" in printed
+    assert "\nbits\tfloat32\t" in printed
+
+
+def test_robustness_of_half_precision_is_refused(place, capfd):
+    assert kzoo(["evaluate", str(place / "run"), "--robustness", "--precision", "mixed_bfloat16"]) == 2
+    assert "Received: --precision mixed_bfloat16. Leave it out." in capfd.readouterr().err
