@@ -17,9 +17,10 @@ from kzoo.backend import keras, tf
 from kzoo.classifier import rates_of, without_auxiliary_heads
 from kzoo.data import checks
 from kzoo.errors import InvalidArgument, RunError
+from kzoo.files import write_bytes
 from kzoo.hardware import probe, usable_only
 from kzoo.saving import LARGEST_CONFIG, load_model, model_of
-from kzoo.train import runs, trained_on
+from kzoo.train import runs, schedules, trained_on
 from kzoo.train.config import TrainConfig, with_data_defaults
 from kzoo.train.inputs import (
     Stream,
@@ -195,6 +196,11 @@ class Setup:
         if self.record.keep:
             trained_on.keep(self.run_dir, self.train_data)
 
+    def draw_learning_rates(self, *phases: tuple[str, TrainConfig]) -> None:
+        """Draw the schedule of each phase, given by its name and configuration, in the run directory."""
+        if self.record.keep:
+            write_bytes(self.run_dir / runs.RATES, schedules.picture(phases))
+
     def check_model(self, classifier) -> None:
         """Raise InvalidArgument unless the classifier takes the images and has an output for each class."""
         check_fit(self.train_data, classifier, "training", augment.policy(self.config.augment))
@@ -290,8 +296,8 @@ def _choose_for_model(setup: Setup, model) -> Setup:
         left_open = replace(config, learning_rate=asked.learning_rate, warmup_epochs=asked.warmup_epochs)
         config = with_data_defaults(left_open, *_facts(setup.train_data), rates=rates_of(model))
         runs.update_record(setup.run_dir, train=config)
-        warmup = f" after a warm-up of {config.warmup:g} epochs" if config.warmup else ""
-        console.log(f"learning rate up to {config.peak_learning_rate:.4g}{warmup}")
+        console.log(schedules.in_words(config))
+        setup.draw_learning_rates((setup.record.phase, config))
     return replace(setup, config=config)
 
 
@@ -335,10 +341,10 @@ def _check_data(run_dir: Path, record: RunRecord, config: TrainConfig, train_dat
     """Refuse data that the configuration cannot be used with, or that is not the run's."""
     if config.class_weight == "balanced" and isinstance(train_data, Stream):
         raise InvalidArgument("class_weight 'balanced' needs the labels in advance. Received: a tf.data.Dataset.")
-    if validation_data is None and (config.early_stopping is not None or config.schedule == "plateau"):
+    if validation_data is None and (config.early_stopping is not None or config.generic_schedule == "plateau"):
         raise InvalidArgument(
             "early_stopping and the plateau schedule need validation data. Received: validation_data=None, "
-            f"early_stopping={config.early_stopping}, schedule={config.schedule!r}."
+            f"early_stopping={config.early_stopping}, schedule={config.schedule_name!r}."
         )
     train, validation = (None if one is None else _describe(one) for one in (train_data, validation_data))
     recorded = record.data
