@@ -90,7 +90,7 @@ def fit(
     >>> sorted(result.history)
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
-    _check_build(build, resume)
+    check_build(build, resume)
     record, given = RunRecord(train=config or TrainConfig()), (build, train_data, validation_data, callbacks)
     return begin(
         record,
@@ -102,7 +102,7 @@ def fit(
     )
 
 
-def _check_build(build: Any, resume: bool) -> None:
+def check_build(build: Any, resume: bool) -> None:
     """Raise InvalidArgument for a model, or a name, where a function that makes a model is wanted."""
     if build is None:
         if resume:
@@ -156,14 +156,24 @@ def prepare(
     callbacks: Sequence[Any] = (),
 ) -> Trainer:
     """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
+    setup, model = set_up_with_model(run_dir, build, train_data, validation_data)
+    if not (run_dir / runs.CHECKPOINT).exists():
+        console.log(schedules.in_words(setup.config))
+        setup.draw_learning_rates((setup.record.phase, setup.config))
+    how = setup.record.how_to_resume(run_dir)
+    return setup.trainer(model, in_float32(without_auxiliary_heads(model)), callbacks=callbacks, how_to_resume=how)
+
+
+def set_up_with_model(
+    run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validation_data: Any
+) -> "tuple[Setup, Any]":
+    """All that is fixed before the first step, and the model in training."""
     setup = set_up(run_dir, train_data, validation_data)
     setup.check_images()
     check_pixels(setup.train_data, setup.validation_data)
     with setup.scope():
         model = _build(setup, build)
-    setup = _choose_for_model(setup, model)
-    how = setup.record.how_to_resume(run_dir)
-    return setup.trainer(model, in_float32(without_auxiliary_heads(model)), callbacks=callbacks, how_to_resume=how)
+    return _choose_for_model(setup, model), model
 
 
 @dataclass(frozen=True)
@@ -207,14 +217,18 @@ class Setup:
         if self.validation_data is not None:
             check_fit(self.validation_data, classifier, "validation")
 
-    def trainer(self, model, final, *, rate_factors: Sequence[float] = (), **arguments) -> Trainer:
-        """The `Trainer` of a model made in the scope, with the checkpoint taken up and by default the setup's data."""
+    def step(self, model, rate_factors: Sequence[float] = ()) -> TrainStep:
+        """The training step of a model made in the scope."""
         check_made_in_scope(model, self.strategy)
         if self.config.sync_batch_norm:
             synchronize_batch_norm(model)
         with self.strategy.scope():
             weights = self.train_data.class_weights() if self.config.class_weight == "balanced" else None
-            step = TrainStep(model, self.config, weights, rate_factors)
+            return TrainStep(model, self.config, weights, rate_factors)
+
+    def trainer(self, model, final, *, rate_factors: Sequence[float] = (), **arguments) -> Trainer:
+        """The `Trainer` of a model made in the scope, with the checkpoint taken up and by default the setup's data."""
+        step = self.step(model, rate_factors)
         given = {"train_data": self.train_data, "validation_data": self.validation_data, **arguments}
         found = range_of_training(self.train_data, self.validation_data)
         trainer = Trainer(self.run_dir, self.config, step, final, pixel_range=found, **given)
@@ -296,8 +310,6 @@ def _choose_for_model(setup: Setup, model) -> Setup:
         left_open = replace(config, learning_rate=asked.learning_rate, warmup_epochs=asked.warmup_epochs)
         config = with_data_defaults(left_open, *_facts(setup.train_data), rates=rates_of(model))
         runs.update_record(setup.run_dir, train=config)
-        console.log(schedules.in_words(config))
-        setup.draw_learning_rates((setup.record.phase, config))
     return replace(setup, config=config)
 
 
