@@ -12,7 +12,7 @@ import numpy as np
 
 from kzoo import arguments, augment, console
 from kzoo.backend import tf
-from kzoo.errors import InvalidArgument, KzooError
+from kzoo.errors import KzooError
 from kzoo.hardware import probe
 from kzoo.plotting import new_figure
 from kzoo.train import runs
@@ -23,7 +23,7 @@ from kzoo.train.precision import resolve
 from kzoo.train.record import RunRecord
 from kzoo.train.strategy import give_each_replica_its_own_seeds, share_out
 
-STEPS, LOWEST, HIGHEST = 100, 1e-7, 10.0
+LOWEST, HIGHEST = 1e-7, 10.0
 # A loss is smoothed by a Gaussian of this many steps: unlike an average of those before, it does not lag.
 SMOOTHING = 2.0
 # The test is over where the smoothed loss of the steps so far is so much above the least, of what the loss began with.
@@ -57,9 +57,7 @@ def find_learning_rate(
     train_data: Any,
     config: TrainConfig | None = None,
     *,
-    steps: int = STEPS,
-    lowest: float = LOWEST,
-    highest: float = HIGHEST,
+    steps: int = 100,
 ) -> RangeTest:
     """Try learning rates on the first steps of a training, each a little higher, until the loss rises.
 
@@ -74,9 +72,7 @@ def find_learning_rate(
         build: As for `kzoo.train.fit`.
         train_data: As for `kzoo.train.fit`.
         config: How to train. Its learning rate, schedule and epochs change nothing.
-        steps: How many steps, at least 20.
-        lowest: The first rate.
-        highest: The last.
+        steps: How many steps, at least 20, from a rate of 1e-7 to one of 10.
 
     Raises:
         InvalidArgument: Arguments that do not fit together.
@@ -91,11 +87,7 @@ def find_learning_rate(
     """
     check_build(build, resume=False)
     steps = arguments.integer("steps", steps, 20, 10**6, valid="a whole number of at least 20")
-    for name, value in (("lowest", lowest), ("highest", highest)):
-        arguments.number(name, value, 1e-12, 1e4, valid="a number above 0")
-    if not lowest < highest:
-        raise InvalidArgument(f"lowest must be less than highest. Received: lowest={lowest:g}, highest={highest:g}.")
-    rates = np.geomspace(lowest, highest, steps)
+    rates = np.geomspace(LOWEST, HIGHEST, steps)
     resolved, reasons = resolve(config or TrainConfig(), probe())
     for reason in reasons:
         console.log(reason)
@@ -104,13 +96,13 @@ def find_learning_rate(
         setup, model = set_up_with_model(Path(folder), build, train_data, None)
         before = model.get_weights()
         try:
-            losses = [loss for loss in _losses(setup, model, rates)]
+            losses = list(_losses(setup, model, rates))
         finally:
             model.set_weights(before)
     return _found(rates, losses, setup.config)
 
 
-def _losses(setup: Setup, model, rates: Sequence[float]) -> Iterator[float]:
+def _losses(setup: Setup, model, rates: np.ndarray) -> Iterator[float]:
     """The mean loss of each step, up to where it rises or is no number."""
     # The step itself knows no schedule, and what it averages is not looked at.
     setup = replace(setup, config=replace(setup.config, ema_momentum=None, swa_epochs=None))
@@ -162,7 +154,7 @@ def _found(rates: np.ndarray, losses: Sequence[float], config: TrainConfig) -> R
         raise KzooError(
             f"The loss fell at no learning rate. Received: from {rates[0]:g} to {rates[len(losses) - 1]:g} in "
             f"{len(losses)} steps, losses from {smoothed[0]:.4g} to {smoothed.min():.4g}. "
-            "Try more steps, a lower first rate, or look whether the labels are right."
+            "Try more steps (--steps), or look whether the labels are right."
         )
     return RangeTest(
         tuple(map(float, tried)),

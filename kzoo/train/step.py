@@ -46,7 +46,7 @@ class TrainStep:
         self.optimizer = create_optimizer(config, rate_factors)
         self.optimizer.build(model.trainable_variables)
         model.optimizer = self.optimizer  # where Keras's callbacks look for it
-        self.average = None if config.averages is None else twin(self.classifier)
+        self.average: Any = None if config.averages is None else twin(self.classifier)
         # Moving means and variances of the average that are estimated anew for its weights.
         self.estimated = [] if self.average is None else show_statistics(self.average, self.classifier)
         self.evaluation_logits = logits_of(self.evaluation_model)
