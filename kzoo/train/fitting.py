@@ -156,6 +156,7 @@ def prepare(
     callbacks: Sequence[Any] = (),
 ) -> Trainer:
     """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
+    check_validation(runs.read_record(run_dir).train, validation_data)
     setup, model = set_up_with_model(run_dir, build, train_data, validation_data)
     if not (run_dir / runs.CHECKPOINT).exists():
         console.log(schedules.in_words(setup.config))
@@ -349,15 +350,19 @@ def check_data(run_dir: Path, train_data: Any, validation_data: Any) -> None:
     _check_data(run_dir, record, record.train, train_data, validation_data)
 
 
+def check_validation(config: TrainConfig, validation_data: Any) -> None:
+    """Refuse a configuration that needs validation data where there are none."""
+    if validation_data is None and (config.early_stopping is not None or config.generic_schedule == "plateau"):
+        raise InvalidArgument(
+            "early_stopping and plateau schedules need validation data. Received: validation_data=None, "
+            f"early_stopping={config.early_stopping}, schedule={config.schedule_name!r}."
+        )
+
+
 def _check_data(run_dir: Path, record: RunRecord, config: TrainConfig, train_data, validation_data) -> None:
     """Refuse data that the configuration cannot be used with, or that is not the run's."""
     if config.class_weight == "balanced" and isinstance(train_data, Stream):
         raise InvalidArgument("class_weight 'balanced' needs the labels in advance. Received: a tf.data.Dataset.")
-    if validation_data is None and (config.early_stopping is not None or config.generic_schedule == "plateau"):
-        raise InvalidArgument(
-            "early_stopping and the plateau schedule need validation data. Received: validation_data=None, "
-            f"early_stopping={config.early_stopping}, schedule={config.schedule_name!r}."
-        )
     train, validation = (None if one is None else _describe(one) for one in (train_data, validation_data))
     recorded = record.data
     if recorded.train is None:

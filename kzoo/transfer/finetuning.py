@@ -30,7 +30,7 @@ from kzoo.text import dimensions
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.figures import standard_error
-from kzoo.train.fitting import Setup, check_data, set_up
+from kzoo.train.fitting import Setup, check_data, check_validation, set_up
 from kzoo.train.inputs import Stream, as_data, check_pixels, data_errors, looks_of, range_of_training
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import in_float32, in_precision, twin
@@ -144,6 +144,7 @@ def run(
     record = runs.read_record(run_dir)
     assert record.transfer is not None  # noqa: S101 - the caller knows what the run is
     _refuse_mixing(record.train.augment)
+    check_validation(record.train, validation_data)
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
     looks = looks_of(train_data) if "auto" in record.train.augment else {}
