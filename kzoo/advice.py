@@ -55,7 +55,8 @@ def advise(found: dict[str, Any]) -> dict[str, Any]:
         if config.passes_per_epoch != 1:
             epochs += f" of {config.passes_per_epoch} passes each"
     size = f"images of {shape[0]}x{shape[1]}"
-    why_rates = f"for {config.optimizer} and this batch size" + ("" if fine_tunes else "; a model's card may differ")
+    why_rates = f"for {config.optimizer_name} and this batch size"
+    why_rates += "" if fine_tunes else "; a model's card may differ"
     choices = [
         {"name": "epochs", "value": epochs, "why": f"{images:,} training images"},
         {"name": "batch size", "value": config.batch_size, "why": f"{images:,} {size}"},

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kzoo import console, paths
 from kzoo.augment import PHOTO_SIZE
@@ -26,6 +26,9 @@ from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooM
 from kzoo.transfer.loading import check_has_weights, images_for, named, portable
 from kzoo.weights.records.applications import is_application
 from kzoo.weights.resolve import resolve as resolve_weights
+
+if TYPE_CHECKING:
+    from kzoo.train.range_test import RangeTest
 
 # From about so many on, networks trained from scratch reach those that start from ImageNet's weights (He, Girshick &
 # Dollar, "Rethinking ImageNet Pre-training", 2019, with a tenth of COCO).
@@ -157,6 +160,15 @@ def start(record: RunRecord, run_dir: str | Path, *, overwrite: bool = False, re
     return begin(record, run_dir, _train, overwrite=overwrite, resume=resume)
 
 
+def find_learning_rate(record: RunRecord, *, steps: int) -> "RangeTest":
+    """The range test of `kzoo.train.find_learning_rate` for a run by names that trains from scratch."""
+    assert isinstance(record.model, ZooModel)  # noqa: S101 - a record of `run_record` without weights
+    train_data, _ = _load(record.data)
+    from kzoo.train import range_test
+
+    return range_test.find_learning_rate(_builder(record.model, train_data), train_data, record.train, steps=steps)
+
+
 def resume(
     run_dir: str | Path,
     *,
@@ -226,13 +238,10 @@ def _train(
         if record.transfer is None and record.data.load is not None:
             _suggest_fine_tuning(record.data.load.name, train_data)
     if record.transfer is None:
-        from kzoo.models.registry import create_model
         from kzoo.train import fitting
 
-        if build is None and isinstance(model := record.model, ZooModel):
-            arguments: Any = {"dropout": model.dropout, "auxiliary_heads": model.auxiliary_heads}
-            arguments |= {"input_shape": train_data.image_shape, "classes": len(train_data.class_names)}
-            build = partial(create_model, model.name, **arguments)
+        if build is None and isinstance(record.model, ZooModel):
+            build = _builder(record.model, train_data)
         return fitting.run(run_dir, build, train_data, validation_data, callbacks)
     from kzoo.transfer import finetuning
 
@@ -241,6 +250,15 @@ def _train(
     else:
         make = None if record.model is None else partial(_make_pretrained, record.model)
     return finetuning.run(run_dir, make, train_data, validation_data, callbacks)
+
+
+def _builder(model: ZooModel, train_data: Any) -> Callable[[], Any]:
+    """What makes a model by name, from scratch, for some images."""
+    from kzoo.models.registry import create_model
+
+    arguments: Any = {"dropout": model.dropout, "auxiliary_heads": model.auxiliary_heads}
+    arguments |= {"input_shape": train_data.image_shape, "classes": len(train_data.class_names)}
+    return partial(create_model, model.name, **arguments)
 
 
 def suits_fine_tuning(images: int, side: int) -> bool:

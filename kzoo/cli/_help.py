@@ -11,7 +11,7 @@ GROUPS = {
     "Search": "algorithm trials workers seeds top space print_space time_limit trial_time_limit trial_memory_limit",
     "Optimization": (
         "epochs passes_per_epoch batch_size optimizer learning_rate momentum epsilon weight_decay label_smoothing "
-        "early_stopping clip_norm gradient_accumulation_steps ema_momentum seed"
+        "early_stopping clip_norm gradient_accumulation_steps ema_momentum swa_epochs seed"
     ),
     "Learning-rate schedule": "schedule warmup_epochs final_learning_rate decay_epochs decay_rate power patience",
     "Devices": "precision strategy devices sync_batch_norm steps_per_execution",
@@ -41,6 +41,7 @@ SYNONYMS = {
     "clip-norm": "clip-grad clipnorm grad-clip global-clipnorm clip-grad-norm",
     "gradient-accumulation-steps": "grad-accum-steps accumulate accumulation-steps",
     "ema-momentum": "ema model-ema model-ema-decay ema-decay",
+    "swa-epochs": "swa stochastic-weight-averaging swa-start",
     "layer-decay": "lr-mult discriminative",
     "augment": "aug aa auto-augment augmentation mixup cutmix data-augmentation",
     "precision": "amp fp16 bf16 mixed-precision dtype half",

@@ -27,6 +27,18 @@ def given(config: Any) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in fields(config) if was_given(field.name)}
 
 
+def as_typed(*configs: Any, **others: Any) -> list[str]:
+    """The flags that were given, of some configurations and other values, as words of another command."""
+    words = []
+    values = {name: value for config in configs for name, value in given(config).items()}
+    values |= {name: value for name, value in others.items() if was_given(name)}
+    for name, value in values.items():
+        several = value if isinstance(value, tuple | list) else [value]
+        words += [_flag(name), *([] if value is True else [f"{one:g}" if isinstance(one, float) else str(one)
+                                                          for one in several])]  # fmt: skip
+    return words
+
+
 def check_resume(model: str | None, *may_change: str) -> None:
     """Raise InvalidArgument if --resume was given with a model, or with flags that cannot change in what is resumed."""
     valid = [_flag(name) for name in ("resume", "json", *may_change)]

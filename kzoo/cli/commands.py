@@ -35,6 +35,12 @@ for _name, _function, _help in (
         "model, `kzoo finetune MODEL PHOTOS` another one. A new classifier is trained with the rest frozen, then the "
         'upper stages with it. Flags without "head" are of the second phase; batch size, seed and devices are of both.',
     ),
+    (
+        "lr-find",
+        "lr_find:command",
+        "Find a learning rate for a training.\n\nTries rates on its first steps, each a little higher, until the loss "
+        "rises. Nothing is kept but the picture that --out asks for.",
+    ),
     ("search", "search:command", "Search for the hyperparameters that train a model best."),
     (
         "evaluate",

@@ -72,6 +72,33 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
+def keep_statistics(layer, keep: bool) -> None:
+    """Have a batch normalization normalize by its moving statistics in training too, or as usual.
+
+    Keras has only `trainable=False` for it, which keeps gamma and beta too. So the layer's call is wrapped.
+    """
+    layer.__dict__.pop("call", None)
+    if not keep:
+        return
+
+    def call(inputs, training=None, mask=None):
+        return type(layer).call(layer, inputs, training=False, mask=mask)
+
+    object.__setattr__(layer, "call", call)
+
+
+def moves_statistics(layer) -> bool:
+    """Whether a layer is a batch normalization whose statistics move in training.
+
+    >>> layer = BatchNormalization()
+    >>> keep_statistics(layer, True)
+    >>> moves_statistics(BatchNormalization()), moves_statistics(layer)
+    (True, False)
+    """
+    is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+    return is_batch_norm and layer.trainable and "call" not in layer.__dict__
+
+
 def _parameters(layer, channels):
     """Gamma, beta and the moving statistics of `layer` as float32 tensors of shape (channels,)."""
     gamma = tf.convert_to_tensor(layer.gamma) if layer.scale else tf.ones([channels])

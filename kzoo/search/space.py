@@ -91,14 +91,15 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
     few = task.images < 10_000
     batch, epochs = default.batch_size or 32, settled.total_epochs
     space = {
-        # From a third, which is cheap, to the double. No trial is shorter than the warm-up that all have.
+        # From a third, which is cheap, to the double. No trial is shorter than the warm-up and the epochs that are
+        # averaged, which all have.
         "epochs": {
-            "min": max(round(epochs / 3), int(train.warmup_epochs or 0) + 1),
+            "min": max(round(epochs / 3), int(train.warmup_epochs or 0) + 1 + (train.swa_epochs or 0)),
             "max": 2 * epochs,
             "scale": "log",
             "start": epochs,
         },
-        "optimizer": {"values": ["adamw", "sgd"], "start": train.optimizer},
+        "optimizer": {"values": ["adamw", "sgd"], "start": settled.optimizer},
         "learning_rate": _multiples(0.1, 10, settled.peak_learning_rate, default.peak_learning_rate),
         "weight_decay": _multiples(0.1, 30 if few else 10, settled.decay, default.decay),
         "batch_size": {"values": sorted({max(1, batch // 2), batch, batch * 2}), "start": batch},
@@ -246,7 +247,7 @@ def _check_value(name: str, value: Any, entry: Mapping) -> None:
     elif name in TRANSFER:
         TransferConfig(**{name: value})
     else:
-        TrainConfig(**{name: value, **({"epochs": 10**6} if name == "warmup_epochs" else {})})
+        TrainConfig(**{name: value, **({"epochs": 10**6} if name in ("warmup_epochs", "swa_epochs") else {})})
 
 
 def _is_number(value: Any) -> bool:  # unlike arguments.is_number without NumPy's, which JSON cannot hold

@@ -14,6 +14,7 @@ _lazy, __dir__, __all__ = lazy_loader.attach(
         "evaluation": ["evaluate"],
         "fitting": ["fit", "load"],
         "lifecycle": ["Result"],
+        "range_test": ["RangeTest", "find_learning_rate"],
         "record": ["DataRecord", "DataSource", "ModelFile", "RunRecord", "ZooModel"],
     },
 )
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from kzoo.train.fitting import fit as fit
     from kzoo.train.fitting import load as load
     from kzoo.train.lifecycle import Result as Result
+    from kzoo.train.range_test import RangeTest as RangeTest
+    from kzoo.train.range_test import find_learning_rate as find_learning_rate
     from kzoo.train.record import DataRecord as DataRecord
     from kzoo.train.record import DataSource as DataSource
     from kzoo.train.record import ModelFile as ModelFile

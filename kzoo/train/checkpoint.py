@@ -32,6 +32,7 @@ class State:
     stale: int = 0  # epochs since the best
     plateau_stale: int = 0  # epochs since the best or the last decay by plateau
     plateau_factor: float = 1.0
+    averaged: int = 0  # epochs at whose ends the weights were averaged, for swa_epochs
     callback_rate: float | None = None  # the learning rate that a callback has set, instead of the schedule's
     stopped: bool = False  # by a callback
     finished: bool = False
@@ -41,6 +42,7 @@ class State:
         integer("epoch", self.epoch, len(rows), len(rows), valid="the number of rows in history")
         integer("best_epoch", self.best_epoch, 0, self.epoch)
         integer("step", self.step, 0)
+        integer("averaged", self.averaged, 0, self.epoch + 1)  # one more, if it was interrupted in its validation
         if self.sums and len(self.sums) < 4:
             raise refused("sums", "empty or of at least 4 numbers", self.sums)
         if self.best is not None and len(self.best) != 2:

@@ -17,9 +17,10 @@ from kzoo.backend import keras, tf
 from kzoo.classifier import rates_of, without_auxiliary_heads
 from kzoo.data import checks
 from kzoo.errors import InvalidArgument, RunError
+from kzoo.files import write_bytes
 from kzoo.hardware import probe, usable_only
 from kzoo.saving import LARGEST_CONFIG, load_model, model_of
-from kzoo.train import runs, trained_on
+from kzoo.train import runs, schedules, trained_on
 from kzoo.train.config import TrainConfig, with_data_defaults
 from kzoo.train.inputs import (
     Stream,
@@ -89,7 +90,7 @@ def fit(
     >>> sorted(result.history)
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
-    _check_build(build, resume)
+    check_build(build, resume)
     record, given = RunRecord(train=config or TrainConfig()), (build, train_data, validation_data, callbacks)
     return begin(
         record,
@@ -101,7 +102,7 @@ def fit(
     )
 
 
-def _check_build(build: Any, resume: bool) -> None:
+def check_build(build: Any, resume: bool) -> None:
     """Raise InvalidArgument for a model, or a name, where a function that makes a model is wanted."""
     if build is None:
         if resume:
@@ -155,14 +156,25 @@ def prepare(
     callbacks: Sequence[Any] = (),
 ) -> Trainer:
     """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
+    check_validation(runs.read_record(run_dir).train, validation_data)
+    setup, model = set_up_with_model(run_dir, build, train_data, validation_data)
+    if not (run_dir / runs.CHECKPOINT).exists():
+        console.log(schedules.in_words(setup.config))
+        setup.draw_learning_rates((setup.record.phase, setup.config))
+    how = setup.record.how_to_resume(run_dir)
+    return setup.trainer(model, in_float32(without_auxiliary_heads(model)), callbacks=callbacks, how_to_resume=how)
+
+
+def set_up_with_model(
+    run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validation_data: Any
+) -> "tuple[Setup, Any]":
+    """All that is fixed before the first step, and the model in training."""
     setup = set_up(run_dir, train_data, validation_data)
     setup.check_images()
     check_pixels(setup.train_data, setup.validation_data)
     with setup.scope():
         model = _build(setup, build)
-    setup = _choose_for_model(setup, model)
-    how = setup.record.how_to_resume(run_dir)
-    return setup.trainer(model, in_float32(without_auxiliary_heads(model)), callbacks=callbacks, how_to_resume=how)
+    return _choose_for_model(setup, model), model
 
 
 @dataclass(frozen=True)
@@ -195,20 +207,29 @@ class Setup:
         if self.record.keep:
             trained_on.keep(self.run_dir, self.train_data)
 
+    def draw_learning_rates(self, *phases: tuple[str, TrainConfig]) -> None:
+        """Draw the schedule of each phase, given by its name and configuration, in the run directory."""
+        if self.record.keep:
+            write_bytes(self.run_dir / runs.RATES, schedules.picture(phases))
+
     def check_model(self, classifier) -> None:
         """Raise InvalidArgument unless the classifier takes the images and has an output for each class."""
         check_fit(self.train_data, classifier, "training", augment.policy(self.config.augment))
         if self.validation_data is not None:
             check_fit(self.validation_data, classifier, "validation")
 
-    def trainer(self, model, final, *, rate_factors: Sequence[float] = (), **arguments) -> Trainer:
-        """The `Trainer` of a model made in the scope, with the checkpoint taken up and by default the setup's data."""
+    def step(self, model, rate_factors: Sequence[float] = ()) -> TrainStep:
+        """The training step of a model made in the scope."""
         check_made_in_scope(model, self.strategy)
         if self.config.sync_batch_norm:
             synchronize_batch_norm(model)
         with self.strategy.scope():
             weights = self.train_data.class_weights() if self.config.class_weight == "balanced" else None
-            step = TrainStep(model, self.config, weights, rate_factors)
+            return TrainStep(model, self.config, weights, rate_factors)
+
+    def trainer(self, model, final, *, rate_factors: Sequence[float] = (), **arguments) -> Trainer:
+        """The `Trainer` of a model made in the scope, with the checkpoint taken up and by default the setup's data."""
+        step = self.step(model, rate_factors)
         given = {"train_data": self.train_data, "validation_data": self.validation_data, **arguments}
         found = range_of_training(self.train_data, self.validation_data)
         trainer = Trainer(self.run_dir, self.config, step, final, pixel_range=found, **given)
@@ -290,8 +311,6 @@ def _choose_for_model(setup: Setup, model) -> Setup:
         left_open = replace(config, learning_rate=asked.learning_rate, warmup_epochs=asked.warmup_epochs)
         config = with_data_defaults(left_open, *_facts(setup.train_data), rates=rates_of(model))
         runs.update_record(setup.run_dir, train=config)
-        warmup = f" after a warm-up of {config.warmup:g} epochs" if config.warmup else ""
-        console.log(f"learning rate up to {config.peak_learning_rate:.4g}{warmup}")
     return replace(setup, config=config)
 
 
@@ -331,15 +350,19 @@ def check_data(run_dir: Path, train_data: Any, validation_data: Any) -> None:
     _check_data(run_dir, record, record.train, train_data, validation_data)
 
 
+def check_validation(config: TrainConfig, validation_data: Any) -> None:
+    """Refuse a configuration that needs validation data where there are none."""
+    if validation_data is None and (config.early_stopping is not None or config.generic_schedule == "plateau"):
+        raise InvalidArgument(
+            "early_stopping and plateau schedules need validation data. Received: validation_data=None, "
+            f"early_stopping={config.early_stopping}, schedule={config.schedule_name!r}."
+        )
+
+
 def _check_data(run_dir: Path, record: RunRecord, config: TrainConfig, train_data, validation_data) -> None:
     """Refuse data that the configuration cannot be used with, or that is not the run's."""
     if config.class_weight == "balanced" and isinstance(train_data, Stream):
         raise InvalidArgument("class_weight 'balanced' needs the labels in advance. Received: a tf.data.Dataset.")
-    if validation_data is None and (config.early_stopping is not None or config.schedule == "plateau"):
-        raise InvalidArgument(
-            "early_stopping and the plateau schedule need validation data. Received: validation_data=None, "
-            f"early_stopping={config.early_stopping}, schedule={config.schedule!r}."
-        )
     train, validation = (None if one is None else _describe(one) for one in (train_data, validation_data))
     recorded = record.data
     if recorded.train is None:

@@ -131,7 +131,7 @@ class RunRecord:
     """A run: what was asked, what it was resolved to, and what was found.
 
     >>> record = RunRecord(model=ZooModel("mnist_net"), data=DataRecord(DataSource("digits")))
-    >>> record.train.optimizer, record.requested.precision
+    >>> record.train.optimizer_name, record.requested.precision
     ('adamw', 'auto')
     """
 

@@ -26,11 +26,12 @@ LAST = "last.keras"  # the model of the last epoch
 METRICS = "metrics.json"  # accuracy, per-class figures, confusion matrix
 TRAINED_ON = "training_images.safetensors"  # their marks, by which a copy among those to score is noticed
 CURVES = "curves.png"  # loss and accuracy by epoch
+RATES = "learning_rate.png"  # the schedule, drawn before the first step
 HEAD = "head"  # of a run that fine-tunes: the run, within this one, that trained the new classifier
 _LOCK = ".lock"
 _REPLACED = ".replaced"  # the run that this one overwrites, whole, until this one has a checkpoint
 _MOVING = ".moving"  # files on their way there or back: what a kill leaves here goes back (`recover`)
-_FILES = (ARCHITECTURE, CHECKPOINT, HISTORY, BEST, LAST, METRICS, TRAINED_ON, CURVES, CONFIG)
+_FILES = (ARCHITECTURE, CHECKPOINT, HISTORY, BEST, LAST, METRICS, TRAINED_ON, CURVES, RATES, CONFIG)
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from kzoo.backend import compiled, layers_within, tf
 from kzoo.classifier import PREDICTIONS, auxiliary_heads, without_auxiliary_heads
 from kzoo.errors import InvalidArgument
 from kzoo.outputs import logits_of
-from kzoo.train.config import TrainConfig
+from kzoo.train.config import ADAMW, TrainConfig
+from kzoo.train.normalization import show_statistics
 from kzoo.train.optimizers import create_optimizer
 from kzoo.train.precision import twin
-from kzoo.train.strategy import assign_here, average_statistics, statistics
+from kzoo.train.strategy import assign_here, average_statistics, seeds_of, statistics
 
 # Dynamic loss scaling (Micikevicius et al., 2018, section 3.2): start high, halve on overflow, double after a while.
 INITIAL_LOSS_SCALE = 2.0**15
@@ -45,7 +46,9 @@ class TrainStep:
         self.optimizer = create_optimizer(config, rate_factors)
         self.optimizer.build(model.trainable_variables)
         model.optimizer = self.optimizer  # where Keras's callbacks look for it
-        self.average = None if config.ema_momentum is None else twin(self.classifier)
+        self.average: Any = None if config.averages is None else twin(self.classifier)
+        # Moving means and variances of the average that are estimated anew for its weights.
+        self.estimated = [] if self.average is None else show_statistics(self.average, self.classifier)
         self.evaluation_logits = logits_of(self.evaluation_model)
         # By what the layers compute in, whatever the configuration says: a layer may have a policy of its own.
         scales = any(layer.compute_dtype == "float16" for layer in layers_within(model))
@@ -54,6 +57,7 @@ class TrainStep:
         # Kernels have a rank of at least 2; biases and normalization parameters have rank 1.
         self.decayed = [len(v.shape) > 1 for v in model.trainable_variables]
         self.train, self.evaluate = compiled(self._train), compiled(self._evaluate)
+        self.observe = compiled(self._observe)
 
     @property
     def evaluation_model(self):
@@ -211,7 +215,7 @@ class TrainStep:
         """Update the weights from gradients that are already summed over the replicas."""
         variables = self.model.trainable_variables
         gradients = [g / tf.cast(scale, g.dtype) for g in gradients] if self.loss_scale is not None else list(gradients)
-        if self.config.optimizer != "adamw" and self.config.decay:
+        if self.config.optimizer_name not in ADAMW and self.config.decay:
             gradients = [
                 g + self.config.decay * v.value if decayed else g
                 for g, v, decayed in zip(gradients, variables, self.decayed, strict=True)
@@ -219,11 +223,14 @@ class TrainStep:
         if self.config.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm)
         self.optimizer.apply(gradients, variables)
-        if self.average is not None:
+        if self.config.averages == "ema":
             self._move_average(self.average.weights)
 
     def _move_average(self, averages):
-        """Move the average towards the weights, normalization statistics included, as timm's ModelEma does.
+        """Move the average towards the weights, as timm's ModelEma does.
+
+        The statistics of batch normalizations move too, but are worth little: those of early weights, which the average
+        has long forgotten, stay in them. They are estimated anew before they are used (`observe`).
 
         In the first steps faster than `ema_momentum` says, by the rule of TensorFlow's ExponentialMovingAverage: it
         would hold on to the initial weights for as many steps as it averages over.
@@ -235,6 +242,41 @@ class TrainStep:
             if new.dtype.is_floating:  # not a count
                 new = old + tf.cast(1 - momentum, new.dtype) * (new - old)
             assign_here(average, new)
+
+    def end_epoch(self, averaged: int) -> None:
+        """Bring the average to the weights at the end of an epoch, except what `observe` is for.
+
+        Args:
+            averaged: With `swa_epochs`, of how many epochs the average is the mean, without this one. With 0 it becomes
+                a copy of the weights.
+        """
+        if self.config.averages == "swa":
+            weights = zip(self.average.get_weights(), self.classifier.get_weights(), strict=True)
+            self.average.set_weights([mean + (weight - mean) / (averaged + 1) if averaged else weight
+                                      for mean, weight in weights])  # fmt: skip
+        elif self.config.averages == "schedule_free":
+            trained = {id(v) for v in self.model.trainable_variables}
+            self.average.set_weights(
+                [self.optimizer.averaged(v) if id(v) in trained else v.numpy() for v in self.classifier.weights]
+            )
+
+    def begin_observing(self) -> None:
+        """Have the random layers of the average draw from where those of the model in training stand."""
+        for ours, theirs in zip(seeds_of(self.average), seeds_of(self.classifier), strict=True):
+            ours.assign(theirs.value)
+
+    def _observe(self, images, labels, weight):
+        """One global batch through the average as in training: the values of `estimated` for it, and its images."""
+
+        def forward(images, labels, weight):
+            self.evaluation_logits(images, training=True)
+            average_statistics(self.average)
+            examples = weight * tf.cast(tf.shape(labels)[0], tf.float32)
+            return [tf.identity(v.value) for v in self.estimated], examples
+
+        values, examples = self.strategy.run(forward, args=(images, labels, weight))
+        first_replica = [self.strategy.experimental_local_results(value)[0] for value in values]
+        return first_replica, self.strategy.reduce("SUM", examples, axis=None)
 
     def _evaluate(self, images, labels, weight):
         """One global batch: (3,), the sum of losses, correct, examples."""

@@ -118,8 +118,7 @@ def give_each_replica_its_own_seeds(model) -> None:
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return
-    weights = {id(v) for v in model.weights}
-    seeds = [v for v in model.variables if id(v) not in weights]
+    seeds = seeds_of(model)
 
     def shift():
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
@@ -127,6 +126,12 @@ def give_each_replica_its_own_seeds(model) -> None:
             assign_here(seed, seed.value + tf.stack([replica * SEED_STRIDE, 0]))
 
     compiled(lambda: strategy.run(shift))()
+
+
+def seeds_of(model) -> list:
+    """The variables of a model that its random layers draw by."""
+    weights = {id(v) for v in model.weights}
+    return [v for v in model.variables if id(v) not in weights]
 
 
 def statistics(model) -> list:

@@ -1,5 +1,6 @@
 """The trainer: one run in progress, epoch by epoch, with its state and what it writes."""
 
+import itertools
 import math
 import shutil
 import time
@@ -22,6 +23,7 @@ from kzoo.train import checkpoint, runs
 from kzoo.train.checkpoint import State
 from kzoo.train.evaluation import evaluate
 from kzoo.train.inputs import Stream, batches_per_epoch, loss_of_guessing, metadata_of_data, share_of_commonest
+from kzoo.train.normalization import IMAGES_FOR_STATISTICS, pooled
 from kzoo.train.record import RunRecord, differences
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
@@ -171,15 +173,7 @@ class Trainer:
         self._call_back("on_epoch_begin", state.epoch)
         if state.step == self.steps:  # interrupted in its validation
             return
-        batches = self._batches(
-            self.train_data,
-            shuffle=True,
-            seed=config.seed,
-            epoch=state.epoch,
-            start_batch=state.step * config.gradient_accumulation_steps,
-            passes=self.passes,
-            augment=self.augment,
-        )
+        batches = self._training_batches(state.step * config.gradient_accumulation_steps)
         while state.step < self.steps and not (state.stopped and state.step):
             started = time.monotonic()
             count = min(self.steps_at_once, self.steps - state.step)
@@ -249,6 +243,8 @@ class Trainer:
             good_epoch, good_step = self.state.epoch, 0
             self._write_epochs()
         else:
+            if not good.averaged:
+                self.step.end_epoch(0)
             self._save_model(runs.LAST, self.step.evaluation_model.get_weights())
         kept = f"The last good model (epoch {good_epoch + 1}, step {good_step}) is {self.dir / runs.LAST}. "
         raise TrainingDiverged(
@@ -267,6 +263,7 @@ class Trainer:
         self._check_weights()
         state = self.state
         row = {"epoch": state.epoch + 1, "learning_rate": state.learning_rate, **self._running_means()}
+        self._average()
         if self.validation_data is not None:
             row["val_loss"], row["val_accuracy"] = self._validate()
             if not math.isfinite(row["val_loss"]):
@@ -326,6 +323,39 @@ class Trainer:
                 f"float16 overflowed in {skipped} of {self.state.step} steps, which were skipped; scale {scale:g}"
             )
 
+    def _average(self):
+        """Bring the averaged weights, if there are any, to the end of the epoch, and their batch statistics to them.
+
+        Of the latter, moving ones would be those of the weights in training.
+        """
+        state, config, step = self.state, self.config, self.step
+        if config.averages == "swa" and state.epoch < config.swa_start:
+            step.end_epoch(0)  # a copy of the model in training, with its statistics
+            return
+        if config.averages != "swa":
+            step.end_epoch(0)
+        elif state.averaged == state.epoch - config.swa_start:  # else this epoch was interrupted in its validation
+            step.end_epoch(state.averaged)
+            state.averaged += 1
+        if step.estimated:
+            self._estimate_statistics()
+
+    def _estimate_statistics(self):
+        """Compute the batch statistics of the averaged weights from images of this epoch, augmented as in training."""
+        self.step.begin_observing()
+        count = min(self.batches, -(-IMAGES_FOR_STATISTICS // self.config.batch_size))
+
+        def observed():
+            with console.progress("batch statistics", count) as advance:
+                for batch in itertools.islice(self._training_batches(), count):
+                    interrupts.check()
+                    values, images = self.step.observe(*batch)
+                    yield [value.numpy() for value in values], float(images)
+                    advance(1)
+
+        for variable, value in zip(self.step.estimated, pooled(observed()), strict=True):
+            variable.assign(value)
+
     def _validate(self):
         """Loss and accuracy on the validation data, in the training precision."""
         self._call_back("on_test_begin")
@@ -351,10 +381,10 @@ class Trainer:
             return True
         state.stale += 1
         state.plateau_stale += 1
-        if config.schedule == "plateau" and state.plateau_stale >= config.patience:
-            state.plateau_factor *= config.decay_rate
+        if config.generic_schedule == "plateau" and state.plateau_stale >= config.patience:
+            state.plateau_factor *= config.decay_factor
             state.plateau_stale = 0
-            console.log(f"no improvement for {config.patience} epochs: learning rate times {config.decay_rate:g}")
+            console.log(f"no improvement for {config.patience} epochs: learning rate times {config.decay_factor:g}")
         return False
 
     def _is_stopping_early(self) -> bool:
@@ -391,6 +421,18 @@ class Trainer:
         runs.write_curves(self.dir, history, best_epoch, head_rows, best_of_head)
         self.state.finished = True
         self.save_checkpoint()
+
+    def _training_batches(self, start_batch: int = 0) -> Iterator:
+        """The batches of this epoch."""
+        return self._batches(
+            self.train_data,
+            shuffle=True,
+            seed=self.config.seed,
+            epoch=self.state.epoch,
+            start_batch=start_batch,
+            passes=self.passes,
+            augment=self.augment,
+        )
 
     def _batches(self, dataset, **order) -> Iterator:
         return share_out(dataset.batches(self.config.batch_size, **order), self.step.strategy)

@@ -66,7 +66,7 @@ def with_fine_tuning_defaults(
     if learning_rate is None:
         images_in_a_step = min(batch_size * config.gradient_accumulation_steps, images)
         # However many images there are: fewer of them are no reason for larger steps.
-        learning_rate = default_learning_rate(config.optimizer, images_in_a_step)
+        learning_rate = default_learning_rate(config, images_in_a_step)
     suggested, _ = augmentation.suggested(name, image_shape, is_grey=is_grey, is_raw=is_raw, fine_tunes=True)
     policies = [suggested if item == "auto" else item for item in config.augment]
     return replace(
@@ -99,8 +99,16 @@ def head_config(config: TrainConfig, transfer: TransferConfig, images: int) -> T
     head = TrainConfig(epochs=transfer.head_epochs, augment="none", **{name: getattr(config, name) for name in SHARED})
     rate = transfer.head_learning_rate
     if rate is None:
-        rate = HEAD_RATE * default_learning_rate(head.optimizer, min(config.batch_size or images, images))
-    return replace(head, learning_rate=rate, weight_decay=head.decay, label_smoothing=0.0, warmup_epochs=head.warmup)
+        rate = HEAD_RATE * default_learning_rate(head, min(config.batch_size or images, images))
+    return replace(
+        head,
+        optimizer=head.optimizer_name,
+        learning_rate=rate,
+        weight_decay=head.decay,
+        label_smoothing=0.0,
+        schedule=head.schedule_name,
+        warmup_epochs=head.warmup,
+    )
 
 
 def held_out_errors(features: Any, labels: np.ndarray) -> float | None:

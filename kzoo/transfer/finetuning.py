@@ -30,11 +30,12 @@ from kzoo.text import dimensions
 from kzoo.train import checkpoint, runs
 from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.figures import standard_error
-from kzoo.train.fitting import Setup, check_data, set_up
+from kzoo.train.fitting import Setup, check_data, check_validation, set_up
 from kzoo.train.inputs import Stream, as_data, check_pixels, data_errors, looks_of, range_of_training
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.precision import in_float32, in_precision, twin
 from kzoo.train.record import FineTuningState, RunRecord, ZooModel
+from kzoo.train.schedules import in_words
 from kzoo.train.trainer import Trainer
 from kzoo.transfer.cutting import find_cut, split
 from kzoo.transfer.defaults import ENOUGH_ERRORS, head_config, held_out_errors, with_fine_tuning_defaults
@@ -143,6 +144,7 @@ def run(
     record = runs.read_record(run_dir)
     assert record.transfer is not None  # noqa: S101 - the caller knows what the run is
     _refuse_mixing(record.train.augment)
+    check_validation(record.train, validation_data)
     train_data, validation_data = (None if one is None else _read(one) for one in (train_data, validation_data))
     shape = train_data.image_shape
     looks = looks_of(train_data) if "auto" in record.train.augment else {}
@@ -232,6 +234,9 @@ def _train_head(tuning: _FineTuning, make) -> None:
     tuning.unfreeze(frozen)  # an unknown stage is refused now
     cut = find_cut(freeze(frozen))
     console.log(f"head: a new classifier of {len(tuning.train.class_names)} classes on {whole.name}, the rest frozen")
+    if not (head / runs.CHECKPOINT).exists():
+        console.log(f"head: {in_words(setup.config)}")
+        tuning.setup.draw_learning_rates(("head", setup.config), ("fine-tuning", tuning.config))
     data = _compute_features(tuning, setup, frozen, cut, config.augment, 1)
     # The last epoch's, at the end of the schedule: by some dozens of images an early epoch can seem better by luck.
     trainer = _trainer(tuning, setup, whole, freeze, cut, data, keeps_last=True)
@@ -297,16 +302,20 @@ def _train_upper_stages(tuning: _FineTuning) -> Result:
     if not is_skipped:
         data = _compute_features(tuning, tuning.setup, freeze(frozen), cut, config.augment, tuning.transfer.views)
     # An early epoch can seem better by luck; who asks for early stopping or plateaus trusts the validation data.
-    keeps_last = config.early_stopping is None and config.schedule != "plateau"
+    keeps_last = config.early_stopping is None and config.generic_schedule != "plateau"
+    is_new = not (tuning.dir / runs.CHECKPOINT).exists()
     trainer = _trainer(
         tuning, tuning.setup, whole, tuning.unfreeze, cut, data, layer_decay=tuning.transfer.layer_decay,
         keeps_last=keeps_last,
     )  # fmt: skip
     if is_skipped:
         console.log("the new head alone is kept")
+        tuning.setup.draw_learning_rates(("head", runs.read_record(head).train))
     else:
         trained = sum(1 for layer in trainer.step.model.layers if layer.trainable_weights)
         console.log(f"fine-tuning: {trained} layers" + (f" above {cut}" if cut else ""))
+        if is_new:
+            console.log(f"fine-tuning: {in_words(config)}")
         if not keeps_last:
             trainer.start_from(head / runs.BEST)
         trainer.train()

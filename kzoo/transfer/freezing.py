@@ -6,6 +6,7 @@ from kzoo import functional
 from kzoo.backend import keras, layers_within, models_within
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.graph.endpoints import named_stages, stages
+from kzoo.layers.batch_normalization import keep_statistics
 from kzoo.outputs import classifier_layer
 from kzoo.train.config import BatchNorm
 
@@ -92,7 +93,7 @@ def unfreeze(model, down_to: str | None = None, *, batch_norm: BatchNorm = "froz
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = not (is_batch_norm and batch_norm == "frozen")
         if is_batch_norm:
-            _keep_statistics(layer, batch_norm == "affine")
+            keep_statistics(layer, batch_norm == "affine")
     _take_back_compilation(model)
     return model
 
@@ -164,21 +165,6 @@ def _find(model, name: str):
 def parent(model, inner):
     """The model that has a model within it."""
     return next(one for one in models_within(model) if any(layer is inner for layer in one.layers))
-
-
-def _keep_statistics(layer, keep: bool) -> None:
-    """Have a batch normalization normalize by its moving statistics in training too, or as usual.
-
-    Keras has only `trainable=False` for it, which keeps gamma and beta too. So the layer's call is wrapped.
-    """
-    layer.__dict__.pop("call", None)
-    if not keep:
-        return
-
-    def call(inputs, training=None, mask=None):
-        return type(layer).call(layer, inputs, training=False, mask=mask)
-
-    object.__setattr__(layer, "call", call)
 
 
 def _take_back_compilation(model) -> None:

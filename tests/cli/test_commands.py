@@ -42,7 +42,7 @@ def test_train_writes_a_whole_run(digits_run):
     names = {path.name for path in digits_run.iterdir()} - {".lock"}
     assert names == {
         "config.json", "model.json", "checkpoint.safetensors", "history.csv", "tensorboard", "best.keras", "last.keras",
-        "metrics.json", "curves.png",
+        "metrics.json", "curves.png", "learning_rate.png",
     }  # fmt: skip
     config = json.loads((digits_run / "config.json").read_text())
     assert config["train"]["precision"] in ("float32", "mixed_bfloat16", "mixed_float16")

@@ -49,7 +49,7 @@ def weights(run):
 def test_it_writes_a_whole_run(tuned):
     files = {"config.json", "checkpoint.safetensors", "history.csv", "tensorboard", "best.keras", "last.keras",
              "metrics.json", "curves.png"}  # fmt: skip
-    assert {path.name for path in tuned.iterdir()} - {".lock"} == {*files, "head"}
+    assert {path.name for path in tuned.iterdir()} - {".lock"} == {*files, "head", "learning_rate.png"}
     assert {path.name for path in (tuned / "head").iterdir()} == files
     config = json.loads((tuned / "config.json").read_text())
     model = {"name": "mnist_net", "weights": "mnist", "like": None, "dropout": None, "auxiliary_heads": False}

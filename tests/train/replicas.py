@@ -16,6 +16,7 @@ from kzoo.layers import BatchNormalization, Conv2D
 from kzoo.models import create_model
 from kzoo.saving import load_model
 from kzoo.train import TrainConfig, evaluate, fit, load
+from kzoo.train.normalization import pooled
 from kzoo.train.precision import dtype_policy
 from kzoo.train.step import TrainStep
 from kzoo.train.strategy import (
@@ -109,6 +110,13 @@ PARITY = {
 } | {
     "adam, decayed, smoothed": {"optimizer": "adam", "epsilon": 1e-3, "weight_decay": 0.01, "label_smoothing": 0.1},
     "sgd, averaged": {"optimizer": "sgd", "ema_momentum": 0.9},
+    "schedule-free": {"optimizer": "schedule_free_adamw", "epsilon": 1e-3},
+    "schedule-free, clipped, 4 batches a step": {
+        "optimizer": "schedule_free_adamw",
+        "epsilon": 1e-3,
+        "clip_norm": 0.5,
+        "gradient_accumulation_steps": 4,
+    },
 }
 
 
@@ -138,7 +146,21 @@ def _parity(config, soft=False):
         "moved": difference(one.model.weights, start.weights),
         "steps": len(one_sums),
         "copies agree": all(np.array_equal(*copies(v)) for v in two.model.weights),
+        "average": None
+        if config.averages is None
+        else difference(*(_average(step, batches[:12]) for step in (two, one))),
     }
+
+
+def _average(step, batches):
+    """The weights that are validated, with their batch statistics."""
+    step.end_epoch(0)
+    step.begin_observing()
+    observed = (step.observe(*batch) for batch in feed(step.strategy, batches))
+    statistics = pooled([([value.numpy() for value in values], float(count)) for values, count in observed])
+    for variable, value in zip(step.estimated, statistics, strict=True):
+        variable.assign(value)
+    return step.average.weights
 
 
 def mnist_net():

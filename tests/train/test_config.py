@@ -28,7 +28,7 @@ BELOW_ONE = "a number from 0 up to, not including, 1"
         ("label_smoothing", [-0.1, 1, "x"], BELOW_ONE),
         ("warmup_epochs", [-1, math.nan, "1"], NOT_NEGATIVE),
         ("final_learning_rate", [-0.1, 1.1, None], "a fraction from 0 to 1"),
-        ("decay_rate", [0, 1.1, None], "a factor above 0 and at most 1"),
+        ("decay_rate", [0, 1.1], "a factor above 0 and at most 1"),
         ("power", [0, -1, None], POSITIVE),
         ("patience", [0, 1.5, None], WHOLE),
         ("early_stopping", [0, 1.5], WHOLE),
@@ -36,6 +36,7 @@ BELOW_ONE = "a number from 0 up to, not including, 1"
         ("epsilon", [0, -1, math.nan, None], POSITIVE),
         ("gradient_accumulation_steps", [0, 1.5, None, True], WHOLE),
         ("ema_momentum", [0, 1, -1, math.nan, True], "a number between 0 and 1"),
+        ("swa_epochs", [0, -1, 2.5, True], WHOLE),
         ("steps_per_execution", [0, 2.5, True], WHOLE),
         ("seed", [-1, 2**32, 0.5, None], "a whole number from 0 to 4294967295"),
         ("checkpoint_seconds", [-1, None, math.nan], NOT_NEGATIVE),
@@ -62,8 +63,12 @@ def test_every_number_has_a_range():
 @pytest.mark.parametrize(
     ("name", "valid"),
     [
-        ("optimizer", "adam, adamw, sgd"),
-        ("schedule", "constant, cosine, exponential, one_cycle, plateau, polynomial, step"),
+        ("optimizer", "adam, adamw, schedule_free_adamw, sgd"),
+        (
+            "schedule",
+            "constant, cosine, exponential, googlenet, one_cycle, plateau, polynomial, resnet, resnet110, "
+            "resnet_imagenet, step, vgg",
+        ),
         ("precision", "auto, float32, mixed_bfloat16, mixed_float16"),
         ("strategy", "auto, mirrored, one"),
         ("class_weight", "balanced, none"),
@@ -118,6 +123,7 @@ def test_decay_epochs(epochs):
         ("adam", 256, 0.003, 0),
         ("adamw", 256, 0.003, 0.05),
         ("adamw", 64, 0.0015, 0.05),  # by the square root
+        ("schedule_free_adamw", 64, 0.0015, 0.05),
     ],
 )
 def test_defaults_follow_the_optimizer_and_the_batch_size(optimizer, batch_size, rate, decay):
@@ -125,6 +131,71 @@ def test_defaults_follow_the_optimizer_and_the_batch_size(optimizer, batch_size,
     assert (config.peak_learning_rate, config.decay) == (pytest.approx(rate, rel=1e-12), decay)
     config = TrainConfig(optimizer=optimizer, batch_size=batch_size, learning_rate=3.0, weight_decay=0)
     assert (config.peak_learning_rate, config.decay) == (3.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "batch_size", "rate", "decay"),
+    [
+        ("vgg", 256, 0.01, 5e-4),
+        ("googlenet", 32, 0.01, 2e-4),
+        ("resnet", 128, 0.1, 1e-4),
+        ("resnet110", 128, 0.1, 1e-4),
+        ("resnet_imagenet", 256, 0.1, 1e-4),
+    ],
+)
+def test_the_name_of_a_paper_is_its_optimizer_rate_and_decay_at_its_batch_size(schedule, batch_size, rate, decay):
+    data = ("mine", 50_000, (32, 32, 3))
+    config = with_data_defaults(TrainConfig(schedule=schedule, batch_size=batch_size), *data)
+    assert (config.optimizer, config.momentum, config.schedule) == ("sgd", 0.9, schedule)
+    assert (config.learning_rate, config.weight_decay) == (pytest.approx(rate, rel=1e-12), decay)
+    # A card has rates for the default optimizer alone.
+    with_card = with_data_defaults(TrainConfig(schedule=schedule, batch_size=batch_size), *data, rates=(0.0005, 1))
+    assert with_card == config
+    # What is stated is kept; with another optimizer the paper has nothing to say of its rate and decay.
+    given = TrainConfig(schedule=schedule, batch_size=batch_size, learning_rate=0.5, weight_decay=0.25)
+    given = with_data_defaults(given, *data)
+    assert (given.optimizer, given.learning_rate, given.weight_decay) == ("sgd", 0.5, 0.25)
+    other = with_data_defaults(TrainConfig(schedule=schedule, optimizer="adamw", batch_size=256), *data)
+    assert (other.optimizer, other.learning_rate, other.weight_decay) == ("adamw", 0.003, 0.05)
+
+
+def test_what_is_left_open_is_written_down():
+    plain = with_data_defaults(TrainConfig(), "mnist", 54_000, (28, 28, 1))
+    assert (plain.optimizer, plain.schedule, plain.decay_rate) == ("adamw", "cosine", 0.1)
+    free = with_data_defaults(TrainConfig(optimizer="schedule_free_adamw"), "mnist", 54_000, (28, 28, 1))
+    assert (free.optimizer, free.schedule, free.warmup_epochs) == ("schedule_free_adamw", "constant", 0.75)
+    steps = with_data_defaults(TrainConfig(schedule="googlenet", epochs=25), "mnist", 54_000, (28, 28, 1))
+    assert (steps.decay_epochs, steps.decay_rate) == ((8, 16, 24), 0.96)
+    given = with_data_defaults(TrainConfig(schedule="googlenet", decay_rate=0.5, decay_epochs=(3,)), "", 9, (9, 9, 1))
+    assert (given.decay_epochs, given.decay_rate) == ((3,), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ema_momentum": 0.9, "swa_epochs": 2}, "averaged in one way. Received: ema_momentum and swa_epochs. Leave"),
+        (
+            {"optimizer": "schedule_free_adamw", "swa_epochs": 2},
+            "in one way. Received: swa_epochs and the optimizer schedule_free_adamw. Leave one out.",
+        ),
+        (
+            {"optimizer": "schedule_free_adamw", "schedule": "vgg"},
+            "schedule_free_adamw takes the schedule constant, with a warm-up: it averages the weights instead of "
+            "lowering the learning rate. Received: schedule='vgg'. Leave it out, or use adamw.",
+        ),
+        ({"swa_epochs": 2, "early_stopping": 3}, "Received: early_stopping=3, swa_epochs=2. Leave one out."),
+        ({"swa_epochs": 9, "epochs": 9}, "swa_epochs are the last ones of epochs=9, after at least one. Received: 9."),
+        (
+            {"swa_epochs": 7, "epochs": 9, "warmup_epochs": 2.5},
+            "swa_epochs are the last ones of epochs=9, after at least one and 2.5 of warm-up. Received: 7.",
+        ),
+    ],
+)
+def test_combinations_that_make_no_sense(arguments, message):
+    with pytest.raises(InvalidArgument) as caught:
+        TrainConfig(**arguments)
+    assert message in str(caught.value)
+    assert TrainConfig(optimizer="schedule_free_adamw", schedule="constant", warmup_epochs=2).warmup == 2
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ def test_fit_takes_the_rate_of_the_card(asked, few, tmp_path, monkeypatch, heard
         expected |= {"learning_rate": 0.1 * 32 / 256, "warmup_epochs": 0}
     assert {name: getattr(train, name) for name in expected} == pytest.approx(expected)
     if not asked:
-        assert "learning rate up to 0.0002 after a warm-up of 0.5 epochs" in lines(heard)
+        words = "learning rate of adamw by the schedule cosine: up to 0.0002 in 0.5 epochs, down to 0 along a cosine"
+        assert words in lines(heard)
 
 
 def _gentle():

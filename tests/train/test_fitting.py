@@ -67,7 +67,8 @@ def test_the_run_directory_is_complete(finished, digits):
     files = {str(p.relative_to(run_dir)) for p in run_dir.rglob("*") if p.is_file()}
     assert files == {
         ".lock", "config.json", "model.json", "checkpoint.safetensors", "history.csv", "best.keras", "last.keras",
-        "metrics.json", "curves.png", *(f"tensorboard/events.out.tfevents.{e:010d}.kzoo" for e in (1, 2, 3)),
+        "metrics.json", "curves.png", "learning_rate.png",
+        *(f"tensorboard/events.out.tfevents.{e:010d}.kzoo" for e in (1, 2, 3)),
     }  # fmt: skip
     with (run_dir / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -40,7 +40,7 @@ def parity(on_two_replicas):
 
 
 def test_fifty_steps_end_as_on_one_device(parity):
-    assert len(parity) == 11
+    assert len(parity) == 13
     for name, found in parity.items():
         # Rounding: sums over replicas are taken in another order. Every weight and statistic of the normalizations.
         assert found["model"] < 1e-5, name
@@ -52,6 +52,9 @@ def test_fifty_steps_end_as_on_one_device(parity):
         assert found["copies agree"], name
         assert found["moved"] > 0.1, name
         assert found["steps"] == 50, name
+    averages = {name: found["average"] for name, found in parity.items() if found["average"] is not None}
+    assert len(averages) == 3
+    assert max(averages.values()) < 2e-5, averages  # as above: rounding, of the statistics too
 
 
 @pytest.mark.parametrize("model", ["mnist_net", pytest.param("resnet18", marks=pytest.mark.slow)])

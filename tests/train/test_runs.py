@@ -67,7 +67,8 @@ def test_a_users_folder_is_left_untouched(tmp_path, overwrite):
 
 def test_overwrite_deletes_only_the_runs_files(tmp_path):
     begin(tmp_path, TrainConfig(seed=1))
-    for name in ("model.json", "checkpoint.safetensors", "best.keras", "last.keras", "metrics.json", "curves.png"):
+    pictures = "curves.png", "learning_rate.png"
+    for name in ("model.json", "checkpoint.safetensors", "best.keras", "last.keras", "metrics.json", *pictures):
         (tmp_path / name).write_text("old")
     runs.write_history(tmp_path, ROWS)
     runs.write_events(tmp_path, ROWS[0], 0.0)

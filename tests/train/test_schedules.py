@@ -1,12 +1,15 @@
 """Learning-rate schedules at exact points, each with warm-up."""
 
+import io
 import itertools
 import math
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from kzoo.train import TrainConfig
-from kzoo.train.schedules import learning_rate
+from kzoo.train.schedules import learning_rate, picture
 
 # Ten epochs, the first two of warm-up, peak 0.8: the decay runs over the epochs 2 to 10.
 BASE = {"epochs": 10, "learning_rate": 0.8, "warmup_epochs": 2}
@@ -37,6 +40,62 @@ def test_decay(arguments, expected):
     for rate, fraction in zip(rates((2, 4, 6, 8, 10), **arguments), expected, strict=True):
         if fraction is not None:
             assert rate == pytest.approx(0.8 * fraction, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "times", "expected"),  # as fractions of the peak, in 100 epochs
+    [
+        ("vgg", (0, 50, 99), [1, 1, 1]),  # lowered by what is seen
+        ("resnet_imagenet", (0, 50, 99), [1, 1, 1]),
+        ("googlenet", (0, 7.99, 8, 16, 23.9, 99), [1, 1, 0.96, 0.96**2, 0.96**2, 0.96**12]),
+        ("resnet", (0, 49.9, 50, 74.9, 75, 99), [1, 1, 0.1, 0.1, 0.01, 0.01]),  # 32,000 and 48,000 of 64,000 steps
+        ("resnet110", (0, 1.13, 1.14, 49.9, 50, 75), [0.1, 0.1, 1, 1, 0.1, 0.01]),
+    ],
+)
+def test_schedules_of_papers(schedule, times, expected):
+    config = TrainConfig(epochs=100, schedule=schedule, learning_rate=0.8)
+    assert [learning_rate(config, time) / 0.8 for time in times] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_warmup_of_110_layers_is_400_steps_of_the_paper_and_no_more_than_a_part_of_a_short_run():
+    steps_per_epoch = 45_000 / 128
+    assert TrainConfig(epochs=182, schedule="resnet110").warmup * steps_per_epoch == pytest.approx(400)
+    assert TrainConfig(epochs=2, schedule="resnet110").warmup == pytest.approx(0.6)
+    # Another length, at the same tenth.
+    config = TrainConfig(epochs=100, schedule="resnet110", learning_rate=1.0, warmup_epochs=5)
+    assert [learning_rate(config, time) for time in (0, 4.99, 5)] == pytest.approx([0.1, 0.1, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rate"),
+    [
+        ({}, (2 - 2**0.5) / 4),  # cosine at three quarters of its decay
+        ({"schedule": "polynomial"}, 0.25),
+        ({"schedule": "step", "decay_epochs": (4, 8)}, 0.1),  # the second step falls due when the average begins
+        ({"schedule": "constant"}, 1.0),
+    ],
+)
+def test_epochs_that_are_averaged_keep_the_rate_that_was_right_before_them(arguments, rate):
+    assert rates((8, 8.5, 9.9, 10), swa_epochs=2, **arguments) == pytest.approx([0.8 * rate] * 4, rel=1e-12)
+    before = rates((0, 1, 2, 5, 7.9), **arguments)
+    assert rates((0, 1, 2, 5, 7.9), swa_epochs=2, **arguments) == before
+
+
+def test_the_picture_has_all_phases():
+    phases = [("head", TrainConfig(epochs=4)), ("fine-tuning", TrainConfig(epochs=6, swa_epochs=2, warmup_epochs=2))]
+    with Image.open(io.BytesIO(picture(phases))) as image:
+        both = np.asarray(image.convert("RGB")).astype(int)
+    with Image.open(io.BytesIO(picture(phases[:1]))) as image:
+        one = np.asarray(image.convert("RGB")).astype(int)
+
+    def has(pixels, colour):  # of Matplotlib's cycle
+        return (np.abs(pixels - colour).max(axis=-1) < 10).sum() > 200
+
+    blue, green = (31, 119, 180), (44, 160, 44)
+    assert has(both, blue)
+    assert has(both, green)
+    assert has(one, blue)
+    assert not has(one, green)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau", "step", "polynomial", "exponential", "cosine"])
