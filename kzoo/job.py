@@ -199,6 +199,11 @@ def resume(
             f"This is the first phase of a run that fine-tunes. Received: {str(run_dir)!r}. Continue it with "
             f"{runs.read_record(whole).how_to_resume(whole)}"
         )
+    if record.is_average:
+        score = paths.command("kzoo", "evaluate", run_dir)
+        raise InvalidArgument(
+            f"This is an ensemble, in which nothing is trained. Received: {str(run_dir)!r}. Score it with {score}"
+        )
     fine_tunes = record.transfer is not None
     ignored = {"build": build} if fine_tunes else {"model": model, "weights": weights}
     for name, value in ignored.items():

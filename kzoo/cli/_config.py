@@ -104,6 +104,8 @@ def _flags(record: RunRecord, command: str, path: Path) -> dict[str, Any]:
     """The flags and arguments of `command` that ask for what a record describes, without those that are defaults."""
     if record.transfer is not None and command == "train":
         raise InvalidArgument(f"This configuration fine-tunes. Received: {str(path)!r}. Use kzoo finetune --config.")
+    if record.is_average:
+        raise InvalidArgument(f"This is an ensemble, in which nothing is trained. Received: {str(path)!r}. Name a run.")
     model, load = record.model, record.data.load
     found: dict[str, Any] = {"all_data": record.data.all_data}
     if isinstance(model, ModelFile):

@@ -69,6 +69,15 @@ ImageSize = Annotated[
 ]
 
 
+Tta = Annotated[
+    bool,
+    Parameter(
+        help="Test-time augmentation: average over views of each image, mirrored or moved as suits how the model was "
+        "trained. It takes 2 or 5 times as long."
+    ),
+]
+
+
 def parse_image_size(text: str | None) -> tuple[int, int] | None:
     """Read an image size.
 

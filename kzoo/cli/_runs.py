@@ -115,7 +115,7 @@ def _resume(command: str, run_dir: str, model: str | None, config: TrainConfig) 
     check_resume(model, "strategy", "devices")
     runs.recover(paths.expand(run_dir))
     record = runs.read_record(run_dir)
-    if not record.fine_tuning.is_head:  # which job.resume refuses
+    if not (record.fine_tuning.is_head or record.is_average):  # which job.resume refuses
         if record.command != command:
             is_kind = "This run fine-tunes" if command == "train" else "Not a run that fine-tunes"
             raise InvalidArgument(f"{is_kind}. Received: {run_dir!r}. Continue it with {record.how_to_resume(run_dir)}")

@@ -6,14 +6,15 @@ from kzoo import console
 from kzoo.backend import compiled, keras, tf
 from kzoo.classifier import PREDICTIONS, class_names_of, scaling_to, without_auxiliary_heads
 from kzoo.data import Dataset
-from kzoo.outputs import classes_of, logits_of
+from kzoo.outputs import classes_of, log_of_mean, logits_of
 from kzoo.train.figures import figures_of, outcomes_of, together
 from kzoo.train.inputs import as_data, batches_per_epoch, check_fit, class_names_of_data, data_errors, with_labels_of
+from kzoo.views import announce, view, views_of
 
 BATCH_SIZE = 128
 
 
-def evaluate(model, data: Any) -> dict:
+def evaluate(model, data: Any, *, tta: bool = False) -> dict:
     """Score a classifier on labelled images.
 
     Labels are matched by name where both the model and the data know the names of their classes, never by position.
@@ -23,6 +24,8 @@ def evaluate(model, data: Any) -> dict:
             classes; of one with auxiliary heads, the output `predictions` is scored. If it was trained on pixels of
             0 to 1, or -1 to 1, images of 0 to 255 are scaled to that.
         data: What `kzoo.train.fit` takes as data.
+        tta: Test-time augmentation: whether to average the probabilities over some views of each image, two mirrored
+            ones or five moved ones (`kzoo.views`), which takes as many times as long.
 
     Returns:
         Plain data. Shares and probabilities are fractions, 0 to 1.
@@ -39,7 +42,8 @@ def evaluate(model, data: Any) -> dict:
         - `confused_pairs`: the commonest mistakes: `true` and `predicted` class, `images`, `of` all of the true class;
         - `mistakes`: the 24 most confident ones: `where` the image is, its `row` in the data, `true` and `predicted`
           class, their `true_probability` and `probability`;
-        - `confusion_matrix`, with 1,000 classes or fewer: rows are the true class, columns the predicted one.
+        - `confusion_matrix`, with 1,000 classes or fewer: rows are the true class, columns the predicted one;
+        - `tta`: with test-time augmentation, the names of the views.
 
     Raises:
         InvalidArgument: The model does not take these images, or does not end in probabilities or logits.
@@ -51,11 +55,15 @@ def evaluate(model, data: Any) -> dict:
     data = with_labels_of(data, names)
     check_fit(data, model, "evaluation")
     logits_of_batch, scaled = logits_of(model), scaling_to(model, data.pixel_range, "images")
+    views = views_of(model) if tta else ("as it is",)
+    if tta:
+        announce(views)
 
     def predict(images):
         if scaled is not None:
             images = scaled(keras.ops.cast(images, "float32"))
-        return logits_of_batch(images, training=False)[PREDICTIONS]
+        found = [logits_of_batch(view(images, name), training=False)[PREDICTIONS] for name in views]
+        return log_of_mean(found) if tta else found[0]
 
     # Not Keras's predict: made in the scope of a strategy, a model predicts once for each replica.
     predict = (lambda images, compute=predict: compute(images.numpy())) if tf is None else compiled(predict)
@@ -66,4 +74,4 @@ def evaluate(model, data: Any) -> dict:
             advance(1)
     names = names or class_names_of_data(data) or tuple(str(i) for i in range(classes_of(model)))
     where = data.where if isinstance(data, Dataset) else f"{data.name} #{{}}".format
-    return figures_of(together(parts), names, where)
+    return figures_of(together(parts), names, where) | ({"tta": list(views)} if tta else {})

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from kzoo import onednn, paths
-from kzoo.arguments import rate
+from kzoo.arguments import integer, rate
 from kzoo.data.loading import check_images, checked_range
 from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument
 from kzoo.train.checkout import commit_of
 from kzoo.train.config import TrainConfig, TransferConfig
+
+MOST_MEMBERS = 1000
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,37 @@ class FineTuningState:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A member of an ensemble, as it was when the ensemble was made. What is not known is None."""
+
+    source: str
+    """The path of a run or model file, from the ensemble's folder if it lies in that; or a model's name and weights."""
+    model: str
+    """What Keras calls it: of the zoo's models the name."""
+    digest: str
+    """Of its weights."""
+    seed: int | None = None
+    commit: str | None = None
+    accuracy: float | None = None
+    """On the test split of its data if that was scored, else on the validation split."""
+    split: Literal["test", "validation"] | None = None
+
+
+@dataclass(frozen=True)
+class EnsembleRecord:
+    """Of a run whose model is the mean of several."""
+
+    trains: int | None = None
+    """How many members the run trains, in its folders member-0 and on; None where it only averages."""
+    members: tuple[Member, ...] = ()
+    """Empty until all are trained."""
+
+    def __post_init__(self):
+        if self.trains is not None:
+            integer("members", self.trains, 2, MOST_MEMBERS)
+
+
+@dataclass(frozen=True)
 class Origin:
     """What the result of a run depends on besides its configuration."""
 
@@ -137,12 +170,19 @@ class RunRecord:
     transfer: TransferConfig | None = None
     """None to train from scratch."""
     fine_tuning: FineTuningState = FineTuningState()
+    ensemble: EnsembleRecord | None = None
+    """None for a run of one model."""
     requested: TrainConfig = None  # pyright: ignore[reportAssignmentType] - __post_init__ has a value
     """`train` as it was asked for [default: as it is]."""
     keep: bool = True
     """Whether the run directory stays."""
     origin: Origin | None = None
     """Filled in when the run directory is made."""
+
+    @property
+    def is_average(self) -> bool:
+        """Whether it is an ensemble of models that were there before: nothing in it is trained."""
+        return self.ensemble is not None and self.ensemble.trains is None
 
     @property
     def command(self) -> str:

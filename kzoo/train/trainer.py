@@ -65,6 +65,7 @@ class Trainer:
         saved = final if saved is None else saved
         # It is saved with what the data says of classes and scaling.
         known = {**metadata(saved), **metadata_of_data(train_data), "pixel_range": pixel_range}
+        known["mirrored"] = augment.mirrors(config.augment)
         self.saved = set_metadata(saved, **known)
         self.train_data, self.validation_data = train_data, validation_data
         self.how_to_resume = how_to_resume

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kzoo import augment, console, functional
-from kzoo.backend import keras
+from kzoo.backend import keras, weights_digest
 from kzoo.classifier import pixel_range_of, set_metadata
 from kzoo.data import Dataset
 from kzoo.data.pixels import Range, can_scale, is_same, shown
@@ -38,7 +38,7 @@ from kzoo.train.record import FineTuningState, RunRecord, ZooModel
 from kzoo.train.trainer import Trainer
 from kzoo.transfer.cutting import find_cut, split
 from kzoo.transfer.defaults import ENOUGH_ERRORS, head_config, held_out_errors, with_fine_tuning_defaults
-from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
+from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.loading import named, portable
