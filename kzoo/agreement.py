@@ -1,67 +1,78 @@
 """Whether classifiers say the same of the same images: their classes and their order, pixels and channels."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from kzoo.classifier import class_names_of, image_shape_of, metadata, pixel_range_of
-from kzoo.data.pixels import is_same, shown
+from kzoo.classifier import class_names_of, image_shape_of, pixel_range_of, scaling_of
+from kzoo.data.pixels import Range, is_same, shown
 from kzoo.errors import InvalidArgument
 from kzoo.outputs import classes_of
 
 
-def check_agree(models: Sequence, labels: Sequence[str]) -> tuple[str, ...] | None:
-    """Raise InvalidArgument unless all classifiers have the same classes, in one order, and take the same pixels.
+class Meaning(NamedTuple):
+    """What the outputs of a classifier mean, and its inputs."""
 
-    Args:
-        models: Classifiers without auxiliary heads.
-        labels: What a message calls each.
+    label: str
+    """What messages call it."""
+    classes: int
+    class_names: tuple[str, ...] | None
+    pixel_range: Range | None
+    """None where nobody can tell."""
+    range_16_bit: tuple[int, int] | None
+    channels: int
+
+
+def meaning_of(model, label: str) -> Meaning:
+    """What a classifier without auxiliary heads means."""
+    range_16_bit = scaling_of(model).get("range_16_bit")
+    pixels = pixel_range_of(model), range_16_bit, image_shape_of(model)[2]
+    return Meaning(label, classes_of(model), class_names_of(model), *pixels)
+
+
+def check_agree(meanings: Sequence[Meaning]) -> tuple[str, ...] | None:
+    """Raise InvalidArgument unless all have the same classes, in one order, and take the same pixels.
 
     Returns:
-        The names of the classes; None where no model knows them.
+        The names of the classes; None where none has them.
     """
-    names = [class_names_of(model) for model in models]
-    known = next((number for number, found in enumerate(names) if found is not None), 0)
-    for number in range(len(models)):
-        _check_classes(*((labels[i], classes_of(models[i]), names[i]) for i in (known, number)))
-        _check_pixels(*((labels[i], models[i]) for i in (0, number)))
-    return names[known]
+    named = next((one for one in meanings if one.class_names is not None), meanings[0])
+    for one in meanings:
+        _check_classes(named, one)
+        _check_pixels(meanings[0], one)
+    return named.class_names
 
 
-def _check_classes(one: tuple, other: tuple) -> None:
-    """Two models, each with its label, the number of its classes, and their names or None."""
-    (label, count, names), (other_label, other_count, other_names) = one, other
-    if count != other_count:
+def _check_classes(one: Meaning, other: Meaning) -> None:
+    if one.classes != other.classes:
         raise InvalidArgument(
-            f"The models must have the same classes. Received: {label!r} with {count}, {other_label!r} with "
-            f"{other_count}."
+            f"The models must have the same classes. Received: {one.label!r} with {one.classes}, {other.label!r} with "
+            f"{other.classes}."
         )
-    if other_names is None or names == other_names:
+    if one.class_names is None or other.class_names is None or one.class_names == other.class_names:
         return
-    number = next(i for i in range(count) if names[i] != other_names[i])
-    advice = "They are the same in another order" if sorted(names) == sorted(other_names) else "They are others"
+    pairs = enumerate(zip(one.class_names, other.class_names, strict=True))
+    number, (mine, its) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+    how = "the same in another order" if sorted(one.class_names) == sorted(other.class_names) else "others"
     raise InvalidArgument(
-        f"The models must have the same classes in the same order. Received: class {number} is {names[number]!r} in "
-        f"{label!r} and {other_names[number]!r} in {other_label!r}. {advice}: train both on one dataset."
+        f"The models must have the same classes in the same order. Received: class {number} is {mine!r} in "
+        f"{one.label!r} and {its!r} in {other.label!r}. They are {how}: train both on one dataset."
     )
 
 
-def _check_pixels(one: tuple, other: tuple) -> None:
-    """Two models, each with its label."""
-    (label, model), (other_label, other_model) = one, other
-    ranges = [pixel_range_of(found) for found in (model, other_model)]
-    if not is_same(*ranges):
+def _check_pixels(one: Meaning, other: Meaning) -> None:
+    mine, its = one.pixel_range, other.pixel_range
+    if mine is not None and its is not None and not is_same(mine, its):
         raise InvalidArgument(
-            f"The models must take pixels of one range. Received: {label!r} takes {shown(ranges[0])}, {other_label!r} "
-            f"{shown(ranges[1])}. Train both on images prepared alike, best as 0 to 255."
+            f"The models must take pixels of one range. Received: {one.label!r} takes {shown(mine)}, "
+            f"{other.label!r} {shown(its)}. Train both on images prepared alike, best as 0 to 255."
         )
-    of_16_bit = [metadata(found).get("range_16_bit") for found in (model, other_model)]
-    if of_16_bit[0] != of_16_bit[1]:
+    if one.range_16_bit != other.range_16_bit:
         raise InvalidArgument(
-            f"The models must read 16-bit images alike. Received: {label!r} with the range {of_16_bit[0]}, "
-            f"{other_label!r} with {of_16_bit[1]}. Train both on the same images."
+            f"The models must read 16-bit images alike. Received: {one.label!r} with the range {one.range_16_bit}, "
+            f"{other.label!r} with {other.range_16_bit}. Train both on the same images."
         )
-    channels = [image_shape_of(found)[2] for found in (model, other_model)]
-    if channels[0] != channels[1]:
+    if one.channels != other.channels:
         raise InvalidArgument(
-            f"The models must take images of as many channels. Received: {label!r} with {channels[0]}, "
-            f"{other_label!r} with {channels[1]}. Train one again with --channels {channels[0]}."
+            f"The models must take images of as many channels. Received: {one.label!r} with {one.channels}, "
+            f"{other.label!r} with {other.channels}. Train one again with --channels {one.channels}."
         )

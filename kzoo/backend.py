@@ -7,8 +7,6 @@ layers still build and run but `kzoo.train` does not.
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kzoo import console, onednn
 from kzoo.chatter import tensorflow, without_chatter
 from kzoo.plotting import import_matplotlib

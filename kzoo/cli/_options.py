@@ -69,6 +69,14 @@ ImageSize = Annotated[
 ]
 
 
+Members = Annotated[
+    int | None,
+    Parameter(
+        help="Train so many models, with seeds from --seed on, in the folders member-0 and on of the run, and average "
+        "them: the run is their ensemble."
+    ),
+]
+
 Tta = Annotated[
     bool,
     Parameter(

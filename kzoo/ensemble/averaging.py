@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kzoo import console, functional
-from kzoo.agreement import check_agree
+from kzoo.agreement import check_agree, meaning_of
 from kzoo.backend import keras, weights_digest
 from kzoo.classifier import (
     class_names_of,
@@ -66,7 +66,7 @@ def average_of(models: Sequence[Any], labels: Sequence[str]) -> tuple[Any, list[
     if len(kept) < 2:
         raise InvalidArgument(f"An ensemble has at least two different members. Received: {', '.join(labels)}.")
     models, labels = [classifiers[i] for i in kept], [labels[i] for i in kept]
-    names = check_agree(models, labels)
+    names = check_agree([meaning_of(model, label) for model, label in zip(models, labels, strict=True)])
     for model, label in zip(models, labels, strict=True):
         if names is not None and class_names_of(model) is None:
             console.warn(f"{label!r} does not name its classes: they are taken to be in the same order")

@@ -15,6 +15,7 @@ from kzoo.paths import expand
 from kzoo.saving import load_model, save_model
 from kzoo.train import checkpoint, runs, trained_on
 from kzoo.train.checkpoint import State
+from kzoo.train.evaluation import evaluate
 from kzoo.train.record import DataRecord, EnsembleRecord, Member, RunRecord, SplitRecord, origin
 
 
@@ -79,11 +80,8 @@ def _find(label: str, member: Any) -> Candidate:
     return Candidate(label, str(path.resolve()), load_model(path), path if path.is_dir() else None)
 
 
-def write(folder: Path, record: RunRecord, candidates: Sequence[Candidate], metrics: dict | None = None) -> None:
-    """Write the ensemble of some models into a folder, and what its record says of them.
-
-    `metrics` are more entries of metrics.json.
-    """
+def write(folder: Path, record: RunRecord, candidates: Sequence[Candidate], validation_data: Any = None) -> None:
+    """Write the ensemble of some models into a folder, with its figures on validation data, if there are any."""
     model, kept = average_of([one.model for one in candidates], [one.label for one in candidates])
     candidates = [candidates[i] for i in kept]
     run_dirs = [one.run_dir for one in candidates if one.run_dir is not None]
@@ -91,10 +89,13 @@ def write(folder: Path, record: RunRecord, candidates: Sequence[Candidate], metr
     save_model(model, folder / runs.BEST)
     trained_on.keep_all(folder, run_dirs)
     seconds = [_metrics_of(run_dir).get("training_seconds", 0.0) for run_dir in run_dirs]
-    known = {"epochs": 0, "best_epoch": 0, "training_seconds": round(sum(seconds), 3)}
-    write_json(folder / runs.METRICS, {**known, **(metrics or {})})
+    metrics: dict[str, Any] = {"epochs": 0, "best_epoch": 0, "training_seconds": round(sum(seconds), 3)}
+    if validation_data is not None:
+        metrics["validation"] = evaluate(model, validation_data)
+    write_json(folder / runs.METRICS, metrics)
     assert record.ensemble is not None  # noqa: S101 - for the type checker
     data = _common_data([runs.read_record(run_dir).data for run_dir in run_dirs], model)
+    data = replace(data, load=record.data.load or data.load)
     ensemble = replace(record.ensemble, members=members)
     runs.write_record(folder, replace(record, data=data, ensemble=ensemble, origin=record.origin or origin()))
     checkpoint.save(folder / runs.CHECKPOINT, [], State(finished=True))  # last: with it the run is finished

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from kzoo import onednn, paths
-from kzoo.arguments import integer, rate
+from kzoo.arguments import integer, number, rate
 from kzoo.data.loading import check_images, checked_range
 from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument
@@ -42,6 +42,21 @@ class ModelFile:
     """A model to fine-tune, in a `.keras` file or a run directory."""
 
     path: str
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """The model whose probabilities a run learns, instead of labels."""
+
+    path: str | None
+    """A run directory or a `.keras` file; None where it was given in Python."""
+    temperature: float = 1.0
+    """What both models' logits are divided by."""
+    digest: str | None = None
+    """Of its weights, once it was loaded."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "temperature", float(number("temperature", self.temperature, 0.1, 100)))
 
 
 @dataclass(frozen=True)
@@ -172,6 +187,8 @@ class RunRecord:
     fine_tuning: FineTuningState = FineTuningState()
     ensemble: EnsembleRecord | None = None
     """None for a run of one model."""
+    teacher: TeacherRecord | None = None
+    """None to learn from labels."""
     requested: TrainConfig = None  # pyright: ignore[reportAssignmentType] - __post_init__ has a value
     """`train` as it was asked for [default: as it is]."""
     keep: bool = True
@@ -215,10 +232,22 @@ class RunRecord:
                 "Weights are for fine-tuning, and fine-tuning needs them. "
                 f"Received: weights={self.model.weights!r}, transfer={self.transfer!r}."
             )
+        if self.teacher is not None and self.transfer is not None:
+            raise InvalidArgument("A teacher is for training from scratch: fine-tuning does not take one.")
         if isinstance(self.model, ModelFile) and self.transfer is None:
             raise InvalidArgument(
                 f"A model file is for fine-tuning. Received: {self.model.path!r}, transfer=None. Pass a TransferConfig."
             )
+
+
+def teacher_at(path: str | Path, temperature: float = 1.0) -> TeacherRecord:
+    """The record of a teacher in a run directory or a `.keras` file.
+
+    Raises:
+        InvalidArgument: There is none, or a temperature out of range.
+    """
+    paths.find_model(path)
+    return TeacherRecord(str(paths.expand(path).resolve()), temperature)
 
 
 def origin() -> Origin:

@@ -317,7 +317,7 @@ def _train_upper_stages(tuning: _FineTuning) -> Result:
     # The head's model has been scored on these images when its phase ended.
     known = {"validation": figures["validation"]} if kept == "head" and "validation" in figures else {}
     trainer.finish(tuning.validation, kept=kept, head=figures, **known)
-    return result_of(tuning.dir, trainer.state)
+    return replace(result_of(tuning.dir, trainer.state), was_interrupted=trainer.was_interrupted)
 
 
 def _is_worse(tuning: _FineTuning, trainer: Trainer, head: dict) -> bool:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from ensemble_members import pixels, probabilities, small
 
 import kzoo
-from ensemble_members import pixels, probabilities, small
 from kzoo.backend import keras
 from kzoo.classifier import class_names_of, metadata, set_metadata
 from kzoo.ensemble import average
@@ -143,7 +143,7 @@ def test_a_member_of_any_size_takes_that_of_the_others():
     assert average([any_size, small(seed=1, size=32)]).input_shape == (None, 32, 32, 1)
     assert average([any_size, small(seed=3, size=None)]).input_shape == (None, None, None, 1)
     set_metadata(any_size, crop_fraction=0.5)
-    with pytest.raises(InvalidArgument, match="must crop them alike. Received: crop fractions 'model 0' 0.5"):
+    with pytest.raises(InvalidArgument, match="must crop them alike"):
         average([any_size, small(seed=3, size=None)])
 
 
@@ -175,8 +175,16 @@ def test_a_member_without_class_names_is_taken_to_have_them(caplog):
 @pytest.mark.parametrize(
     ("one", "other", "line"),
     [
-        ({"class_names": "abc"}, {"class_names": "acb"}, "class 1 is 'b' in 'model 0' and 'c' in 'model 1'. They are"),
-        ({"class_names": "abc"}, {"class_names": "abd"}, "class 2 is 'c' in 'model 0' and 'd' in 'model 1'. They are o"),
+        (
+            {"class_names": "abc"},
+            {"class_names": "acb"},
+            "class 1 is 'b' in 'model 0' and 'c' in 'model 1'. They a",
+        ),
+        (
+            {"class_names": "abc"},
+            {"class_names": "abd"},
+            "class 2 is 'c' in 'model 0' and 'd' in 'model 1'.",
+        ),
         ({"pixel_range": (0, 1)}, {}, "pixels of one range. Received: 'model 0' takes 0 to 1, 'model 1' 0 to 255."),
         ({"range_16_bit": (0, 4095)}, {}, "16-bit images alike. Received: 'model 0' with the range (0, 4095)"),
     ],
