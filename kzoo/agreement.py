@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from kzoo import console
 from kzoo.classifier import class_names_of, image_shape_of, pixel_range_of, scaling_of
 from kzoo.data.pixels import Range, is_same, shown
 from kzoo.errors import InvalidArgument
 from kzoo.outputs import classes_of
+
+# Of the ratio of two sides: 224x298 and 150x200 are of one shape.
+ROUNDING = 0.01
 
 
 class Meaning(NamedTuple):
@@ -32,6 +36,8 @@ def meaning_of(model, label: str) -> Meaning:
 def check_agree(meanings: Sequence[Meaning]) -> tuple[str, ...] | None:
     """Raise InvalidArgument unless all have the same classes, in one order, and take the same pixels.
 
+    Of some that do not name their classes a line says so.
+
     Returns:
         The names of the classes; None where none has them.
     """
@@ -39,7 +45,15 @@ def check_agree(meanings: Sequence[Meaning]) -> tuple[str, ...] | None:
     for one in meanings:
         _check_classes(named, one)
         _check_pixels(meanings[0], one)
+        if named.class_names is not None and one.class_names is None:
+            console.warn(f"{one.label!r} does not name its classes: they are taken to be in the same order")
     return named.class_names
+
+
+def are_of_one_shape(sizes: Sequence[tuple[int, int]]) -> bool:
+    """Whether images of some sizes (height, width) are of one shape, such as square, but for rounding."""
+    ratios = [height / width for height, width in sizes]
+    return max(ratios) / min(ratios) <= 1 + ROUNDING
 
 
 def _check_classes(one: Meaning, other: Meaning) -> None:

@@ -161,16 +161,26 @@ def classifier_layer(model):
     return None if call is None else call.operation
 
 
-def features_below_classifier(model):
-    """The tensor that a classifier's Dense layer is called on; the model's output, if it ends in features.
+def features_below_classifiers(model) -> list:
+    """The tensors that a classifier's Dense layer is called on; the model's output, if it ends in features.
+
+    There is one, and of a model that averages the probabilities of several, as `kzoo.ensemble` does, one for each.
 
     Raises:
         InvalidArgument: The model ends in a classifier that is no Dense layer of `model` itself.
     """
-    output = functional.outputs(model)[0]
+    return _features_below(model, functional.outputs(model)[0])
+
+
+def _features_below(model, output) -> list:
     call = _classifier_call(output, within_models=False)
     if call is not None:
-        return call.input_tensors[0]
+        return [call.input_tensors[0]]
+    last = functional.call_of(output)
+    if _is_of_both_classes(last.operation, last.input_tensors):
+        return _features_below(model, last.input_tensors[1])
+    if _calls_as(last.operation, (_Layers.Average,)) and _is_probabilities(output):
+        return [features for one in last.input_tensors for features in _features_below(model, one)]
     buried = _classifier_call(output, within_models=True) is not None
     if buried or _is_probabilities(output) or _is_average_of_logits(output):
         raise InvalidArgument(
@@ -178,7 +188,7 @@ def features_below_classifier(model):
             f"{functional.layer_of(output).name!r}. Pass the model up to its features, for example one made with "
             "include_top=False."
         )
-    return output
+    return [output]
 
 
 def _classifier_call(output, *, within_models: bool):

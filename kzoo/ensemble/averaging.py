@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kzoo import console, functional
-from kzoo.agreement import check_agree, meaning_of
+from kzoo.agreement import are_of_one_shape, check_agree, meaning_of
 from kzoo.backend import keras, weights_digest
 from kzoo.classifier import (
-    class_names_of,
     image_shape_of,
     metadata,
     pixel_range_of,
@@ -26,8 +25,6 @@ from kzoo.saving import MOST_LAYERS
 from kzoo.text import dimensions
 
 NAME = "ensemble"
-# Sides of images that differ by less are the same shape: 224x298 and 150x200.
-_SAME_SHAPE = 0.01
 
 
 def average(models: Sequence[Any]):
@@ -67,9 +64,6 @@ def average_of(models: Sequence[Any], labels: Sequence[str]) -> tuple[Any, list[
         raise InvalidArgument(f"An ensemble has at least two different members. Received: {', '.join(labels)}.")
     models, labels = [classifiers[i] for i in kept], [labels[i] for i in kept]
     names = check_agree([meaning_of(model, label) for model, label in zip(models, labels, strict=True)])
-    for model, label in zip(models, labels, strict=True):
-        if names is not None and class_names_of(model) is None:
-            console.warn(f"{label!r} does not name its classes: they are taken to be in the same order")
     view = _common_view(models, labels)
     images = keras.Input((*view.size, image_shape_of(models[0])[2]), dtype="float32", name="images")
     copy = _Copy()
@@ -139,8 +133,7 @@ def _common_view(models: Sequence[Any], labels: Sequence[str]) -> _View:
                 f"{_listed(fractions, labels)}. Give one a size."
             )
         return _View((None, None), scaling, [_Part(None, None)] * len(models))
-    ratios = [shapes[i][0] / shapes[i][1] for i in fixed]
-    if max(ratios) / min(ratios) > 1 + _SAME_SHAPE:
+    if not are_of_one_shape([shapes[i] for i in fixed]):
         raise InvalidArgument(
             f"The models must take images of one shape. Received: {_listed(map(dimensions, shapes), labels)}. Train "
             "them with the same --image-size."

@@ -95,7 +95,8 @@ def in_precision(model, precision: str):
 
     def all_but_pixels_and_logits(config):
         for layer in config["config"]["layers"][:-1]:
-            if layer["class_name"] not in ("InputLayer", "Rescaling", "Normalization") and layer["name"] not in kept:
+            is_for_pixels = layer["class_name"] in ("InputLayer", "Rescaling", "Normalization")
+            if not is_for_pixels and layer["config"].get("name") not in kept:
                 layer["config"] = _with_policy(layer["config"], precision)
         return config
 

@@ -7,7 +7,7 @@ part in the training step, in inference mode, and in nothing that is saved.
 from typing import Any
 
 from kzoo import console
-from kzoo.agreement import Meaning, check_agree, meaning_of
+from kzoo.agreement import Meaning, are_of_one_shape, check_agree, meaning_of
 from kzoo.backend import keras, tf, weights_digest
 from kzoo.classifier import PREDICTIONS, image_shape_of, without_auxiliary_heads
 from kzoo.errors import InvalidArgument, RunError
@@ -16,9 +16,6 @@ from kzoo.saving import load_model
 from kzoo.text import dimensions
 from kzoo.train.precision import in_precision
 from kzoo.train.record import TeacherRecord
-
-# Sides of images that differ by less are the same shape.
-_SAME_SHAPE = 0.01
 
 
 class Teacher:
@@ -71,7 +68,7 @@ def check_teaches(model, record: TeacherRecord, student: Meaning, image_shape: t
     size, given = image_shape_of(model)[:2], image_shape[:2]
     if None in size or tuple(size) == tuple(given):
         return
-    if None in given or abs(size[0] * given[1] / (size[1] * given[0]) - 1) > _SAME_SHAPE:
+    if None in given or not are_of_one_shape([size, given]):
         raise InvalidArgument(
             f"The teacher must take images of the student's shape, of whatever size. Received: {dimensions(size)} for "
             f"images of {dimensions(given)}. Train with another --image-size."

@@ -42,7 +42,7 @@ from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digest
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.loading import named, portable
-from kzoo.transfer.surgery import add_head
+from kzoo.transfer.surgery import add_head, side_by_side
 from kzoo.weights.records.applications import is_application
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
@@ -176,8 +176,10 @@ class _FineTuning:
     def unfreeze(self, model):
         """Leave to training what the second phase trains."""
         freeze(model)
-        down_to = self.transfer.unfreeze or lowest_of_last_size(model)
-        return unfreeze(model, down_to, batch_norm=self.transfer.batch_norm)
+        for network in side_by_side(model):
+            down_to = self.transfer.unfreeze or lowest_of_last_size(network)
+            unfreeze(network, down_to, batch_norm=self.transfer.batch_norm)
+        return model
 
     def compute(self, frozen, cut: str, policy: Any, views: int) -> tuple[Features, Features | None] | None:
         """Features of the images at a cut of a frozen model, of so many augmented views of the training images.
