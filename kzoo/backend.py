@@ -4,6 +4,7 @@
 layers still build and run but `kzoo.train` does not.
 """
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from kzoo import console, onednn
@@ -32,6 +33,14 @@ def layers_within(layer) -> list:
 def models_within(model) -> list:
     """A model and all models in it, the outer before the inner."""
     return [one for one in layers_within(model) if isinstance(one, keras.Model)]
+
+
+def weights_digest(model) -> str:
+    """A hash of a model's weights, in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for weight in model.weights:
+        digest.update(keras.ops.convert_to_numpy(weight).tobytes())  # bfloat16 has no buffer
+    return digest.hexdigest()
 
 
 def compiled(function, **options):

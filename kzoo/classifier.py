@@ -21,7 +21,8 @@ FILE_CHANNELS = (1, 3)
 def metadata(model) -> dict:
     """Return what is stored with a classifier besides its layers.
 
-    They are its `class_names`, how images are scaled for it, and the range of pixel values that it was trained on.
+    They are its `class_names`, how images are scaled for it, the range of pixel values that it was trained on, and
+    whether some of those images were `mirrored`.
 
     It is saved with the model by `kzoo.saving` and carried over to copies by kzoo's own functions.
     """
@@ -36,8 +37,12 @@ def set_metadata(
     interpolation: str | None = None,
     pixel_range: Range | None = None,
     range_16_bit: Sequence[int] | None = None,
+    mirrored: bool | None = None,
 ):
-    """Store the class names of `model` and how images are scaled for it; returns the model.
+    """Store the class names of `model`, how images are scaled for it, and whether it was trained on mirror images too.
+
+    Returns:
+        The model.
 
     The defaults of `kzoo.data.load` are not stored.
     """
@@ -47,6 +52,7 @@ def set_metadata(
         "interpolation": interpolation,
         "range_16_bit": None if range_16_bit is None else tuple(range_16_bit),
         "pixel_range": None if pixel_range is None else tuple(pixel_range),
+        "mirrored": mirrored,
     }
     model._kzoo_metadata = {name: value for name, value in known.items() if value is not None}
     return model

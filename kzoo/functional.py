@@ -3,7 +3,7 @@
 Keras keeps it in attributes that begin with an underscore; nothing else in kzoo reads those.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kzoo.backend import keras
@@ -55,6 +55,23 @@ def calls(tensors: Iterable, seen: set[int]) -> Iterator:
             seen.add(id(call))
             stack.append((call, True))
             stack.extend((call_of(tensor), False) for tensor in reversed(call.input_tensors))
+
+
+def computed_anew(tensors: Iterable, values: dict[int, Any], compute: Callable[[Any, tuple, dict], Any]) -> list:
+    """What `tensors` become when their graph is computed from other inputs.
+
+    Args:
+        tensors: Symbolic tensors of one graph.
+        values: What takes the place of its inputs, by the `id` of the symbolic tensors.
+        compute: Called with each operation, its arguments and its keyword arguments, in the order of the graph.
+    """
+    tensors, known = list(tensors), dict(values)
+    for call in calls(tensors, set()):
+        if any(id(tensor) not in known for tensor in call.outputs):
+            arguments, named = call.arguments.fill_in(known)
+            found = keras.tree.flatten(compute(call.operation, arguments, named))
+            known.update(zip(map(id, call.outputs), found, strict=True))
+    return [known[id(tensor)] for tensor in tensors]
 
 
 def tensors_by_layer(model) -> dict:

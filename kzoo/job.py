@@ -5,24 +5,35 @@ started, except that of TFDS, which TensorFlow reads.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kzoo import console, paths
+from kzoo.arguments import integer
 from kzoo.augment import PHOTO_SIZE
 from kzoo.data import Dataset
 from kzoo.data.encoded import BadImage, read_file
 from kzoo.data.images import header
 from kzoo.data.loading import absolute, checked_size, load, load_splits, public_name
-from kzoo.errors import InvalidArgument
+from kzoo.errors import InvalidArgument, TrainingInterrupted
 from kzoo.models.registry import check_name, defaults, is_name
 from kzoo.text import dimensions
 from kzoo.train import runs
+from kzoo.train.checkpoint import State
 from kzoo.train.config import Strategy, TrainConfig, TransferConfig
-from kzoo.train.lifecycle import Result, begin, go_on
-from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooModel
+from kzoo.train.lifecycle import Result, begin, go_on, result_of
+from kzoo.train.record import (
+    MOST_MEMBERS,
+    DataRecord,
+    DataSource,
+    EnsembleRecord,
+    ModelFile,
+    RunRecord,
+    ZooModel,
+    teacher_at,
+)
 from kzoo.transfer.loading import check_has_weights, images_for, named, portable
 from kzoo.weights.records.applications import is_application
 from kzoo.weights.resolve import resolve as resolve_weights
@@ -53,6 +64,9 @@ def run_record(
     on_bad_image: Literal["stop", "skip"] = "stop",
     dropout: float | None = None,
     auxiliary_heads: bool = False,
+    teacher: str | Path | None = None,
+    temperature: float = 1.0,
+    members: int | None = None,
 ) -> RunRecord:
     """Describe a run by names, for `start`.
 
@@ -73,6 +87,10 @@ def run_record(
         on_bad_image: Likewise.
         dropout: Rate before the classifier; by default the model's, and 0 to fine-tune.
         auxiliary_heads: Whether to train with the auxiliary classifiers that the model has.
+        teacher: Distillation: a run directory or a `.keras` file with the same classes, whose probabilities for the
+            augmented images take the place of the labels in the loss.
+        temperature: What both models' logits are divided by for that.
+        members: How many models to train, with as many seeds from `config.seed` on; the run is their ensemble.
 
     Raises:
         InvalidArgument: Arguments that do not fit together.
@@ -109,8 +127,27 @@ def run_record(
     size = checked_size(images["image_size"])
     images |= {"image_size": size, "channels": images["channels"] if channels is None else channels}
     source = DataSource(**absolute(dataset, data_dir), **images, download=download, on_bad_image=on_bad_image)
-    train = config or TrainConfig()
-    return RunRecord(model=found, data=DataRecord(source, all_data), train=train, transfer=transfer)
+    record = RunRecord(model=found, data=DataRecord(source, all_data), train=config or TrainConfig(), transfer=transfer)
+    return with_others(record, teacher, temperature, members)
+
+
+def with_others(
+    record: RunRecord, teacher: str | Path | None, temperature: float = 1.0, members: int | None = None
+) -> RunRecord:
+    """A record with a teacher and members, as `run_record` takes them.
+
+    Raises:
+        InvalidArgument: No such teacher, or more seeds than there are.
+    """
+    if teacher is None and temperature != 1:
+        raise InvalidArgument(f"temperature is for a teacher. Received: temperature={temperature:g}, without teacher.")
+    if members is not None:
+        replace(record.train, seed=record.train.seed + integer("members", members, 2, MOST_MEMBERS) - 1)
+    return replace(
+        record,
+        teacher=None if teacher is None else teacher_at(teacher, temperature),
+        ensemble=None if members is None else EnsembleRecord(members),
+    )
 
 
 def _resolve_model(model: str | None, weights: str | None, transfer: TransferConfig | None) -> tuple[str, str | None]:
@@ -180,6 +217,7 @@ def resume(
     strategy: Strategy | None = None,
     devices: str | None = None,
     callbacks: Sequence[Any] = (),
+    teacher: Any = None,
 ) -> Result:
     """Continue a run to its end, whatever began it; on a CPU, to the same bits as if it had never stopped.
 
@@ -197,6 +235,7 @@ def resume(
         strategy: What to continue with, instead of the run's strategy and devices.
         devices: Likewise.
         callbacks: As in `fit`; what state they have is not in the run directory.
+        teacher: Of a run of `fit` that was given a model as a teacher: the same again.
 
     Raises:
         InvalidArgument: Not a run directory, or an argument that is needed is missing.
@@ -211,23 +250,37 @@ def resume(
             f"This is the first phase of a run that fine-tunes. Received: {str(run_dir)!r}. Continue it with "
             f"{runs.read_record(whole).how_to_resume(whole)}"
         )
+    if record.is_average:
+        score = paths.command("kzoo", "evaluate", run_dir)
+        raise InvalidArgument(
+            f"This is an ensemble, in which nothing is trained. Received: {str(run_dir)!r}. Score it with {score}"
+        )
     fine_tunes = record.transfer is not None
-    ignored = {"build": build} if fine_tunes else {"model": model, "weights": weights}
+    ignored = {"build": build, "teacher": teacher} if fine_tunes else {"model": model, "weights": weights}
     for name, value in ignored.items():
         if value is not None:
-            valid = "model and weights" if fine_tunes else "build"
+            valid = "model and weights" if fine_tunes else "build and teacher"
             raise InvalidArgument(f"This run has no use for {name}. Received: {name}={value!r}. Valid: {valid}.")
-    given = (build, model, weights, train_data, validation_data, callbacks)
+    given = (build, model, weights, train_data, validation_data, callbacks, teacher)
     return go_on(run_dir, lambda folder: _train(folder, *given), strategy, devices)
 
 
 def _train(
-    run_dir: Path, build=None, model=None, weights=None, train_data=None, validation_data=None, callbacks=()
+    run_dir: Path,
+    build=None,
+    model=None,
+    weights=None,
+    train_data=None,
+    validation_data=None,
+    callbacks=(),
+    teacher=None,
 ) -> Result:
     """Train what config.json in `run_dir` says; what is not given is made by the names there."""
     record = runs.read_record(run_dir)
     if isinstance(record.model, ZooModel):
         check_name(record.model.name)
+    if record.ensemble is not None:
+        return _train_members(run_dir, record)
     if train_data is None:
         console.log(f"run directory {run_dir}")
         train_data, validation_data = _load(record.data)
@@ -242,7 +295,7 @@ def _train(
 
         if build is None and isinstance(record.model, ZooModel):
             build = _builder(record.model, train_data)
-        return fitting.run(run_dir, build, train_data, validation_data, callbacks)
+        return fitting.run(run_dir, build, train_data, validation_data, callbacks, teacher)
     from kzoo.transfer import finetuning
 
     if model is not None:
@@ -259,6 +312,40 @@ def _builder(model: ZooModel, train_data: Any) -> Callable[[], Any]:
     arguments: Any = {"dropout": model.dropout, "auxiliary_heads": model.auxiliary_heads}
     arguments |= {"input_shape": train_data.image_shape, "classes": len(train_data.class_names)}
     return partial(create_model, model.name, **arguments)
+
+
+def _train_members(run_dir: Path, record: RunRecord) -> Result:
+    """Train the members of an ensemble one after the other, each in a run of its own, then average them.
+
+    Members that are finished are not trained again.
+    """
+    assert record.ensemble is not None and record.ensemble.trains is not None  # noqa: S101, PT018 - the caller knows
+    count, results = record.ensemble.trains, []
+    for number in range(count):
+        asked = replace(record.requested, seed=record.requested.seed + number)
+        member = replace(record, train=asked, requested=asked, ensemble=None)
+        console.log(f"member {number + 1} of {count}, seed {asked.seed}")
+        try:
+            results.append(start(member, run_dir / runs.MEMBER.format(number), resume=True))
+        except TrainingInterrupted:
+            raise _interruption(number, run_dir, record) from None
+        runs.forget_replaced(run_dir)
+        if results[-1].was_interrupted:
+            raise _interruption(number, run_dir, record)
+    from kzoo.ensemble import directory
+
+    found = [
+        directory.Candidate(folder, folder, result.model, run_dir / folder)
+        for folder, result in ((result.run_dir.name, result) for result in results if result.run_dir is not None)
+    ]
+    _, validation_data = _load(record.data)
+    directory.write(run_dir, record, found, validation_data)
+    return result_of(run_dir, State(finished=True))
+
+
+def _interruption(number: int, run_dir: Path, record: RunRecord) -> TrainingInterrupted:
+    how = record.how_to_resume(run_dir)
+    return TrainingInterrupted(f"Interrupted in member {number + 1}. Continue with: {how}")
 
 
 def suits_fine_tuning(images: int, side: int) -> bool:

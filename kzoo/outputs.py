@@ -136,22 +136,51 @@ def logits_of(model) -> Callable[..., dict[str, Any]]:
     return compute
 
 
+def log_of_mean(logits, axis: int = 0):
+    """The logarithm of the mean of the probabilities that some logits are of: their softmax is that mean.
+
+    It never leaves the logarithms, so that small probabilities keep their digits.
+
+    Args:
+        logits: A list of tensors (batch, classes), or a tensor with one more axis.
+        axis: The axis over which the mean is taken; of a list 0.
+
+    >>> ones = keras.ops.log([[0.5, 0.5]])
+    >>> mean = keras.ops.exp(log_of_mean([ones, keras.ops.log([[0.9, 0.1]])]))
+    >>> [round(float(one), 3) for one in mean[0]]
+    [0.7, 0.3]
+    """
+    stacked = keras.ops.stack(logits, axis=axis) if isinstance(logits, list) else logits
+    logs = keras.ops.log_softmax(keras.ops.cast(stacked, "float32"), axis=-1)
+    return keras.ops.logsumexp(logs, axis=axis) - np.log(stacked.shape[axis])
+
+
 def classifier_layer(model):
     """The Dense layer that a classifier's output is of, in `model` or in a model within it; None if there is none."""
     call = _classifier_call(functional.outputs(model)[0], within_models=True)
     return None if call is None else call.operation
 
 
-def features_below_classifier(model):
-    """The tensor that a classifier's Dense layer is called on; the model's output, if it ends in features.
+def features_below_classifiers(model) -> list:
+    """The tensors that a classifier's Dense layer is called on; the model's output, if it ends in features.
+
+    There is one, and of a model that averages the probabilities of several, as `kzoo.ensemble` does, one for each.
 
     Raises:
         InvalidArgument: The model ends in a classifier that is no Dense layer of `model` itself.
     """
-    output = functional.outputs(model)[0]
+    return _features_below(model, functional.outputs(model)[0])
+
+
+def _features_below(model, output) -> list:
     call = _classifier_call(output, within_models=False)
     if call is not None:
-        return call.input_tensors[0]
+        return [call.input_tensors[0]]
+    last = functional.call_of(output)
+    if _is_of_both_classes(last.operation, last.input_tensors):
+        return _features_below(model, last.input_tensors[1])
+    if _calls_as(last.operation, (_Layers.Average,)) and _is_probabilities(output):
+        return [features for one in last.input_tensors for features in _features_below(model, one)]
     buried = _classifier_call(output, within_models=True) is not None
     if buried or _is_probabilities(output) or _is_average_of_logits(output):
         raise InvalidArgument(
@@ -159,7 +188,7 @@ def features_below_classifier(model):
             f"{functional.layer_of(output).name!r}. Pass the model up to its features, for example one made with "
             "include_top=False."
         )
-    return output
+    return [output]
 
 
 def _classifier_call(output, *, within_models: bool):
@@ -292,6 +321,8 @@ def _read(tensor) -> _Reading:
         raise _refusal(f"{getattr(activation, '__name__', activation)!r} in its last layer {layer.name!r}")
     if _calls_as(layer, (_Layers.Average, *_GLOBAL_AVERAGES)) and inputs:
         return _average(tensor, [_read(one) for one in inputs])
+    if _is_of_both_classes(layer, inputs):
+        return _read(inputs[1])._replace(shape=(None, 2))
     if _calls_as(layer, (_Layers.Flatten, _Layers.Reshape)) or _is_operation(layer, _RESHAPING_OPERATIONS):
         return _reshaped(tensor, _read(inputs[0]))
     scales = _is_operation(layer, _OPERATIONS_THAT_SCALE) and len(inputs) == 1
@@ -360,16 +391,25 @@ def _average(tensor, readings: list[_Reading]) -> _Reading:
         values, parts = iter(values), []
         for reading in readings:
             own = reading.logits([next(values) for _ in reading.sources], training)
-            parts.append(keras.ops.log_softmax(keras.ops.cast(own, "float32"), axis=-1))
+            parts.append(own)
         if over_positions:
-            stacked = keras.ops.reshape(parts[0], (-1, int(np.prod(readings[0].shape[1:-1])), readings[0].shape[-1]))
-        else:
-            stacked = keras.ops.stack(parts, axis=1)
-        # The logarithm of the mean of exp(x), without leaving the logarithms: small probabilities keep their digits.
-        return keras.ops.logsumexp(stacked, axis=1) - np.log(stacked.shape[1])
+            count, classes = int(np.prod(readings[0].shape[1:-1])), readings[0].shape[-1]
+            return log_of_mean(keras.ops.reshape(parts[0], (-1, count, classes)), axis=1)
+        return log_of_mean(parts)
 
     shape = (None, readings[0].shape[-1]) if over_positions else readings[0].shape
     return _Reading(True, [source for reading in readings for source in reading.sources], logits, shape)
+
+
+def _is_of_both_classes(layer, inputs: list) -> bool:
+    """Whether a layer puts 1 - p before p, the probability of class 1 of two: `kzoo.ensemble` makes it."""
+    if not (_calls_as(layer, (_Layers.Concatenate,)) and len(inputs) == 2 and inputs[1].shape == (None, 1)):
+        return False
+    other = functional.call_of(inputs[0])
+    is_complement = _calls_as(other.operation, (_Layers.Rescaling,)) and (
+        (other.operation.scale, other.operation.offset) == (-1.0, 1.0)
+    )
+    return is_complement and other.input_tensors[0] is inputs[1] and _is_probabilities(inputs[1])
 
 
 def _reshaped(tensor, reading: _Reading) -> _Reading:

@@ -72,6 +72,8 @@ def _of_folder(path: Path, which: str) -> Path:
         raise InvalidArgument(f"Not a run directory: it has no {RUN}. Received: {str(path)!r}.")
     model = path / f"{which}.keras"
     if not model.is_file():
+        if which == "last" and (path / "best.keras").is_file():
+            raise InvalidArgument(f"An ensemble has one model, its best. Received: which='last', {str(path)!r}.")
         raise RunError(
             f"This run has no {which} model yet. Received: {str(model)!r}. Resume the run until its first epoch is "
             "over."

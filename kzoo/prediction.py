@@ -41,6 +41,7 @@ from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import as_probabilities, check_classifier
 from kzoo.paths import expand
 from kzoo.text import dimensions
+from kzoo.views import announce, view, views_of
 
 BATCH_SIZE = 32
 
@@ -56,7 +57,7 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model, images: Any, top: int = 5, *, image_size: int | tuple[int, int] | None = None
+    model, images: Any, top: int = 5, *, image_size: int | tuple[int, int] | None = None, tta: bool = False
 ) -> list[list[Prediction]]:
     """Classify images.
 
@@ -69,6 +70,7 @@ def predict(
             For a model that was trained on pixels of 0 to 1, or -1 to 1, those of 0 to 255 are brought to that.
         image_size: Size that whole images are brought to: n or (height, width). A model that takes any size needs it.
         top: How many classes to give for each image, the likeliest first; all, if the model has fewer.
+        tta: Test-time augmentation, as for `kzoo.train.evaluate`.
 
     Returns:
         For each image its `top` predictions.
@@ -85,28 +87,33 @@ def predict(
     """
     if isinstance(images, str | os.PathLike):
         images = [images]
-    rank = ranker(model, images, top, image_size)
+    rank = ranker(model, images, top, image_size, views_of(model) if tta else ())
     return rank(0, len(images))
 
 
 def ranker(
-    model, images: Any, top: int, image_size: int | tuple[int, int] | None
+    model, images: Any, top: int, image_size: int | tuple[int, int] | None, views: tuple[str, ...] = ()
 ) -> Callable[[int, int], list[list[Prediction]]]:
     """A function that classifies some of the images, from a number on up to another; the arguments are `predict`'s.
 
-    What holds for all of them, such as the range of their pixels, is found, and said, once.
+    With `views`, of `kzoo.views`, their mean is taken. What holds for all of the images, such as the range of their
+    pixels, is found, and said, once.
     """
     integer("top", top, 1)
     names, scaling = class_names_of(model), decoding.Scaling(**scaling_of(model))
     model = without_auxiliary_heads(model)
     check_classifier(model)
+    if views:
+        announce(views)
     shape, scaling = _shape_of(model, image_size, scaling)
     prepare = _preparation(model, images, shape, scaling)
 
     def rank(first: int, end: int) -> list[list[Prediction]]:
         ranked = []
         for start in range(first, end, BATCH_SIZE):
-            for row in probabilities(model, prepare(images[start : min(start + BATCH_SIZE, end)], start)):
+            batch = prepare(images[start : min(start + BATCH_SIZE, end)], start)
+            found = [probabilities(model, view(batch, name)) for name in views or ("as it is",)]
+            for row in np.mean(found, axis=0):
                 best = np.argsort(-row, kind="stable")[:top]
                 ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
         return ranked

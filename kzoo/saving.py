@@ -267,12 +267,15 @@ def _checked(known: Any, model) -> dict:
         raise ValueError(f"the interpolation in its {_METADATA} is neither bilinear nor bicubic")
     if pixel_range is not None and not _is_range(pixel_range):
         raise ValueError(f"the pixel_range in its {_METADATA} is no pair of rising numbers")
+    if not isinstance(mirrored := known.get("mirrored"), bool | None):
+        raise ValueError(f"mirrored in its {_METADATA} is neither true nor false")
     return {
         "class_names": names,
         "crop_fraction": crop_fraction,
         "interpolation": interpolation,
         "range_16_bit": checked_range(range_16_bit),
         "pixel_range": None if pixel_range is None else tuple(map(float, pixel_range)),
+        "mirrored": mirrored,
     }
 
 

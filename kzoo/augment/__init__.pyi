@@ -9,6 +9,7 @@ from .policies import base_name as base_name
 from .policies import check_name as check_name
 from .policies import describe as describe
 from .policies import layer_seeds as layer_seeds
+from .policies import mirrors as mirrors
 from .policies import policy as policy
 from .policies import recommended as recommended
 from .policies import suggested as suggested

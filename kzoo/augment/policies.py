@@ -230,6 +230,19 @@ def suggested(
     return "cifar", "small colour images, also mirrored" if is_raw else "colour images, also mirrored"
 
 
+def mirrors(augment: Any) -> bool | None:
+    """Whether what `policy` takes mirrors some images from left to right; None where it does nothing.
+
+    >>> mirrors("photos"), mirrors("digits"), mirrors("none")
+    (True, False, None)
+    """
+    found = []
+    for item in describe(augment):
+        steps = POLICIES[item] if isinstance(item, str) else [(item["registered_name"], item["config"])]
+        found += [bool(arguments.get("horizontal_flip")) for _, arguments in steps]
+    return any(found) if found else None
+
+
 def recommended(dataset: str) -> str:
     """The policy for a dataset by its name alone; of a folder or file say "" (`Dataset.public_name`), which has none.
 

@@ -14,7 +14,7 @@ from kzoo import paths, plain
 from kzoo.errors import InvalidArgument, reason_of
 from kzoo.files import read_bytes
 from kzoo.train.config import TrainConfig, TransferConfig
-from kzoo.train.record import DataRecord, DataSource, ModelFile, RunRecord, ZooModel
+from kzoo.train.record import DataRecord, DataSource, EnsembleRecord, ModelFile, RunRecord, TeacherRecord, ZooModel
 
 ConfigFile = Annotated[
     str | None,
@@ -87,6 +87,8 @@ def _whole(content: Any) -> Any:
         "train": TrainConfig,
         "requested": TrainConfig,
         "transfer": TransferConfig,
+        "teacher": TeacherRecord,
+        "ensemble": EnsembleRecord,
     }
     whole |= {name: _filled(kind, whole[name]) for name, kind in kinds.items()}
     if isinstance(whole["data"], dict):
@@ -104,6 +106,8 @@ def _flags(record: RunRecord, command: str, path: Path) -> dict[str, Any]:
     """The flags and arguments of `command` that ask for what a record describes, without those that are defaults."""
     if record.transfer is not None and command == "train":
         raise InvalidArgument(f"This configuration fine-tunes. Received: {str(path)!r}. Use kzoo finetune --config.")
+    if record.is_average:
+        raise InvalidArgument(f"This is an ensemble, in which nothing is trained. Received: {str(path)!r}. Name a run.")
     model, load = record.model, record.data.load
     found: dict[str, Any] = {"all_data": record.data.all_data}
     if isinstance(model, ModelFile):
@@ -117,6 +121,10 @@ def _flags(record: RunRecord, command: str, path: Path) -> dict[str, Any]:
     found |= _changed(record.requested)
     if record.transfer is not None:
         found |= _changed(record.transfer)
+    if record.teacher is not None and record.teacher.path is not None:
+        found |= {"teacher": record.teacher.path, "temperature": record.teacher.temperature}
+    if record.ensemble is not None:
+        found["members"] = record.ensemble.trains
     if any(not isinstance(item, str) for item in record.requested.augment):
         raise InvalidArgument(
             f"This configuration has augmentation layers, which Python gives: kzoo.train.fit. Received: {str(path)!r}."

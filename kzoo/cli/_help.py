@@ -7,6 +7,7 @@ from typing import Any
 GROUPS = {
     "Data": "all_data data_dir download on_bad_image image_size channels augment class_weight",
     "Model": "weights like fetch dropout auxiliary_heads auxiliary_weight",
+    "Ensemble and distillation": "members teacher temperature",
     "Fine-tuning": "head_epochs head_learning_rate unfreeze layer_decay batch_norm views",
     "Search": "algorithm trials workers seeds top space print_space time_limit trial_time_limit trial_memory_limit",
     "Optimization": (

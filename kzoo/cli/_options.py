@@ -81,6 +81,23 @@ ImageSize = Annotated[
 ]
 
 
+Members = Annotated[
+    int | None,
+    Parameter(
+        help="Train so many models, with seeds from --seed on, in the folders member-0 and on of the run, and average "
+        "them: the run is their ensemble."
+    ),
+]
+
+Tta = Annotated[
+    bool,
+    Parameter(
+        help="Test-time augmentation: average over views of each image, mirrored or moved as suits how the model was "
+        "trained. It takes 2 or 5 times as long."
+    ),
+]
+
+
 def parse_image_size(text: str | None) -> tuple[int, int] | None:
     """Read an image size.
 

@@ -55,7 +55,19 @@ def _saying_how_to_resume(run_dir: str) -> Iterator[None]:
 
 
 def print_result(result: Result, rows: Sequence[tuple], json: bool) -> None:
-    """Print some rows about a run and what to do next, or as JSON all of its metrics."""
+    """Print some rows about a run and what to do next, or as JSON all of its metrics.
+
+    Of an ensemble its own rows are printed.
+    """
+    assert result.run_dir is not None  # noqa: S101 - for the type checker
+    ensemble, metrics = runs.read_record(result.run_dir).ensemble, result.metrics
+    if ensemble is not None:
+        each = ", ".join(percent(one.accuracy) for one in ensemble.members)
+        rows = [
+            ("validation accuracy, members", each),
+            ("validation accuracy, ensemble", judged(metrics)),
+            ("training time", console.duration(metrics["training_seconds"])),
+        ]
     if json:
         print_json({"run_dir": str(result.run_dir), "accuracy": validation_accuracy(result.metrics), **result.metrics})
         return
@@ -91,6 +103,9 @@ def record_of(
     data: DataOptions,
     transfer: TransferConfig | None = None,
     image_size: str | None,
+    teacher: str | None = None,
+    temperature: float = 1.0,
+    members: int | None = None,
     **options: Any,
 ) -> RunRecord:
     if from_search is not None:
@@ -104,10 +119,11 @@ def record_of(
                 f"This is a search of kzoo {record.command}. Received: {from_search!r}. "
                 f"Use kzoo {record.command} --from-search."
             )
-        return record
+        return job.with_others(record, teacher, temperature, members)
     if dataset is None or (model is None and transfer is None):
         raise InvalidArgument(f"kzoo {command} takes a MODEL and a DATASET, or --resume RUN. Try: {EXAMPLES[command]}")
     options |= {"all_data": all_data, "image_size": parse_image_size(image_size), **asdict(data)}
+    options |= {"teacher": teacher, "temperature": temperature, "members": members}
     return job.run_record(model, dataset, config=config, transfer=transfer, **options)
 
 
@@ -115,7 +131,7 @@ def _resume(command: str, run_dir: str, model: str | None, config: TrainConfig) 
     check_resume(model, "strategy", "devices")
     runs.recover(paths.expand(run_dir))
     record = runs.read_record(run_dir)
-    if not record.fine_tuning.is_head:  # which job.resume refuses
+    if not (record.fine_tuning.is_head or record.is_average):  # which job.resume refuses
         if record.command != command:
             is_kind = "This run fine-tunes" if command == "train" else "Not a run that fine-tunes"
             raise InvalidArgument(f"{is_kind}. Received: {run_dir!r}. Continue it with {record.how_to_resume(run_dir)}")

@@ -48,6 +48,12 @@ for _name, _function, _help in (
         "Score trained models on labelled images.\n\nShows accuracy with its 95 % interval, calibration, the classes, "
         "and the most confident mistakes; of several runs a row each.",
     ),
+    (
+        "ensemble",
+        "ensemble:command",
+        "Average trained models into one.\n\nThe folder it writes is a run as any other: `kzoo evaluate`, `kzoo "
+        "predict` and `kzoo finetune` take it. `kzoo train --members N` trains the members too.",
+    ),
     ("predict", "predict:command", "Classify images with a trained model."),
     ("weights", "weights:app", "List, fetch, verify and add pretrained weights."),
     ("augment", "augment:command", "Show what augmentation makes of a dataset's images, in a picture."),

@@ -9,14 +9,15 @@ from typing import Any, Literal, NamedTuple
 from kzoo import console, paths
 from kzoo import data as datasets
 from kzoo.cli._model import Like, Weights, find, load
-from kzoo.cli._options import DataOptions, ImageSize, given, parse_image_size
+from kzoo.cli._options import DataOptions, ImageSize, Tta, given, parse_image_size
 from kzoo.cli._output import Json, percent, percents, print_json, print_table
+from kzoo.cli.ensemble import as_json, print_members
 from kzoo.data.loading import absolute, fingerprint, public_name
 from kzoo.errors import DataError, InvalidArgument, MissingSplit, RunError
 from kzoo.paths import expand
 from kzoo.robustness import curves
 from kzoo.train import runs, trained_on
-from kzoo.train.record import DataSource, RunRecord
+from kzoo.train.record import DataSource, EnsembleRecord, RunRecord
 
 # More classes than this are listed in the JSON output only; on a terminal so many with the lowest recall.
 MOST_CLASSES_IN_TABLE, WORST_CLASSES = 30, 10
@@ -39,6 +40,7 @@ def command(
     split: Literal["train", "validation", "val", "test", "all"] | None = None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
     robustness: bool = False,
+    tta: Tta = False,
     save: str | None = None,
     data: DataOptions = DataOptions(),  # noqa: B008 - frozen
     json: Json = False,
@@ -72,7 +74,7 @@ def command(
     folder = None if save is None else _folder(save)
     has_own = any(model.record is not None and _source_of(model.record) is not None for model in found)
     looked_at = fingerprint(dataset) if has_own and dataset is not None and not public_name(dataset) else None
-    asked = _Asked(dataset, looked_at, split, which, precision, size, robustness, data)
+    asked = _Asked(dataset, looked_at, split, which, precision, size, robustness, tta, data)
     has_splits = any(_is_own(model.record, asked) for model in found)
     scored = [_score(model, asked, has_splits) for model in found]
     if folder is not None:
@@ -103,6 +105,7 @@ class _Asked(NamedTuple):
     precision: str
     size: tuple[int, int] | None
     robustness: bool
+    tta: bool
     data: DataOptions
 
 
@@ -127,10 +130,14 @@ class _Scored(NamedTuple):
     """The Dataset; None where the images are not at hand."""
     robustness: dict[str, Any] | None = None
     """Where it was asked for."""
+    ensemble: EnsembleRecord | None = None
+    """Of an ensemble that was scored on the data of its members."""
 
     def as_json(self) -> dict[str, Any]:
-        found = {} if self.robustness is None else {"robustness": self.robustness}
-        return {"dataset": self.dataset, "split": self.split, "used_for": self.used_for, **self.figures, **found}
+        members = {} if self.ensemble is None else {"members": as_json(self.ensemble)}
+        robustness = {} if self.robustness is None else {"robustness": self.robustness}
+        said = {"dataset": self.dataset, "split": self.split, "used_for": self.used_for}
+        return {**said, **members, **self.figures, **robustness}
 
 
 def _told_apart(names: Sequence[str]) -> tuple[list[str], str | None]:
@@ -204,16 +211,17 @@ def _score(model: _Model, asked: _Asked, has_splits: bool) -> _Scored:
 
     from kzoo.train.evaluation import evaluate
 
-    figures = evaluate(loaded, images)
+    figures = evaluate(loaded, images, tta=asked.tta)
     robustness = None
     if asked.robustness:
         from kzoo.robustness import measure
 
         robustness = measure(loaded, images, _training_images(model, asked, is_own=source is not None))
-    as_it_was_trained = source is not None and asked.size is None
+    as_it_was_trained = source is not None and asked.size is None and not asked.tta
     if as_it_was_trained and (images.split, asked.which, asked.precision) == ("test", "best", "float32"):
         _keep(expand(model.name), {"test": figures} | ({} if robustness is None else {"robustness": robustness}))
-    return _Scored(model.name, images.name, images.split, used_for, figures, images, robustness)
+    ensemble = None if source is None or model.record is None else model.record.ensemble
+    return _Scored(model.name, images.name, images.split, used_for, figures, images, robustness, ensemble)
 
 
 def _training_images(model: _Model, asked: _Asked, *, is_own: bool) -> Any:
@@ -235,6 +243,7 @@ def _recorded(model: _Model, asked: _Asked) -> _Scored | None:
     if asked.dataset is not None or record is None or _source_of(record) is not None:
         return None
     wants_others = asked.split not in (None, "validation", "val") or asked.which != "best" or asked.size is not None
+    wants_others = wants_others or asked.tta
     path = expand(model.name)
     metrics = runs.read_metrics(path) if not wants_others and (path / runs.METRICS).exists() else {}
     if "validation" not in metrics:
@@ -356,7 +365,11 @@ def _print_figures(scored: _Scored) -> None:
         ("loss", f"{figures['loss']:.4f}"),
         ("calibration error", f"{percent(figures['calibration_error'])} ({by_chance} by chance alone)"),
     ]
+    if "tta" in figures:
+        rows.append(("test-time augmentation", f"the mean over {len(figures['tta'])} views"))
     print_table(("figure", "value"), rows, title=f"{scored.dataset or scored.model}, {scored.split}")
+    if scored.ensemble is not None:
+        print_members(scored.ensemble, "members, as they were scored one by one")
     classes = list(figures["per_class"].items())
     title = None
     if len(classes) > MOST_CLASSES_IN_TABLE:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from kzoo import console
 from kzoo.cli import _model, _runs
 from kzoo.cli._config import ConfigFile
-from kzoo.cli._options import DataOptions, ImageSize
+from kzoo.cli._options import DataOptions, ImageSize, Members
 from kzoo.cli._output import Json, percent
 from kzoo.data.loading import fingerprint, public_name
 from kzoo.errors import InvalidArgument, WeightsError
@@ -44,6 +44,7 @@ def command(
     image_size: ImageSize = None,
     channels: int | None = None,
     dropout: float | None = None,
+    members: Members = None,
     json: Json = False,
 ) -> None:
     """Fine-tune a pretrained model on a dataset, or resume such a run.
@@ -84,8 +85,12 @@ def command(
         image_size=image_size,
         channels=channels,
         dropout=dropout,
+        members=members,
     )
-    metrics, head = result.metrics, result.metrics["head"]
+    metrics, head = result.metrics, result.metrics.get("head")
+    if head is None:  # an ensemble
+        _runs.print_result(result, [], json)
+        return
     rows = [
         ("validation accuracy, new head", percent(_runs.validation_accuracy(head))),
         ("validation accuracy, kept model", _runs.judged(metrics)),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from kzoo import console
 from kzoo.cli._model import Like, Weights, find, load
-from kzoo.cli._options import ImageSize, parse_image_size
+from kzoo.cli._options import ImageSize, Tta, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.console import is_terminal
 from kzoo.errors import DataError, InvalidArgument
@@ -27,6 +27,7 @@ def command(
     which: Literal["best", "last"] = "best",
     image_size: ImageSize = None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
+    tta: Tta = False,
     on_bad_image: Literal["stop", "skip"] = "stop",
     json: Json = False,
 ) -> None:
@@ -47,10 +48,13 @@ def command(
         raise InvalidArgument(f"--top must be at least 1. Received: {top}.")
     size, chosen = parse_image_size(image_size), find(run, weights, like, which)
     from kzoo.prediction import ranker
+    from kzoo.views import views_of
 
     model = load(run, chosen, which, precision, size)
+    views = views_of(model) if tta else ()
+    said = {"tta": list(views)} if tta else {}
     predictions, skipped = [], []
-    rank, step = ranker(model, files, top, size), CHUNK if on_bad_image == "stop" else 1
+    rank, step = ranker(model, files, top, size, views), CHUNK if on_bad_image == "stop" else 1
     with console.progress("predicting", len(files)) as advance:
         for start in range(0, len(files), step):
             chunk, ranked = files[start : start + step], []
@@ -61,7 +65,7 @@ def command(
                     raise
                 skipped.append(str(error))
             for file, best in zip(chunk, ranked, strict=False):  # none of a bad image
-                predictions.append({"file": file, "top": [prediction._asdict() for prediction in best]})
+                predictions.append({"file": file, "top": [prediction._asdict() for prediction in best], **said})
                 if not json and not is_terminal(sys.stdout):
                     print_json(predictions[-1])
             advance(len(chunk))

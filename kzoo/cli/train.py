@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from kzoo import console
 from kzoo.cli import _runs
 from kzoo.cli._config import ConfigFile
-from kzoo.cli._options import DataOptions, ImageSize
+from kzoo.cli._options import DataOptions, ImageSize, Members
 from kzoo.cli._output import Json
 from kzoo.train.config import TrainConfig
 
@@ -29,6 +29,9 @@ def command(
     channels: int | None = None,
     dropout: float | None = None,
     auxiliary_heads: bool = False,
+    members: Members = None,
+    teacher: str | None = None,
+    temperature: float = 1.0,
     json: Json = False,
 ) -> None:
     """Train a model on a dataset, or resume a run.
@@ -46,6 +49,9 @@ def command(
         channels: Channels of the images, 1 or 3 [default: the data's].
         dropout: Dropout rate before the classifier [default: the model's].
         auxiliary_heads: Train with the auxiliary classifiers that the model has (Inception v1); they are not saved.
+        teacher: Distillation: a run, an ensemble or a .keras file with the same classes, whose probabilities for the
+            augmented images take the place of the labels in the loss.
+        temperature: What the logits of teacher and model are divided by for that.
     """
     result = _runs.run(
         "train",
@@ -62,6 +68,9 @@ def command(
         channels=channels,
         dropout=dropout,
         auxiliary_heads=auxiliary_heads,
+        members=members,
+        teacher=teacher,
+        temperature=temperature,
     )
     metrics = result.metrics
     rows = [

@@ -2,6 +2,7 @@
 
 from kzoo import console
 from kzoo.arguments import integer, is_integer, rate
+from kzoo.augment import mirrors, recommended
 from kzoo.backend import keras
 from kzoo.classifier import set_metadata, set_rates
 from kzoo.data.pixels import RAW
@@ -103,6 +104,7 @@ def _load(model, chosen: ResolvedWeights, *, with_head, classes):
             crop_fraction=record.crop_fraction,
             interpolation=interpolation,
             pixel_range=RAW,
+            mirrored=mirrors(recommended(record.labels)) if isinstance(record.labels, str) else None,
         )
     elif with_head:
         had = f"its {record.classes} classes" if record.include_top else "no classifier"

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from kzoo import augment, console, plain
-from kzoo.backend import keras, tf
+from kzoo.agreement import Meaning
+from kzoo.backend import keras, tf, weights_digest
 from kzoo.classifier import rates_of, without_auxiliary_heads
 from kzoo.data import checks
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import write_bytes
 from kzoo.hardware import probe, usable_only
+from kzoo.outputs import classes_of
 from kzoo.saving import LARGEST_CONFIG, load_model, model_of
 from kzoo.train import runs, schedules, trained_on
 from kzoo.train.config import TrainConfig, with_data_defaults
@@ -31,15 +33,17 @@ from kzoo.train.inputs import (
     class_names_of_data,
     data_errors,
     looks_of,
+    metadata_of_data,
     range_of_training,
     with_labels_of,
 )
 from kzoo.train.lifecycle import Result, begin, result_of
 from kzoo.train.normalization import shorten_averages
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
-from kzoo.train.record import DataSource, RunRecord, SplitRecord
+from kzoo.train.record import DataSource, RunRecord, SplitRecord, TeacherRecord, teacher_at
 from kzoo.train.step import TrainStep
 from kzoo.train.strategy import check_made_in_scope, create_strategy, synchronize_batch_norm
+from kzoo.train.teacher import Teacher, check_teaches, load_teacher
 from kzoo.train.trainer import Trainer
 
 
@@ -53,6 +57,7 @@ def fit(
     overwrite: bool = False,
     resume: bool = False,
     callbacks: Sequence[Any] = (),
+    teacher: Any = None,
 ) -> Result:
     """Train a classifier.
 
@@ -74,6 +79,8 @@ def fit(
             `model.optimizer.learning_rate` takes it over from the schedule from there on. The hooks of a batch are
             called once for each execution of several steps, as in Keras. What is saved with `ema_momentum` is the
             average, which weights that a callback sets do not reach.
+        teacher: Distillation: a run directory, a `.keras` file or a `keras.Model` with the same classes, whose
+            probabilities for the augmented images take the place of the labels in the loss. Validation is by labels.
 
     Raises:
         InvalidArgument: Arguments that do not fit together.
@@ -91,7 +98,9 @@ def fit(
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
     check_build(build, resume)
-    record, given = RunRecord(train=config or TrainConfig()), (build, train_data, validation_data, callbacks)
+    taught_by = TeacherRecord(None) if isinstance(teacher, keras.Model) else teacher and teacher_at(teacher)
+    record = RunRecord(train=config or TrainConfig(), teacher=taught_by)
+    given = (build, train_data, validation_data, callbacks, teacher)
     return begin(
         record,
         run_dir,
@@ -145,7 +154,7 @@ def run(run_dir: Path, *given: Any) -> Result:
     with data_errors():
         trainer.train()
         trainer.finish()
-    return result_of(run_dir, trainer.state)
+    return replace(result_of(run_dir, trainer.state), was_interrupted=trainer.was_interrupted)
 
 
 def prepare(
@@ -154,10 +163,11 @@ def prepare(
     train_data: Any,
     validation_data: Any = None,
     callbacks: Sequence[Any] = (),
+    teacher: Any = None,
 ) -> Trainer:
     """Do all that comes before the first step: check the data, build the model, take up the checkpoint."""
     check_validation(runs.read_record(run_dir).train, validation_data)
-    setup, model = set_up_with_model(run_dir, build, train_data, validation_data)
+    setup, model = set_up_with_model(run_dir, build, train_data, validation_data, teacher)
     if not (run_dir / runs.CHECKPOINT).exists():
         console.log(schedules.in_words(setup.config))
         setup.draw_learning_rates((setup.record.phase, setup.config))
@@ -166,7 +176,7 @@ def prepare(
 
 
 def set_up_with_model(
-    run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validation_data: Any
+    run_dir: Path, build: Callable[[], Any] | None, train_data: Any, validation_data: Any, teacher: Any = None
 ) -> "tuple[Setup, Any]":
     """All that is fixed before the first step, and the model in training."""
     setup = set_up(run_dir, train_data, validation_data)
@@ -174,7 +184,8 @@ def set_up_with_model(
     check_pixels(setup.train_data, setup.validation_data)
     with setup.scope():
         model = _build(setup, build)
-    return _choose_for_model(setup, model), model
+    setup = replace(_choose_for_model(setup, model), teacher=_teacher(setup, model, teacher))
+    return setup, model
 
 
 @dataclass(frozen=True)
@@ -191,6 +202,7 @@ class Setup:
     """A Dataset or a Stream."""
     validation_data: Any
     """The same, or None."""
+    teacher: Teacher | None = None
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -225,7 +237,7 @@ class Setup:
             synchronize_batch_norm(model)
         with self.strategy.scope():
             weights = self.train_data.class_weights() if self.config.class_weight == "balanced" else None
-            return TrainStep(model, self.config, weights, rate_factors)
+            return TrainStep(model, self.config, weights, rate_factors, self.teacher)
 
     def trainer(self, model, final, *, rate_factors: Sequence[float] = (), **arguments) -> Trainer:
         """The `Trainer` of a model made in the scope, with the checkpoint taken up and by default the setup's data."""
@@ -338,6 +350,24 @@ def _build(setup: Setup, build):
     shorten_averages(model, config.total_epochs * batches)
     runs.write_json(path, keras.saving.serialize_keras_object(model))
     return model
+
+
+def _teacher(setup: Setup, model, given: Any) -> Teacher | None:
+    """The run's teacher, if it has one, after a look whether it knows what the model is to learn."""
+    record = setup.record.teacher
+    if record is None:
+        return None
+    found, data, student = load_teacher(given, record), setup.train_data, without_auxiliary_heads(model)
+    known = metadata_of_data(data)
+    pixels = range_of_training(data, setup.validation_data), known.get("range_16_bit"), student.input_shape[-1]
+    images = augment.policy(setup.config.augment)
+    spec: Any = data.batches(1, augment=images).element_spec
+    meaning = Meaning("this run", classes_of(student), class_names_of_data(data), *pixels)
+    check_teaches(found, record, meaning, tuple(spec[0].shape[1:]))
+    runs.update_record(setup.run_dir, teacher=replace(record, digest=weights_digest(found)))
+    console.log(f"taught by {record.path or found.name!r}: its probabilities take the place of the labels")
+    with setup.strategy.scope():
+        return Teacher(found, setup.config.precision, record.temperature)
 
 
 def check_data(run_dir: Path, train_data: Any, validation_data: Any) -> None:

@@ -39,6 +39,8 @@ class Result:
     """The content of metrics.json."""
     run_dir: Path | None
     _load_model: Callable[[], Any] = field(repr=False, compare=False)
+    was_interrupted: bool = field(default=False, repr=False, compare=False)
+    """Whether Ctrl-C or SIGTERM came in the last epoch: the run is over, what is to follow it is not."""
 
     @property
     def model(self) -> Any:
@@ -164,6 +166,8 @@ def _entries(record: RunRecord) -> Iterator[tuple[str, Any]]:
     """What a run was asked to be, by entry: ("train.epochs", 30)."""
     data = {"data.load": record.data.load, "data.all_data": record.data.all_data}
     parts = {"model": record.model, **data, "train": record.requested, "transfer": record.transfer}
+    parts["teacher"] = record.teacher and replace(record.teacher, digest=None)  # found when the run has begun
+    parts["members"] = record.ensemble and record.ensemble.trains
     for name, part in {**parts, "fine_tuning.kept": record.fine_tuning.kept}.items():
         if is_dataclass(part):
             yield from ((f"{name}.{field.name}", getattr(part, field.name)) for field in fields(part))

@@ -91,14 +91,30 @@ def in_float32(model):
 
 def in_precision(model, precision: str):
     """A copy of a kzoo model that computes under the dtype policy `precision`, pixels and logits in float32."""
+    kept = _layers_of_logits(model)
 
     def all_but_pixels_and_logits(config):
         for layer in config["config"]["layers"][:-1]:
-            if layer["class_name"] not in ("InputLayer", "Rescaling", "Normalization"):
+            is_for_pixels = layer["class_name"] in ("InputLayer", "Rescaling", "Normalization")
+            if not is_for_pixels and layer["config"].get("name") not in kept:
                 layer["config"] = _with_policy(layer["config"], precision)
         return config
 
     return twin(model, all_but_pixels_and_logits)
+
+
+def _layers_of_logits(model) -> set[str]:
+    """The names of the layers from the logits on, of an ensemble those of each member."""
+    from kzoo import functional
+    from kzoo.backend import keras
+
+    names, waiting = set(), list(model.outputs)
+    while waiting:
+        call = functional.call_of(waiting.pop())
+        names.add(call.operation.name)
+        if isinstance(call.operation, keras.layers.Average | keras.layers.Softmax | keras.layers.Concatenate):
+            waiting.extend(call.input_tensors)
+    return names
 
 
 def twin(model, change: Callable[[dict], dict] = lambda config: config):

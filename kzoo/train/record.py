@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 from kzoo import onednn, paths
-from kzoo.arguments import rate
+from kzoo.arguments import integer, number, rate
 from kzoo.data.loading import check_images, checked_range
 from kzoo.data.splits import TRAIN_AND_VALIDATION
 from kzoo.errors import InvalidArgument
 from kzoo.hardware import probe
 from kzoo.train.checkout import commit_of
 from kzoo.train.config import TrainConfig, TransferConfig
+
+MOST_MEMBERS = 1000
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,21 @@ class ModelFile:
     """A model to fine-tune, in a `.keras` file or a run directory."""
 
     path: str
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """The model whose probabilities a run learns, instead of labels."""
+
+    path: str | None
+    """A run directory or a `.keras` file; None where it was given in Python."""
+    temperature: float = 1.0
+    """What both models' logits are divided by."""
+    digest: str | None = None
+    """Of its weights, once it was loaded."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "temperature", float(number("temperature", self.temperature, 0.1, 100)))
 
 
 @dataclass(frozen=True)
@@ -111,6 +128,37 @@ class FineTuningState:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A member of an ensemble, as it was when the ensemble was made. What is not known is None."""
+
+    source: str
+    """The path of a run or model file, from the ensemble's folder if it lies in that; or a model's name and weights."""
+    model: str
+    """What Keras calls it: of the zoo's models the name."""
+    digest: str
+    """Of its weights."""
+    seed: int | None = None
+    commit: str | None = None
+    accuracy: float | None = None
+    """On the test split of its data if that was scored, else on the validation split."""
+    split: Literal["test", "validation"] | None = None
+
+
+@dataclass(frozen=True)
+class EnsembleRecord:
+    """Of a run whose model is the mean of several."""
+
+    trains: int | None = None
+    """How many members the run trains, in its folders member-0 and on; None where it only averages."""
+    members: tuple[Member, ...] = ()
+    """Empty until all are trained."""
+
+    def __post_init__(self):
+        if self.trains is not None:
+            integer("members", self.trains, 2, MOST_MEMBERS)
+
+
+@dataclass(frozen=True)
 class Origin:
     """What the result of a run depends on besides its configuration."""
 
@@ -143,12 +191,21 @@ class RunRecord:
     transfer: TransferConfig | None = None
     """None to train from scratch."""
     fine_tuning: FineTuningState = FineTuningState()
+    ensemble: EnsembleRecord | None = None
+    """None for a run of one model."""
+    teacher: TeacherRecord | None = None
+    """None to learn from labels."""
     requested: TrainConfig = None  # pyright: ignore[reportAssignmentType] - __post_init__ has a value
     """`train` as it was asked for [default: as it is]."""
     keep: bool = True
     """Whether the run directory stays."""
     origin: Origin | None = None
     """Filled in when the run directory is made."""
+
+    @property
+    def is_average(self) -> bool:
+        """Whether it is an ensemble of models that were there before: nothing in it is trained."""
+        return self.ensemble is not None and self.ensemble.trains is None
 
     @property
     def command(self) -> str:
@@ -181,10 +238,22 @@ class RunRecord:
                 "Weights are for fine-tuning, and fine-tuning needs them. "
                 f"Received: weights={self.model.weights!r}, transfer={self.transfer!r}."
             )
+        if self.teacher is not None and self.transfer is not None:
+            raise InvalidArgument("A teacher is for training from scratch: fine-tuning does not take one.")
         if isinstance(self.model, ModelFile) and self.transfer is None:
             raise InvalidArgument(
                 f"A model file is for fine-tuning. Received: {self.model.path!r}, transfer=None. Pass a TransferConfig."
             )
+
+
+def teacher_at(path: str | Path, temperature: float = 1.0) -> TeacherRecord:
+    """The record of a teacher in a run directory or a `.keras` file.
+
+    Raises:
+        InvalidArgument: There is none, or a temperature out of range.
+    """
+    paths.find_model(path)
+    return TeacherRecord(str(paths.expand(path).resolve()), temperature)
 
 
 def origin() -> Origin:

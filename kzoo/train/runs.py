@@ -28,6 +28,7 @@ TRAINED_ON = "training_images.safetensors"  # their marks, by which a copy among
 CURVES = "curves.png"  # loss and accuracy by epoch
 RATES = "learning_rate.png"  # the schedule, drawn before the first step
 HEAD = "head"  # of a run that fine-tunes: the run, within this one, that trained the new classifier
+MEMBER = "member-{}"  # of a run that trains an ensemble: the runs of its members, within this one
 _LOCK = ".lock"
 _REPLACED = ".replaced"  # the run that this one overwrites, whole, until this one has a checkpoint
 _MOVING = ".moving"  # files on their way there or back: what a kill leaves here goes back (`recover`)
@@ -108,7 +109,13 @@ def _move(run_dir: Path, target: Path) -> None:
 
 
 def _has_checkpoint(run_dir: Path) -> bool:
-    return any((part / CHECKPOINT).exists() for part in (run_dir, run_dir / HEAD))
+    return (run_dir / CHECKPOINT).exists() or any(map(_has_checkpoint, _parts(run_dir)))
+
+
+def _parts(run_dir: Path) -> list[Path]:
+    """The runs that are within a run."""
+    members = sorted(run_dir.glob(MEMBER.format("[0-9]*")))
+    return [part for part in (run_dir / HEAD, *members) if part.is_dir()]
 
 
 def forget_replaced(run_dir: Path) -> None:
@@ -133,24 +140,30 @@ def _check_free(run_dir: Path, overwrite: bool) -> None:
 
 def delete_temporary(run_dir: Path) -> None:
     """Remove what a killed process was writing; the caller holds the lock."""
-    for folder in (run_dir, run_dir / EVENTS, run_dir / HEAD, run_dir / HEAD / EVENTS):
+    for folder in (run_dir, run_dir / EVENTS):
         for path in folder.glob(".*"):
             if is_temporary(path):
                 path.unlink()
+    for part in _parts(run_dir):
+        delete_temporary(part)
 
 
 def _run_files(run_dir: Path) -> list[Path]:
     """The files of a run that are there; config.json, by which a folder is known as a run, last."""
-    head = _run_files(run_dir / HEAD) if (run_dir / HEAD).is_dir() else []
+    inner = [path for part in _parts(run_dir) for path in _run_files(part)]
     events = sorted((run_dir / EVENTS).glob("events.out.tfevents.*.kzoo"))
-    return head + events + [run_dir / name for name in _FILES if (run_dir / name).exists()]
+    return inner + events + [run_dir / name for name in _FILES if (run_dir / name).exists()]
 
 
 def _delete_run(run_dir: Path) -> None:
     delete_temporary(run_dir)
+    parts = _parts(run_dir)
+    for part in parts:
+        _delete_run(part)
+        (part / _LOCK).unlink(missing_ok=True)
     for path in _run_files(run_dir):
         path.unlink()
-    for folder in (run_dir / HEAD / EVENTS, run_dir / HEAD, run_dir / EVENTS):
+    for folder in (*parts, run_dir / EVENTS):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -234,7 +247,8 @@ def read_metrics(run_dir: Path) -> dict:
     path = run_dir / METRICS
     metrics = read_json(path)
     try:
-        if read_record(run_dir).transfer is None:
+        record = read_record(run_dir)
+        if record.transfer is None or record.ensemble is not None:
             _check_metrics(_Metrics, metrics)
         else:
             _check_metrics(_FineTuningMetrics, metrics)

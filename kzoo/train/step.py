@@ -22,6 +22,7 @@ from kzoo.train.normalization import show_statistics
 from kzoo.train.optimizers import create_optimizer
 from kzoo.train.precision import twin
 from kzoo.train.strategy import assign_here, average_statistics, seeds_of, statistics
+from kzoo.train.teacher import Teacher
 
 # Dynamic loss scaling (Micikevicius et al., 2018, section 3.2): start high, halve on overflow, double after a while.
 INITIAL_LOSS_SCALE = 2.0**15
@@ -34,9 +35,19 @@ class TrainStep:
     Create it inside the strategy's scope. `variables` is its whole state: what a checkpoint holds.
     """
 
-    def __init__(self, model, config: TrainConfig, class_weights=None, rate_factors: Sequence[float] = ()):
-        """Take over `model` and make its optimizer; `rate_factors` are those of `create_optimizer`."""
-        self.model = model
+    def __init__(
+        self,
+        model,
+        config: TrainConfig,
+        class_weights=None,
+        rate_factors: Sequence[float] = (),
+        teacher: Teacher | None = None,
+    ):
+        """Take over `model` and make its optimizer; `rate_factors` are those of `create_optimizer`.
+
+        With a teacher its probabilities take the place of the labels in the loss.
+        """
+        self.model, self.teacher = model, teacher
         self.classifier = without_auxiliary_heads(model)
         self.heads = auxiliary_heads(model)
         self.logits = logits_of(model)
@@ -114,11 +125,12 @@ class TrainStep:
     def _part(self, images, labels, weight):
         """One replica's part of a batch: its share of the gradients of the batch's mean loss, and its sums."""
         replica = tf.distribute.get_replica_context()
+        targets = labels if self.teacher is None else self.teacher.probabilities(images)
         with tf.GradientTape() as tape:
             outputs = self.logits(images, training=True)
             logits = outputs[PREDICTIONS]
-            total = weight * self._total_loss(labels, logits)
-            auxiliary = [weight * self._total_loss(labels, outputs[name]) for name in self.heads]
+            total = weight * self._total_loss(targets, logits)
+            auxiliary = [weight * self._total_loss(targets, outputs[name]) for name in self.heads]
             examples = weight * tf.cast(tf.shape(labels)[0], tf.float32)
             # Szegedy et al., 2015, section 5: "the losses of the auxiliary classifiers were weighted by 0.3".
             loss = (total + self.config.auxiliary_weight * sum(auxiliary)) / replica.all_reduce("SUM", examples)
@@ -174,6 +186,13 @@ class TrainStep:
 
     def _total_loss(self, labels, logits):
         """The sum of the examples' weighted losses."""
+        if self.teacher is not None and self.teacher.temperature != 1:
+            # Hinton et al., 2015, section 2: times the temperature's square, as the gradients are divided by that.
+            temperature = self.teacher.temperature
+            return temperature**2 * self._sum_of_losses(labels, tf.cast(logits, tf.float32) / temperature)
+        return self._sum_of_losses(labels, logits)
+
+    def _sum_of_losses(self, labels, logits):
         if self.class_weights is None:
             return tf.reduce_sum(cross_entropy(labels, logits, self.config.label_smoothing))
         if _is_soft(labels):  # the loss of each class by its share and its weight

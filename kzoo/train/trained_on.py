@@ -1,5 +1,6 @@
 """Which images a run was trained on, kept with it: a copy of one among those that it is scored on is noticed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,28 @@ def keep(run_dir: Path, images: Dataset) -> None:
     path = run_dir / runs.TRAINED_ON
     if path.exists() or (images.is_published):
         return
-    places = b"".join(images.where(row).encode("utf-8", "surrogateescape") + b"\0" for row in range(len(images)))
-    marks = np.ascontiguousarray(images.marks)
+    places = [images.where(row).encode("utf-8", "surrogateescape") for row in range(len(images))]
+    _write(path, places, np.ascontiguousarray(images.marks))
+
+
+def keep_all(run_dir: Path, others: Sequence[Path]) -> None:
+    """Write down what other runs were trained on, for an ensemble of them.
+
+    Raises:
+        RunError: The file of one is damaged.
+    """
+    found: dict[tuple[bytes, bytes], np.void] = {}
+    for path in dict.fromkeys(other / runs.TRAINED_ON for other in others):
+        if path.exists():
+            places, marks = _checked(path)
+            found.update(((place, mark.tobytes()), mark) for place, mark in zip(places, marks, strict=True))
+    if found:
+        _write(run_dir / runs.TRAINED_ON, [place for place, _ in found], np.array(list(found.values()), MARK))
+
+
+def _write(path: Path, places: Sequence[bytes], marks: np.ndarray) -> None:
     tensors = {
-        "places": np.frombuffer(places, np.uint8),
+        "places": np.frombuffer(b"".join(place + b"\0" for place in places), np.uint8),
         "pixels": np.ascontiguousarray(marks["pixels"]).view(np.uint8).reshape(len(marks), -1),
         "look": np.ascontiguousarray(marks["look"]),
         "has_look": marks["has_look"].astype(np.uint8),
@@ -44,16 +63,20 @@ def check(run_dir: Path, images: Dataset) -> None:
     path = run_dir / runs.TRAINED_ON
     if not path.exists():
         return
+    places, marks = _checked(path)
+    name = "Test" if images.split == "test" else "Evaluation"
+    advice = "Score the model on other images, or delete the copies from these."
+    check_copies(name, images, marks, lambda row: places[row].decode("utf-8", "surrogateescape"), advice)
+
+
+def _checked(path: Path) -> tuple[list[bytes], np.ndarray]:
     try:
-        places, marks = _read(path)
+        return _read(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise RunError(
             f"The run's {path.name} is damaged. Received: {str(path)!r}: {reason_of(error)}. Delete it to score "
             "without a look at copies."
         ) from error
-    name = "Test" if images.split == "test" else "Evaluation"
-    advice = "Score the model on other images, or delete the copies from these."
-    check_copies(name, images, marks, lambda row: places[row].decode("utf-8", "surrogateescape"), advice)
 
 
 def _read(path: Path) -> tuple[list[bytes], np.ndarray]:

@@ -67,6 +67,7 @@ class Trainer:
         saved = final if saved is None else saved
         # It is saved with what the data says of classes and scaling.
         known = {**metadata(saved), **metadata_of_data(train_data), "pixel_range": pixel_range}
+        known["mirrored"] = augment.mirrors(config.augment)
         self.saved = set_metadata(saved, **known)
         self.train_data, self.validation_data = train_data, validation_data
         self.how_to_resume = how_to_resume
@@ -295,7 +296,7 @@ class Trainer:
         if len(history) != min(enough, self.epochs):
             return
         loss, steps = history[-1]["loss"], len(history) * self.steps
-        guessing = loss_of_guessing(self.train_data, self.config, classes_of(self.step.classifier))
+        guessing = self._loss_of_guessing()
         learned = history[-1]["accuracy"] > share_of_commonest(self.train_data) + LEAST_GAIN
         if not guessing or loss < guessing * (1 - LEAST_GAIN) or learned:
             return
@@ -314,6 +315,12 @@ class Trainer:
             f"nothing learned in {steps} steps: the loss is {loss:.3f}, that of guessing {guessing:.3f}. "
             f"Try {', or '.join(tries)}, and look whether the labels are right"
         )
+
+    def _loss_of_guessing(self) -> float:
+        classes, teacher = classes_of(self.step.classifier), self.step.teacher
+        if teacher is None:
+            return loss_of_guessing(self.train_data, self.config, classes)
+        return teacher.temperature**2 * math.log(classes)  # of what it says on the whole nothing is known
 
     def _report_overflow(self, row):
         skipped, scale = int(self.state.sums[3]), float(self.step.loss_scale.numpy())

@@ -21,7 +21,7 @@ import ml_dtypes
 import numpy as np
 
 from kzoo import augment, console, interrupts, onednn
-from kzoo.backend import compiled, keras
+from kzoo.backend import compiled, keras, weights_digest
 from kzoo.data import Dataset
 from kzoo.data.readers import ArrayReader
 from kzoo.errors import DataError, WeightsError
@@ -200,14 +200,6 @@ def key_of(model, pixels: Sequence[bytes], policy: Any, views: int, seed: int) -
         "onednn": onednn.is_on(),
     }
     return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
-
-
-def weights_digest(model) -> str:
-    """A hash of a model's weights, in their order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for weight in model.weights:
-        digest.update(np.ascontiguousarray(weight.numpy()).data)
-    return digest.hexdigest()
 
 
 def features_of(views: Views) -> Features | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kzoo import augment, console, functional
-from kzoo.backend import keras
+from kzoo.backend import keras, weights_digest
 from kzoo.classifier import pixel_range_of, set_metadata
 from kzoo.data import Dataset
 from kzoo.data.pixels import Range, can_scale, is_same, shown
@@ -39,11 +39,11 @@ from kzoo.train.schedules import in_words
 from kzoo.train.trainer import Trainer
 from kzoo.transfer.cutting import find_cut, split
 from kzoo.transfer.defaults import ENOUGH_ERRORS, head_config, held_out_errors, with_fine_tuning_defaults
-from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of, weights_digest
+from kzoo.transfer.features import Features, Frozen, Views, cache_folder, digests, features_of, key_of
 from kzoo.transfer.freezing import freeze, unfreeze
 from kzoo.transfer.layerwise import lowest_of_last_size, rate_factors
 from kzoo.transfer.loading import named, portable
-from kzoo.transfer.surgery import add_head
+from kzoo.transfer.surgery import add_head, side_by_side
 from kzoo.weights.records.applications import is_application
 from kzoo.weights.registry import list_weights
 from kzoo.weights.resolve import ResolvedWeights, resolve
@@ -178,8 +178,10 @@ class _FineTuning:
     def unfreeze(self, model):
         """Leave to training what the second phase trains."""
         freeze(model)
-        down_to = self.transfer.unfreeze or lowest_of_last_size(model)
-        return unfreeze(model, down_to, batch_norm=self.transfer.batch_norm)
+        for network in side_by_side(model):
+            down_to = self.transfer.unfreeze or lowest_of_last_size(network)
+            unfreeze(network, down_to, batch_norm=self.transfer.batch_norm)
+        return model
 
     def compute(self, frozen, cut: str, policy: Any, views: int) -> tuple[Features, Features | None] | None:
         """Features of the images at a cut of a frozen model, of so many augmented views of the training images.
@@ -326,7 +328,7 @@ def _train_upper_stages(tuning: _FineTuning) -> Result:
     # The head's model has been scored on these images when its phase ended.
     known = {"validation": figures["validation"]} if kept == "head" and "validation" in figures else {}
     trainer.finish(tuning.validation, kept=kept, head=figures, **known)
-    return result_of(tuning.dir, trainer.state)
+    return replace(result_of(tuning.dir, trainer.state), was_interrupted=trainer.was_interrupted)
 
 
 def _is_worse(tuning: _FineTuning, trainer: Trainer, head: dict) -> bool:

@@ -5,6 +5,7 @@ from kzoo.backend import keras, layers_within, models_within
 from kzoo.graph.endpoints import stages
 from kzoo.outputs import classifier_layer
 from kzoo.transfer.freezing import ancestors, direct_weights, leaves, parent
+from kzoo.transfer.surgery import side_by_side
 
 # The size of images at which stages are compared, where a model leaves it open.
 ANY = 224
@@ -29,6 +30,10 @@ def rate_factors(model, decay: float) -> dict[int, float]:
     >>> [factors[id(model.get_layer(layer).kernel)] for layer in ("predictions", "conv5_block2_2_conv", "conv1_conv")]
     [1.0, 0.5, 0.03125]
     """
+    networks = side_by_side(model)
+    if len(networks) > 1:
+        below = {key: factor for one in networks for key, factor in rate_factors(one, decay).items()}
+        return {id(weight): below.get(id(weight), 1.0) for weight in model.weights}
     levels = _levels(model)
     top = max(levels.values(), default=0)
     return {id(weight): decay ** (top - levels[id(leaf)]) for leaf in leaves(model) for weight in direct_weights(leaf)}

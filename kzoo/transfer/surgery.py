@@ -3,10 +3,14 @@
 from collections import Counter
 from typing import Any, NamedTuple
 
+from kzoo import functional
 from kzoo.backend import keras
 from kzoo.errors import InvalidArgument
 from kzoo.models.assemble import check_head
-from kzoo.outputs import features_below_classifier
+from kzoo.outputs import features_below_classifiers
+
+# The layer that puts the features of an ensemble's members together.
+_SIDE_BY_SIDE = "features_of_members"
 
 
 def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation: str | None = "softmax"):
@@ -14,7 +18,8 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
 
     Args:
         model: A Functional or Sequential `keras.Model` that ends in a feature map (batch, height, width, channels), a
-            vector (batch, channels), or a Dense layer, perhaps with a softmax after it, which the new one replaces.
+            vector (batch, channels), or a Dense layer, perhaps with a softmax after it, which the new one replaces. Of
+            an ensemble, the new one replaces those of all members, and sees the features of all.
         classes: Outputs of the new classifier, a Dense layer "predictions" of zeros: all classes are equally likely.
         dropout: Rate of a dropout before it.
         classifier_activation: "softmax", or None for logits.
@@ -32,15 +37,17 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
     (None, 3)
     """
     classes, dropout = check_head(classes, dropout, classifier_activation)
-    backbone = features_below_classifier(model)
-    rank = len(getattr(backbone, "shape", ()))
-    if rank not in (2, 4):
-        raise InvalidArgument(
-            "A model must end in a feature map or a vector to get a head. "
-            f"Received: {model.name} with output_shape={model.output_shape!r}."
-        )
-    if rank == 4:
-        backbone = keras.layers.GlobalAveragePooling2D(name="avg_pool")(backbone)
+    vectors = []
+    for number, backbone in enumerate(found := features_below_classifiers(model)):
+        rank = len(getattr(backbone, "shape", ()))
+        if rank not in (2, 4):
+            raise InvalidArgument(
+                "A model must end in a feature map or a vector to get a head. "
+                f"Received: {model.name} with output_shape={model.output_shape!r}."
+            )
+        name = "avg_pool" if len(found) == 1 else f"avg_pool_{number}"
+        vectors.append(keras.layers.GlobalAveragePooling2D(name=name)(backbone) if rank == 4 else backbone)
+    backbone = vectors[0] if len(vectors) == 1 else keras.layers.Concatenate(name=_SIDE_BY_SIDE)(vectors)
     if dropout:
         backbone = keras.layers.Dropout(dropout, name="dropout")(backbone)
     # From zeros, training adds to the kernel only what tells the classes apart. Of random weights, much lies in
@@ -48,6 +55,15 @@ def add_head(model, classes: int, *, dropout: float = 0.0, classifier_activation
     how: Any = {"kernel_initializer": "zeros", "dtype": "float32", "name": "predictions"}
     head = keras.layers.Dense(classes, activation=classifier_activation, **how)
     return keras.Model(model.inputs[0], head(backbone), name=model.name)
+
+
+def side_by_side(model) -> list:
+    """The networks that `add_head` has put a head on, image to features: of an ensemble several."""
+    features = features_below_classifiers(model)
+    call = functional.call_of(features[0])
+    if call.operation.name != _SIDE_BY_SIDE:
+        return [model]
+    return [keras.Model(model.inputs[0], tensor) for tensor in call.input_tensors]
 
 
 class NotCopied(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 from kzoo.cli import run as kzoo
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.train import DataRecord, DataSource, ModelFile, RunRecord, TrainConfig, TransferConfig, ZooModel, runs
-from kzoo.train.record import FineTuningState, SplitRecord
+from kzoo.train.record import EnsembleRecord, FineTuningState, Member, SplitRecord, TeacherRecord
 
 SOURCE = DataSource("digits", (28, 28), 1, interpolation="bilinear", data_dir="/data")
 FOUND = SplitRecord(SOURCE, "train", "f00d", 1439, (28, 28, 1))
@@ -20,8 +20,10 @@ FULL = RunRecord(
     train=TrainConfig(augment=["digits", {"registered_name": "kzoo>MixUp", "config": {"classes": 10}}]),
     transfer=TransferConfig(unfreeze="conv2"),
     fine_tuning=FineTuningState("abc", ("conv1", "conv2"), False, "head"),
+    ensemble=EnsembleRecord(2, (Member("member-0", "mnist_net", "f00d", 1, "c0ffee", 0.9, "test"),)),
 )
-ITEMS = [FULL, RunRecord(model=ModelFile("/model.keras"), transfer=TransferConfig()), RunRecord()]
+TAUGHT = RunRecord(model=ZooModel("mnist_net"), teacher=TeacherRecord("/runs/all", 2.0, "f00d"))
+ITEMS = [FULL, TAUGHT, RunRecord(model=ModelFile("/model.keras"), transfer=TransferConfig()), RunRecord()]
 
 
 @pytest.mark.parametrize("record", ITEMS)
@@ -58,9 +60,16 @@ def test_models_that_do_not_suit(model, transfer, line):
         RunRecord(model=model, transfer=transfer)
 
 
+def test_fine_tuning_takes_no_teacher():
+    with pytest.raises(InvalidArgument, match="A teacher is for training from scratch"):
+        RunRecord(teacher=TeacherRecord("/runs/all"), transfer=TransferConfig())
+
+
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
+        (("ensemble", "trains"), 1, "ensemble: members must be a whole number from 2 to 1000. Received: 1."),
+        (("ensemble", "members"), [5], "ensemble.members[0] = 5. Expected: an object with source, model, digest"),
         (
             ("data", "train"),
             5,

@@ -1,0 +1,2 @@
+from .averaging import average as average
+from .directory import save as save
