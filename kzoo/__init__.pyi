@@ -5,6 +5,7 @@ from . import data as data
 from . import graph as graph
 from . import layers as layers
 from . import models as models
+from . import robustness as robustness
 from . import search as search
 from . import train as train
 from . import transfer as transfer
