@@ -6,6 +6,7 @@ from . import ensemble as ensemble
 from . import graph as graph
 from . import layers as layers
 from . import models as models
+from . import robustness as robustness
 from . import search as search
 from . import train as train
 from . import transfer as transfer

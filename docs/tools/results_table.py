@@ -142,7 +142,7 @@ def main(folder: Path) -> None:
     new = rows(folder)
     merged = known((DOCS / f"{PAGE}.md").read_text(encoding="utf-8")) | new
     write_page(PAGE, {TABLE: markdown_table([TITLES, *(merged[key] for key in sorted(merged))])})
-    console.log(f"{len(new)} rows are of the runs in {folder}, the others are as they were")
+    console.log(f"rows that are new, of the runs in {folder}: {len(new)}; the others stay")
 
 
 if __name__ == "__main__":

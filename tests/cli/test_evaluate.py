@@ -235,7 +235,7 @@ def test_robustness_is_measured_on_the_same_images(place, last_json, capfd, tmp_
     assert found["bits"][0] == {"bits": 32, **as_it_is}
     assert found["noise"][-1]["accuracy"] < figures["accuracy"]
     assert (tmp_path / "robustness.png").read_bytes()[:4] == b"\x89PNG"
-    lines = list(csv.reader((tmp_path / "robustness.csv").open()))
+    lines = list(csv.reader((tmp_path / "robustness.csv").read_text().splitlines()))
     assert [line[:2] for line in lines[1:3]] == [["noise", "0"], ["noise", "4"]]
     # The next evaluation leaves no curves of this one.
     assert kzoo(["evaluate", run, "--save", str(tmp_path), "--json"]) == 0
