@@ -30,8 +30,8 @@ SMOOTHING = 2.0
 DIVERGED = 0.5
 # By so much, of what it began with, the loss must have fallen somewhere.
 LEAST_FALL = 0.05
-# The suggestion is where so much of the fall is done.
-SHARE_OF_FALL = 0.9
+# The suggestion, as a share of the rate of the least loss.
+SHARE_OF_LEAST = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ def find_learning_rate(
     All else is as `fit` trains: the images, their augmentation, the batch size, the precision, the optimizer; only the
     schedule is left out. No files are kept, and the weights of the model are afterwards what they were.
 
-    The suggestion is the lowest rate at which the smoothed loss has made 90 % of its whole fall: near the least loss,
-    as the peak of a schedule should be, and still before the rates at which the loss only wavers. The steepest point, a
-    usual rule, is a tenth to a fifth of that, which trained slower; a tenth of the rate of the least loss, another one,
-    was too low for sgd, and the least loss itself lies anywhere in a flat valley. docs/learning_rate.md has the
-    measurements.
+    The suggestion is a tenth of the rate at which the smoothed loss is least, a usual rule. With AdamW and one seed, for
+    ResNet-20 on 3,000 images of CIFAR-10 that was 0.0026: after 5 epochs validation accuracy was 49.7 % with 0.0022,
+    42.8 % with 0.0008 and 41.9 % with 0.008. The steepest point, another rule, lay at 0.00025, and 90 % of the fall were
+    done at 0.0085. For mnist_net on the digits it was 0.0038, and rates from 0.001 to 0.012 reached 100 %. With SGD it is
+    on the low side: 0.0045 on the digits, where 0.0125 and 0.04 had the lower validation loss, as kzoo's default has.
 
     Args:
         build: As for `kzoo.train.fit`.
@@ -176,8 +176,7 @@ def _suggest(rates: np.ndarray, smoothed: np.ndarray) -> float | None:
     least = int(np.argmin(smoothed))
     if least < 2 or smoothed[least] > smoothed[0] - LEAST_FALL * abs(smoothed[0]):
         return None
-    enough = smoothed[0] - SHARE_OF_FALL * (smoothed[0] - smoothed[least])
-    return float(f"{rates[int(np.argmax(smoothed <= enough))]:.2g}")
+    return float(f"{SHARE_OF_LEAST * rates[least]:.2g}")
 
 
 def picture(found: RangeTest) -> bytes:

@@ -82,10 +82,10 @@ def test_where_nothing_is_learned_it_says_so(digits):
         find_learning_rate(stuck, digits, CONFIG)
 
 
-def test_the_suggestion_is_where_nine_tenths_of_the_fall_are_done():
-    rates, losses = np.geomspace(1e-5, 1e-1, 5), np.array([3.0, 2.5, 1.2, 1.0, 9.0])
-    assert _suggest(rates, losses) == 1e-3  # 1.2 = 3 - 0.9 * 2
-    assert _suggest(rates, np.array([3.0, 2.5, 1.3, 1.0, 9.0])) == 1e-2
+def test_the_suggestion_is_a_tenth_of_the_rate_of_the_least_loss():
+    rates = np.geomspace(1e-5, 1e-1, 5)
+    assert _suggest(rates, np.array([3.0, 2.5, 1.2, 1.0, 9.0])) == 1e-3
+    assert _suggest(rates, np.array([3.0, 2.5, 1.2, 1.4, 9.0])) == 1e-4
     assert _suggest(rates, np.array([3.0, 2.99, 2.95, 2.9, 9.0])) is None  # it fell by less than 5 %
     assert _suggest(rates, np.array([1.0, 2.0, 3.0, 4.0, 9.0])) is None
 
