@@ -1,5 +1,7 @@
 """Views of an image: which ones suit a model, what they are, and the mean over them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,7 @@ def test_weights_of_the_zoo_say_it_by_their_classes():
 
 
 def test_a_damaged_entry_is_refused(tmp_path):
-    save_model(set_metadata(classifier(), mirrored=3), tmp_path / "model.keras")
+    wrong: Any = 3
+    save_model(set_metadata(classifier(), mirrored=wrong), tmp_path / "model.keras")
     with pytest.raises(RunError, match=r"mirrored in its metadata\.json is neither true nor false"):
         load_model(tmp_path / "model.keras")

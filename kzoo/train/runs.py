@@ -87,6 +87,7 @@ def _put_aside(run_dir: Path) -> None:
         _delete_run(run_dir)
     elif (run_dir / CONFIG).exists():
         _move(run_dir, run_dir / _MOVING)
+        _delete_empty_folders(run_dir)
         (run_dir / _MOVING).rename(run_dir / _REPLACED)
 
 
@@ -157,12 +158,18 @@ def _run_files(run_dir: Path) -> list[Path]:
 
 def _delete_run(run_dir: Path) -> None:
     delete_temporary(run_dir)
-    parts = _parts(run_dir)
-    for part in parts:
-        _delete_run(part)
-        (part / _LOCK).unlink(missing_ok=True)
     for path in _run_files(run_dir):
         path.unlink()
+    _delete_empty_folders(run_dir)
+
+
+def _delete_empty_folders(run_dir: Path) -> None:
+    """Delete the folders within a run that hold nothing any more but locks of members, which the run's lock guards."""
+    parts = _parts(run_dir)
+    for part in parts:
+        _delete_empty_folders(part)
+        if all(path.name == _LOCK for path in part.iterdir()):
+            (part / _LOCK).unlink(missing_ok=True)
     for folder in (*parts, run_dir / EVENTS):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -7,7 +7,7 @@ from kzoo.backend import keras
 CLASSES = 3
 
 
-def small(end="softmax", *, outputs=CLASSES, size=8, dtype="float32", seed=0):
+def small(end: str | None = "softmax", *, outputs=CLASSES, size: int | None = 8, dtype="float32", seed=0):
     """A small network: it ends in an activation of its Dense layer, in a layer of its own, or in logits."""
     keras.utils.set_random_seed(seed)
     with_layer = end in ("Softmax", "Activation")

@@ -46,14 +46,15 @@ def printed(capfd):
 
 
 def test_the_folder_is_a_run_that_says_what_is_in_it(place):
-    record = runs.read_record(place / "all")
+    record, one_run = (runs.read_record(place / name) for name in ("all", "a"))
+    assert record.ensemble is not None
     members = record.ensemble.members
     assert [one.source for one in members] == [str(place / name) for name in ("a", "b", "c.keras")]
     assert [one.seed for one in members] == [0, 1, None]
     metrics = [json.loads((place / name / "metrics.json").read_text()) for name in ("a", "b")]
     assert [one.accuracy for one in members] == [*(one["validation"]["accuracy"] for one in metrics), None]
     assert members[0].digest == weights_digest(load_model(place / "a"))
-    assert record.data.train.fingerprint == runs.read_record(place / "a").data.train.fingerprint
+    assert record.data.train == one_run.data.train is not None
     assert sorted(path.name for path in (place / "all").iterdir() if path.name != ".lock") == [
         "best.keras", "checkpoint.safetensors", "config.json", "metrics.json",
     ]  # fmt: skip
@@ -62,7 +63,7 @@ def test_the_folder_is_a_run_that_says_what_is_in_it(place):
     np.testing.assert_allclose(np.asarray(library.load_model(place / "all")(images)), expected, atol=1e-6)
 
 
-def test_it_is_scored_on_its_members_data(place, printed, capfd):
+def test_it_is_scored_on_its_members_data(place, printed):
     assert kzoo(["evaluate", str(place / "all"), "--json"]) == 0
     figures = printed()
     assert (figures["dataset"], figures["split"], figures["used_for"]) == ("digits", "test", None)
@@ -71,7 +72,6 @@ def test_it_is_scored_on_its_members_data(place, printed, capfd):
     assert kzoo(["evaluate", *(str(place / name) for name in ("a", "b", "all")), "--json"]) == 0
     assert [one["run"] for one in printed()["runs"]] == [str(place / name) for name in ("a", "b", "all")]
     assert kzoo(["info", str(place / "all")]) == 0
-    assert "5e" not in capfd.readouterr().err
 
 
 def test_views_are_averaged_by_evaluate_and_predict(place, printed, tmp_path, capfd):
@@ -86,9 +86,10 @@ def test_views_are_averaged_by_evaluate_and_predict(place, printed, tmp_path, ca
     [prediction] = printed()["predictions"]
     assert prediction["tta"] == figures["tta"]
     model, image = load_model(place / "all"), digits.images[:1].astype("float32")
-    moved = [image, *(np.roll(image, by, axis) for axis in (1, 2) for by in (-1, 1))]  # the borders are black
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    places = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
+    moved = [padded[:, top : top + 28, left : left + 28] for top, left in places]
     expected = np.mean([np.asarray(model(one)) for one in moved], axis=0).max()
-    assert not image[0, [0, -1]].any()
     assert prediction["top"][0]["probability"] == pytest.approx(expected, abs=1e-6)
 
 
@@ -167,7 +168,7 @@ def test_a_new_head_sees_the_features_of_all_members():
     factors = {weight.path: rate for weight in model.weights for rate in [rate_factors(model, 0.5)[id(weight)]]}
     assert factors["predictions/kernel"] == 1
     assert factors["member0_conv4_block3_2_conv/kernel"] == factors["member1_fc1/kernel"] == 0.5
-    assert factors["member0_conv1_conv/kernel"] == 0.5**4
+    assert factors["member0_conv1_conv/kernel"] == 0.5**3  # stages of strides 1, 2 and 4
 
 
 def test_an_ensemble_is_fine_tuned(place, tmp_path):
@@ -186,7 +187,9 @@ def test_an_ensemble_is_fine_tuned(place, tmp_path):
 def test_members_are_trained_with_seeds_of_their_own(tmp_path, capfd):
     record = run_record("mnist_net", "digits", config=CONFIG, members=2)
     result = start(record, tmp_path / "run")
-    assert [one.seed for one in runs.read_record(tmp_path / "run").ensemble.members] == [0, 1]
+    ensemble = runs.read_record(tmp_path / "run").ensemble
+    assert ensemble is not None
+    assert [one.seed for one in ensemble.members] == [0, 1]
     alone = start(
         run_record("mnist_net", "digits", config=TrainConfig(**{**vars(CONFIG), "seed": 1})), tmp_path / "one"
     )

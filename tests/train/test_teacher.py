@@ -25,7 +25,7 @@ CLOSE = 1e-5
 CONFIG = TrainConfig(epochs=2, batch_size=32, precision="float32", augment=["digits"], learning_rate=0.01)
 
 
-def network(*, size=8, classes=10, seed=0, end="softmax", rate=0.0):
+def network(*, size=8, classes=10, seed=0, end: str | None = "softmax", rate=0.0):
     keras.utils.set_random_seed(seed)
     images = keras.Input((size, size, 1))
     x = keras.layers.Rescaling(1 / 255)(images)
@@ -87,14 +87,14 @@ def test_the_gradient_is_that_of_keras():
     before = [tf.identity(v.value) for v in student.trainable_variables]
     with tf.GradientTape() as tape:
         loss = keras.ops.mean(keras.losses.categorical_crossentropy(teacher(pixels), student(pixels)))
-    gradients = tape.gradient(loss, [v.value for v in student.trainable_variables])
+    gradients: list = tape.gradient(loss, [v.value for v in student.trainable_variables])
     config = replace(CONFIG, optimizer="sgd", momentum=0.0, weight_decay=0.0)
     step = TrainStep(student, config, teacher=Teacher(teacher, "float32", 1.0))
     taught = teacher.get_weights()
     batches = iter(tf.data.Dataset.from_tensors((images, labels.astype("int32"), 1.0)))
     step.train(batches, tf.constant([0.5]), tf.constant([1]))
     for old, gradient, new in zip(before, gradients, student.trainable_variables, strict=True):
-        np.testing.assert_allclose(new.numpy(), old - 0.5 * gradient, atol=1e-6)
+        np.testing.assert_allclose(new.numpy(), old - 0.5 * np.asarray(gradient), atol=1e-6)
     assert all(np.array_equal(a, b) for a, b in zip(taught, teacher.get_weights(), strict=True))
 
 
@@ -141,6 +141,8 @@ def test_training_learns_from_the_teacher_alone(small_digits, tmp_path):
     assert teacher.metrics["validation"]["accuracy"] > 0.65
     assert result.metrics["validation"]["accuracy"] > 0.5
     record = runs.read_record(tmp_path / "run").teacher
+    assert record is not None
+    assert record.digest is not None
     assert (record.path, record.temperature, len(record.digest)) == (str(tmp_path / "teacher"), 1.0, 32)
     # Nothing of the teacher is in what is saved: the sizes are those of a run without one.
     fit(lambda: network(seed=4), train, validation, config, tmp_path / "plain")
@@ -211,7 +213,7 @@ def test_another_teacher_is_refused(small_digits, tmp_path):
 )
 def test_teachers_that_do_not_fit(teacher, line, digits, tmp_path):
     with pytest.raises(InvalidArgument) as caught:
-        fit(network, *digits, CONFIG, tmp_path / "run", teacher=teacher())
+        fit(network, digits[0], digits[1], CONFIG, tmp_path / "run", teacher=teacher())
     assert line in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -233,6 +235,7 @@ def test_the_command_line(tmp_path, capfd):
     assert f"taught by {str(tmp_path / 'all')!r}" in capfd.readouterr().err
     assert kzoo(["train", "--config", str(tmp_path / "run"), "--run-dir", str(tmp_path / "again")]) == 0
     one, other = (runs.read_record(tmp_path / name).teacher for name in ("run", "again"))
+    assert one is not None
     assert one == other
     assert one == TeacherRecord(str(tmp_path / "all"), 2.0, one.digest)
     capfd.readouterr()
