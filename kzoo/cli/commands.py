@@ -42,7 +42,14 @@ for _name, _function, _help in (
         "Score trained models on labelled images.\n\nShows accuracy with its 95 % interval, calibration, the classes, "
         "and the most confident mistakes; of several runs a row each.",
     ),
-    ("predict", "predict:command", "Classify images with a trained model."),
+    ("predict", "predict:command", "Classify images with a trained or exported model."),
+    (
+        "export",
+        "export:command",
+        "Export a trained model to another engine: a file that anyone can run.\n\nIt takes bytes and gives "
+        "probabilities, with preprocessing and class names inside, and is checked against Keras before it is handed "
+        "over. kzoo predict and kzoo evaluate take the file.",
+    ),
     ("weights", "weights:app", "List, fetch, verify and add pretrained weights."),
     ("augment", "augment:command", "Show what augmentation makes of a dataset's images, in a picture."),
     ("bench", "bench:command", "Measure kzoo against plain Keras on this machine."),

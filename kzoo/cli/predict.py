@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from kzoo import console
-from kzoo.cli._model import Like, Weights, find, load
+from kzoo.cli._model import Like, Weights, find, is_exported, load
 from kzoo.cli._options import ImageSize, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.console import is_terminal
@@ -30,12 +30,12 @@ def command(
     on_bad_image: Literal["stop", "skip"] = "stop",
     json: Json = False,
 ) -> None:
-    """Classify images with a trained model, or with a model of the zoo and pretrained weights.
+    """Classify images with a trained or exported model, or with a model of the zoo and pretrained weights.
 
     Prints a table on a terminal, a line of JSON per image in a pipe.
 
     Args:
-        run: A run directory, a .keras file, or with --weights a name of `kzoo list`.
+        run: A run directory, a .keras file, what `kzoo export` made, or with --weights a name of `kzoo list`.
         images: Image files, folders of them, or quoted patterns such as "new/*.jpg".
         top: How many classes to show for each image.
         which: The run's best or last model.
@@ -45,12 +45,10 @@ def command(
     files = find_images(images)
     if top < 1:
         raise InvalidArgument(f"--top must be at least 1. Received: {top}.")
-    size, chosen = parse_image_size(image_size), find(run, weights, like, which)
-    from kzoo.prediction import ranker
-
-    model = load(run, chosen, which, precision, size)
+    size = parse_image_size(image_size)
+    rank = _ranker(run, weights, like, which, precision, files, top, size)
     predictions, skipped = [], []
-    rank, step = ranker(model, files, top, size), CHUNK if on_bad_image == "stop" else 1
+    step = CHUNK if on_bad_image == "stop" else 1
     with console.progress("predicting", len(files)) as advance:
         for start in range(0, len(files), step):
             chunk, ranked = files[start : start + step], []
@@ -75,6 +73,19 @@ def command(
             for rank, one in enumerate(prediction["top"]):
                 rows.append((prediction["file"] if rank == 0 else "", one["label"], percent(one["probability"])))
         print_table(("file", "class", "probability"), rows)
+
+
+def _ranker(run, weights, like, which, precision, files, top, size):
+    """What classifies some of the files: an exported model in its engine, any other in Keras."""
+    if is_exported(run, weights):
+        from kzoo import deploy
+        from kzoo.deploy import scoring
+
+        return scoring.ranker(deploy.load(run, precision), files, top, size)
+    chosen = find(run, weights, like, which)
+    from kzoo.prediction import ranker
+
+    return ranker(load(run, chosen, which, precision, size), files, top, size)
 
 
 def find_images(arguments: tuple[str, ...]) -> list[str]:
