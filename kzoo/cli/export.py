@@ -23,6 +23,9 @@ def command(
     which: Literal["best", "last"] = "best",
     images: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     image_size: ImageSize = None,
+    int8: bool = False,
+    data: str | None = None,
+    max_loss: float | None = None,
     overwrite: bool = False,
     json: Json = False,
 ) -> None:
@@ -34,35 +37,68 @@ def command(
         out: Where to: a folder, or a file that ends in .onnx or .tflite.
         which: The run's best or last model.
         images: Photos to check on: files, folders, or quoted patterns [default: the run's validation images].
+        int8: Quantize to int8, calibrated on training images; the accuracy lost is measured on validation images.
+        data: For --int8, the dataset to take both from [default: the run's].
+        max_loss: Points of accuracy that int8 may lose, such as 0.2; for openvino the layers that cost most are left in
+            float until it does not lose more.
         overwrite: Replace what is there.
     """
     from kzoo.cli.predict import find_images
     from kzoo.deploy import formats
 
     size, chosen = parse_image_size(image_size), find(run, weights, like, which)
-    formats.require(format, export=True)
+    formats.require(format, export=True, quantize=int8)
     path = formats.checked_path(out, format, overwrite)
+    for flag, value in (("--data", data), ("--max-loss", max_loss)):
+        if value is not None and not int8:
+            raise InvalidArgument(f"{flag} is for --int8. Received: {flag} {value}, without --int8.")
     found = find_images(images) if images else None
-    if found is None and (chosen is not None or not expand(run).is_dir()):
+    if found is None and data is None and (chosen is not None or not expand(run).is_dir()):
         raise InvalidArgument(
             f"An export is checked on real images. Received: {run!r}, which is no run, and no --images. Name photos: "
             "--images FOLDER."
         )
     from kzoo.deploy import exporting
 
-    # Where loading fails, before TensorFlow is started.
-    checked_on = exporting.validation_images(expand(run)) if found is None else found
+    run_dir = None if chosen is not None else expand(run)
+    splits = None
+    if int8 and data is None:  # where loading fails, before TensorFlow is started
+        splits = exporting.data_of_run(run_dir)
+    elif found is None and data is None and run_dir is not None:
+        found = exporting.validation_images(run_dir)
     model = load(run, chosen, which, "float32", size)
-    source = exporting.source_of(run) if chosen is None else exporting.source_of_weights(chosen)
-    made = exporting.export(model, path, format, images=checked_on, image_size=size, source=source, overwrite=overwrite)
+    if data is not None:
+        splits = _splits_of(data, model, size)
+    made = exporting.export(
+        model,
+        path,
+        format,
+        images=found,
+        image_size=size,
+        source=exporting.source_of(run) if chosen is None else exporting.source_of_weights(chosen),
+        int8=int8,
+        data=splits,
+        max_loss=None if max_loss is None else max_loss / 100,
+        overwrite=overwrite,
+    )
     if json:
         print_json(made.as_json())
     else:
         _print(made)
 
 
+def _splits_of(name: str, model, size):
+    """The training and validation images of a dataset, as the model takes them."""
+    from kzoo.classifier import loading_for
+    from kzoo.data.loading import load_splits
+
+    options = {"crop_fraction": 1.0, "interpolation": None, "data_dir": None, "on_bad_image": "stop"}
+    train, validation = load_splits(["train", "validation"], name, **{**options, **loading_for(model, size)})
+    return train, validation
+
+
 def _print(made) -> None:
-    check = made.description.check
+    check, int8 = made.description.check, made.description.quantization
     rows = [
         ("format", f"{made.format}, checked in {check.engine}"),
         ("size", megabytes(made.bytes)),
@@ -71,5 +107,16 @@ def _print(made) -> None:
         ("greatest difference of a probability", f"{check.max_difference:.2g}"),
         ("images/s, roughly", f"{made.images_per_second:,.1f} (Keras {made.keras_images_per_second:,.1f})"),
     ]
+    if int8 is not None:
+        low, high = (100 * end for end in int8.interval)
+        rows += [
+            ("accuracy in int8", f"{percent(int8.accuracy)} (Keras {percent(int8.float_accuracy)})"),
+            (
+                "points lost",
+                f"{100 * int8.loss:.2f} (95 % interval {low:.2f} to {high:.2f}, {int8.images:,} validation images)",
+            ),
+        ]
+        if int8.in_float:
+            rows.append(("left in float", ", ".join(int8.in_float)))
     print_table(("export", "value"), rows, title=str(made.path))
     print_line(f"kzoo predict {made.path} PHOTOS")

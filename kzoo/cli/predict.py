@@ -27,6 +27,7 @@ def command(
     which: Literal["best", "last"] = "best",
     image_size: ImageSize = None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
+    engine: Literal["keras", "openvino", "onnx", "litert"] = "keras",
     on_bad_image: Literal["stop", "skip"] = "stop",
     json: Json = False,
 ) -> None:
@@ -40,13 +41,15 @@ def command(
         top: How many classes to show for each image.
         which: The run's best or last model.
         precision: The dtype policy to compute under.
+        engine: What computes. For another than Keras the model is exported once and kept in kzoo's cache; after that
+            TensorFlow is not started. An exported model has its own.
         on_bad_image: What to do at an image that cannot be read.
     """
     files = find_images(images)
     if top < 1:
         raise InvalidArgument(f"--top must be at least 1. Received: {top}.")
     size = parse_image_size(image_size)
-    rank = _ranker(run, weights, like, which, precision, files, top, size)
+    rank = _ranker(run, weights, like, which, precision, engine, files, top, size)
     predictions, skipped = [], []
     step = CHUNK if on_bad_image == "stop" else 1
     with console.progress("predicting", len(files)) as advance:
@@ -75,17 +78,23 @@ def command(
         print_table(("file", "class", "probability"), rows)
 
 
-def _ranker(run, weights, like, which, precision, files, top, size):
-    """What classifies some of the files: an exported model in its engine, any other in Keras."""
-    if is_exported(run, weights):
-        from kzoo import deploy
-        from kzoo.deploy import scoring
+def _ranker(run, weights, like, which, precision, engine, files, top, size):
+    """What classifies some of the files: an exported model in its engine, any other in the one that is asked for."""
+    if not is_exported(run, weights):
+        chosen = find(run, weights, like, which)
+        if engine == "keras":
+            from kzoo.prediction import ranker
 
-        return scoring.ranker(deploy.load(run, precision), files, top, size)
-    chosen = find(run, weights, like, which)
-    from kzoo.prediction import ranker
+            return ranker(load(run, chosen, which, precision, size), files, top, size)
+        from kzoo.deploy.cached import cached
 
-    return ranker(load(run, chosen, which, precision, size), files, top, size)
+        run = str(cached(run, chosen, which, engine, files, size, lambda: load(run, chosen, which, "float32", size)))
+    elif engine != "keras":
+        raise InvalidArgument(f"An exported model has its own engine. Received: --engine {engine}. Leave it out.")
+    from kzoo import deploy
+    from kzoo.deploy import scoring
+
+    return scoring.ranker(deploy.load(run, precision), files, top, size)
 
 
 def find_images(arguments: tuple[str, ...]) -> list[str]:

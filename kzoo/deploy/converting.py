@@ -1,6 +1,7 @@
 """From TensorFlow's graph to a file of a format, by the field's tools; and what is said of it into its metadata."""
 
 import contextlib
+import io
 import logging
 import shutil
 import tempfile
@@ -32,7 +33,7 @@ def write(name: str, function: Any, path: Path) -> None:
         ExportError: The converter does not know an operation, or fails.
     """
     try:
-        with _quietly():
+        with quietly():
             _WRITE[name](function, path)
     except Exception as error:  # converters raise nearly anything
         raise ExportError(f"The model cannot be converted to {name}. Received: {reason_of(error)}") from error
@@ -44,14 +45,15 @@ def describe(name: str, path: Path, description: Description) -> None:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the converters' progress and notices of deprecation, which their own calls of TensorFlow cause."""
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl", "tf2onnx", "nncf")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel("ERROR")
     try:
-        with warnings.catch_warnings(), without_chatter():
+        # NNCF shows its progress on the standard output.
+        with warnings.catch_warnings(), without_chatter(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -80,13 +82,16 @@ def _write_openvino(function: Any, path: Path) -> None:
 
 
 def openvino_model(function: Any) -> Any:
-    """The function as an `openvino.Model`."""
+    """The function as an `openvino.Model`.
+
+    It is read by OpenVINO's core: `openvino.convert_model` calls the same, and sends usage statistics unasked.
+    """
     import openvino as ov
 
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder, "graph.pb")
         graph.write_bytes(frozen(function).graph.as_graph_def().SerializeToString())
-        model = ov.convert_model(graph)
+        model = ov.Core().read_model(graph)
     model.inputs[0].set_names({IMAGES})
     model.outputs[0].set_names({PROBABILITIES})
     return model

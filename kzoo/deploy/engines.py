@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Exported(NamedTuple):
     format: str
     description: Description
     compute: Compute
-    """Images uint8 (N, height, width, channels) to probabilities float32 (N, classes), of any N."""
+    """Images uint8 (N, height, width, channels) to probabilities float32 (N, classes), of any N; from any thread."""
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of images in the model's size, (N, classes) float32.
@@ -102,10 +103,12 @@ def engine_of(name: str) -> str:
 
 def _checked(compute: Compute, described: Description, path: Path) -> Compute:
     """The same, with an engine's errors in one line, and what is no probabilities refused."""
+    lock = threading.Lock()  # a request to an engine is for one thread at a time
 
     def checked(images: np.ndarray) -> np.ndarray:
         try:
-            found = np.asarray(compute(np.ascontiguousarray(images)))
+            with lock:
+                found = np.asarray(compute(np.ascontiguousarray(images)))
         except Exception as error:
             raise RunError(
                 f"The exported model failed on images of {dimensions(images.shape[1:])}. Received: {str(path)!r}: "
@@ -170,6 +173,7 @@ def _open_litert(path: Path, _: str) -> _Opened:
         metadata = entries.read(paths.DESCRIPTION)
     with without_chatter():
         interpreter = Interpreter(model_path=str(path), num_threads=cores())
+        interpreter.allocate_tensors()  # which says what it uses
     taken, given = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     shape: tuple[int, ...] | None = None
 

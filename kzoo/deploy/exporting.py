@@ -16,7 +16,7 @@ from kzoo.classifier import class_names_of, image_shape_of, scaling_of
 from kzoo.data import Dataset
 from kzoo.data.images import Scaling
 from kzoo.data.loading import checked_size
-from kzoo.deploy import checking, converting
+from kzoo.deploy import checking, converting, quantizing
 from kzoo.deploy.description import Description, Source
 from kzoo.deploy.engines import Exported, engine_of, load
 from kzoo.deploy.formats import FORMATS, check_format, checked_path, require
@@ -69,6 +69,9 @@ def export(
     images: Any = None,
     image_size: int | tuple[int, int] | None = None,
     source: Source | None = None,
+    int8: bool = False,
+    data: tuple[Dataset, Dataset] | None = None,
+    max_loss: float | None = None,
     overwrite: bool = False,
 ) -> Export:
     """Export a classifier for another engine: images in, probabilities out, in one file or folder.
@@ -87,6 +90,11 @@ def export(
         images: What to check on: a `kzoo.data.Dataset`, paths of image files, or an array uint8 (N, height, width,
             channels) in the model's size. By default the validation images of a run.
         image_size: For image files and a model of any size: n or (height, width) [default: 224].
+        int8: Whether to quantize, by the engine's own quantizer and per channel; not for "savedmodel". What it costs is
+            measured on validation images, and stands in the description.
+        data: For `int8`, training images to calibrate with and labelled validation images; by default those of a run.
+        max_loss: Of accuracy, 0 to 1: an export to int8 that loses more fails. For "openvino" the layers that cost most
+            are left in float until it does not. By default an export fails that surely loses more than 0.02.
         source: What to say of where the model comes from; by default what the run knows.
         overwrite: Whether to replace what is there.
 
@@ -103,13 +111,18 @@ def export(
     (1.0, (28, 28, 1))
     """
     check_format(format)
-    require(format, export=True)
+    require(format, export=True, quantize=int8)
     path = checked_path(path, format, overwrite)
+    if int8:
+        quantizing.check_format(format)
+    quantizing.check_max_loss(max_loss)
     run_dir = None if _is_model(model) else paths.expand(model)
     if source is None:
         source = source_of(model if run_dir is None else run_dir)
-    if images is None and run_dir is not None:
-        images = validation_images(run_dir)
+    if int8 and data is None:
+        data = data_of_run(run_dir)
+    if images is None:
+        images = data[1] if data is not None else None if run_dir is None else validation_images(run_dir)
     if images is None:
         raise InvalidArgument(
             "An export is checked on real images. Received: none, for a model that is no run. Name some: "
@@ -125,12 +138,24 @@ def export(
     with _staged(path) as temporary:
         if not FORMATS[format].suffix:
             temporary.mkdir()
-        converting.write(format, inference_graph(model), temporary)
+        if data is None:
+            converting.write(format, inference_graph(model), temporary)
+            quantization_data, in_float = None, ()
+        else:
+            quantization_data = quantizing.data_of(description.class_names, *data)
+            in_float = quantizing.write_int8(format, inference_graph(model), temporary, quantization_data, max_loss)
         converting.describe(format, temporary, description)
-        made, reference = load(temporary), checking.keras_compute(model)
-        any_size = None in description.input_shape
-        found = checking.check(made.compute, reference, pixels, any_size=any_size, engine=engine_of(format))
-        return _finished(made, reference, pixels, replace(description, check=found), path, overwrite)
+        made, reference, engine = load(temporary), checking.keras_compute(model), engine_of(format)
+        if quantization_data is None:
+            any_size = None in description.input_shape
+            found = checking.check(made.compute, reference, pixels, any_size=any_size, engine=engine)
+            description = replace(description, check=found)
+        else:
+            costs = quantizing.cost(made.compute, reference, quantization_data, in_float)
+            quantizing.check_loss(costs, max_loss)
+            found = checking.measured(made.compute(pixels), reference(pixels), engine)
+            description = replace(description, check=found, quantization=costs)
+        return _finished(made, reference, pixels, description, path, overwrite)
 
 
 def _finished(made: Exported, reference, pixels: np.ndarray, description: Description, path: Path, overwrite) -> Export:
@@ -255,6 +280,24 @@ def source_of_weights(chosen: Any) -> Source:
 def validation_images(run_dir: Path) -> Dataset | None:
     """The validation images of a run, or, where it was trained on all images, those; None where they were arrays."""
     return split_of_run(run_dir, "validation")
+
+
+def data_of_run(run_dir: Path | None) -> tuple[Dataset, Dataset]:
+    """The training and validation images of a run, to quantize with.
+
+    Raises:
+        InvalidArgument: It has none.
+    """
+    has_own = run_dir is not None and run_dir.is_dir() and not runs.read_record(run_dir).data.all_data
+    splits = [split_of_run(run_dir, split) for split in ("train", "validation")] if run_dir and has_own else []
+    if not splits or None in splits:
+        raise InvalidArgument(
+            "int8 is calibrated on training images, and its loss measured on validation images that the model was not "
+            "trained on. Received: no run that has both. Name a dataset: --data DATASET, in Python data=(train, "
+            "validation)."
+        )
+    train, validation = splits
+    return train, validation  # pyright: ignore[reportReturnType] - neither is None
 
 
 def split_of_run(run_dir: Path, split: str) -> Dataset | None:
