@@ -90,11 +90,10 @@ def command(
 def _splits_of(name: str, model, size):
     """The training and validation images of a dataset, as the model takes them."""
     from kzoo.classifier import loading_for
-    from kzoo.data.loading import load_splits
+    from kzoo.data import load as load_data
 
-    options = {"crop_fraction": 1.0, "interpolation": None, "data_dir": None, "on_bad_image": "stop"}
-    train, validation = load_splits(["train", "validation"], name, **{**options, **loading_for(model, size)})
-    return train, validation
+    arguments = loading_for(model, size)
+    return load_data(name, "train", **arguments), load_data(name, "validation", **arguments)
 
 
 def _print(made) -> None:
