@@ -2,6 +2,7 @@ import typing
 
 from . import augment as augment
 from . import data as data
+from . import deploy as deploy
 from . import ensemble as ensemble
 from . import graph as graph
 from . import layers as layers

@@ -15,7 +15,7 @@ from kzoo.plotting import import_matplotlib
 # before its logging is initialised), so they are taken out by file descriptor; `kzoo doctor` says what matters of them.
 _CHATTER = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] |WARNING: All log messages before absl"
-    rb"|To enable the following instructions"
+    rb"|To enable the following instructions|INFO: Created TensorFlow Lite"
 )
 
 

@@ -9,13 +9,11 @@ from typing import Any
 from kzoo import console
 from kzoo.backend import keras
 from kzoo.data.loading import check_input
+from kzoo.data.photos import FILE_CHANNELS
 from kzoo.data.pixels import RAW, UNIT, Range, can_scale, is_same, scale, shown
 from kzoo.errors import InvalidArgument
 
 PREDICTIONS = "predictions"
-
-# Of images that are decoded and resized.
-FILE_CHANNELS = (1, 3)
 
 
 def metadata(model) -> dict:

@@ -100,6 +100,9 @@ def inner_tensor(tensor) -> Any:
     A subclass that has a graph but overrides `call` may compute something else: it counts as any other layer.
     """
     model = layer_of(tensor)
-    if not isinstance(model, keras.Model) or type(model).call.__module__ not in _GRAPH_MODELS:
-        return None
-    return model.outputs[tensor._keras_history.tensor_index]
+    return model.outputs[tensor._keras_history.tensor_index] if has_graph(model) else None
+
+
+def has_graph(layer) -> bool:
+    """Whether a layer is a model that computes its graph."""
+    return isinstance(layer, keras.Model) and type(layer).call.__module__ in _GRAPH_MODELS

@@ -40,13 +40,18 @@ def probe() -> Hardware:
     flags, name = cpu()
     gpus = _nvidia_gpus()
     return Hardware(
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=cores(),
         memory_bytes=_memory(),
         cpu=name,
         cpu_bfloat16=not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags),
         gpus=tuple(name for name, _ in gpus),
         tensor_cores=bool(gpus) and all(capability >= 7.0 for _, capability in gpus),
     )
+
+
+def cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> int:

@@ -11,6 +11,8 @@ from kzoo.files import check_regular
 RUN = "config.json"  # what makes a folder a run
 SEARCH = "search.json"  # and a search
 SAVED_MODEL = "saved_model.pb"  # and a model as TensorFlow saves it
+OPENVINO = "model.xml"  # and one that kzoo has exported to OpenVINO
+DESCRIPTION = "kzoo.json"  # what kzoo says of an exported model that is a folder
 
 # What reads a model that may have layers of kzoo.
 _KERAS_3 = ("keras, kzoo.layers", "keras.saving.load_model")
@@ -40,6 +42,11 @@ def find_model(path: str | os.PathLike[str], which: str = "best") -> Path:
     path = expand(path)
     if which not in ("best", "last"):
         raise InvalidArgument(f"which must be 'best' or 'last'. Received: {which!r}.")
+    if exported_format(path) is not None and os.path.lexists(path):
+        raise InvalidArgument(
+            f"This is an exported model, which cannot be changed. Received: {str(path)!r}. Name the run or .keras file "
+            "that it was made from; kzoo predict and kzoo evaluate take it as it is."
+        )
     try:
         if path.is_dir():
             return _of_folder(path, which)
@@ -56,6 +63,23 @@ def find_model(path: str | os.PathLike[str], which: str = "best") -> Path:
 def is_model(path: Path) -> bool:
     """Whether a path means a whole model: it is called like a model file, or is a run directory."""
     return path.suffix == ".keras" or (path / RUN).is_file()
+
+
+def exported_format(path: Path) -> str | None:
+    """The format of an exported model by the names of its files, a key of `kzoo.deploy.formats.FORMATS`; or None.
+
+    >>> exported_format(Path("model.onnx")), exported_format(Path("model.keras"))
+    ('onnx', None)
+    """
+    if path.suffix == ".onnx":
+        return "onnx"
+    if path.suffix == ".tflite":
+        return "litert"
+    if (path / OPENVINO).is_file() or path.name == OPENVINO:
+        return "openvino"
+    if (path / SAVED_MODEL).is_file() and (path / DESCRIPTION).is_file():
+        return "savedmodel"
+    return None
 
 
 def _of_folder(path: Path, which: str) -> Path:

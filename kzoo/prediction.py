@@ -2,16 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from kzoo import console
 from kzoo.arguments import integer
 from kzoo.backend import keras
 from kzoo.classifier import (
-    FILE_CHANNELS,
     class_names_of,
     image_shape_of,
     pixel_range_of,
@@ -19,10 +16,9 @@ from kzoo.classifier import (
     scaling_to,
     without_auxiliary_heads,
 )
-from kzoo.data import encoded
 from kzoo.data import images as decoding
-from kzoo.data.decoding import range_of_16_bit_images
 from kzoo.data.loading import check_input, checked_size
+from kzoo.data.photos import FILE_CHANNELS, Prediction, decoded, ranked, with_range_of_files
 from kzoo.data.pixels import (
     KNOWN,
     RAW,
@@ -41,19 +37,9 @@ from kzoo.errors import DataError, InvalidArgument
 from kzoo.outputs import as_probabilities, check_classifier
 from kzoo.paths import expand
 from kzoo.text import dimensions
-from kzoo.views import announce, view, views_of
+from kzoo.views import AS_IT_IS, announce, view, views_of
 
 BATCH_SIZE = 32
-
-
-class Prediction(NamedTuple):
-    """One class that an image may show."""
-
-    index: int
-    """Position in the model's output."""
-    label: str
-    """Name of the class; the index as text where the model knows no names."""
-    probability: float
 
 
 def predict(
@@ -109,14 +95,12 @@ def ranker(
     prepare = _preparation(model, images, shape, scaling)
 
     def rank(first: int, end: int) -> list[list[Prediction]]:
-        ranked = []
+        found = []
         for start in range(first, end, BATCH_SIZE):
             batch = prepare(images[start : min(start + BATCH_SIZE, end)], start)
-            found = [probabilities(model, view(batch, name)) for name in views or ("as it is",)]
-            for row in np.mean(found, axis=0):
-                best = np.argsort(-row, kind="stable")[:top]
-                ranked.append([Prediction(int(i), names[i] if names else str(i), float(row[i])) for i in best])
-        return ranked
+            rows = np.mean([probabilities(model, view(batch, name)) for name in views or AS_IT_IS], axis=0)
+            found += [ranked(row, names, top) for row in rows]
+        return found
 
     return rank
 
@@ -163,7 +147,7 @@ def _preparation(
     files = [expand(item) for item in images if _is_path(item)]
     if files:
         image_shape_of(model, of_files=True)
-        scaling = _with_range_of_files(scaling, files)
+        scaling = with_range_of_files(scaling, files)
         of_files = scaling_to(model, RAW, "image files") or _as_they_are
     arrays = [pixels_of([item], i)[0] for i, item in enumerate(images[:SAMPLE]) if not _is_path(item)]
     if arrays:
@@ -173,7 +157,7 @@ def _preparation(
 
     def prepare_one(item, number):
         if _is_path(item):
-            return of_files(_decoded(item, shape, scaling))
+            return of_files(decoded(item, shape, scaling))
         return of_arrays(_resized(pixels_of([item], number)[0], shape, scaling, given))
 
     def prepare(items, start):
@@ -185,20 +169,6 @@ def _preparation(
         return np.stack([prepare_one(item, start + i) for i, item in enumerate(items)])
 
     return prepare
-
-
-def _with_range_of_files(scaling: decoding.Scaling, files: list[Path]) -> decoding.Scaling:
-    """With the range of 16-bit files, as `kzoo.data.load` finds it, where the model has none."""
-    if scaling.range_16_bit is not None:
-        return scaling
-    files = list(filter(encoded.is_16_bit_file, files))  # the others are read once, to be decoded
-    found = range_of_16_bit_images(encoded.read_file, files, "16-bit images")
-    if found is not None:
-        console.log(
-            f"16-bit image files: the values {found[0]:,} to {found[1]:,} become 0 to 255 (the range is that of these "
-            "files)"
-        )
-    return scaling._replace(range_16_bit=found)
 
 
 def _range_of_list(arrays: list[np.ndarray]) -> Range | None:
@@ -296,16 +266,3 @@ def _narrowest(pixels: np.ndarray) -> Range:
     """The narrowest known range that pixels lie in; resized in it they stay of whatever range they are."""
     low, high = pixels.min(), pixels.max()
     return next((known for known in (UNIT, SIGNED) if known[0] <= low and high <= known[1]), RAW)
-
-
-def _decoded(item: Any, shape: tuple, scaling: decoding.Scaling) -> np.ndarray:
-    """An image file in the model's size."""
-    height, width, channels = shape
-    path = expand(item)
-    if not os.path.lexists(path):
-        raise DataError(f"No such image file. Received: {str(path)!r}. Check the path.")
-    try:
-        with decoding.no_warnings():
-            return decoding.decode(encoded.read_file(path), (height, width), channels, scaling)
-    except encoded.BadImage as error:
-        raise DataError(f"Bad image. Received: {str(path)!r}: {error}. Repair or leave it out.") from None

@@ -34,6 +34,8 @@ print(status, sorted({'tensorflow', 'keras', 'sklearn', 'tensorflow_datasets'} &
         "from kzoo.cli import run; run(['weights', 'list'])",
         "from kzoo.cli import run; run(['train', '--help'])",
         "from kzoo.cli import run; run(['search', '--help'])",
+        "from kzoo.cli import run; run(['export', '--help'])",
+        "from kzoo import deploy; deploy.load",
         "import kzoo.search; kzoo.search.SearchConfig()",
         "from kzoo.search import searching",
         "from kzoo.cli import run; run(['train', 'mnist_net', 'no_such_dataset', '--run-dir', 'run'])",

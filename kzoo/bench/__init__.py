@@ -1,5 +1,8 @@
-"""Measurements of kzoo against Keras, in one process and in turn, so that their ratio can be trusted."""
+"""Measurements of kzoo against Keras, in one process and in turn, so that their ratio can be trusted.
 
-from kzoo.bench.models import Contender, Work, footprint, measure, measure_precisions, measure_speeds
+Names are imported on first use: of a model in an engine the start-up is measured, which has no TensorFlow.
+"""
 
-__all__ = ["Contender", "Work", "footprint", "measure", "measure_precisions", "measure_speeds"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,9 +2,7 @@
 
 import gc
 import json
-import resource
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,6 +13,7 @@ import numpy as np
 
 from kzoo import children, console
 from kzoo.backend import keras, tf
+from kzoo.bench.peak import peak_memory_of_process
 from kzoo.bench.turns import in_turn, machine, median_and_ratio
 from kzoo.data.pipeline import without_autotuner
 from kzoo.errors import InvalidArgument, KzooError
@@ -319,9 +318,4 @@ def peak_memory(work: Work, contender: Contender) -> int:
         run = _prepare(work, contender, stack)
         run()
         run()
-    try:  # Linux: of this program alone, where getrusage also counts what its process was before
-        status = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_memory_of_process()

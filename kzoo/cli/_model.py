@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from kzoo.errors import InvalidArgument
 from kzoo.models.registry import check_name
-from kzoo.paths import find_model
+from kzoo.paths import expand, exported_format, find_model
 from kzoo.transfer.loading import check_has_weights
 
 Weights = Annotated[
@@ -28,6 +28,11 @@ def find(name: str, weights: str | None, like: str | None, which: str = "best") 
     from kzoo.weights.resolve import resolve
 
     return resolve(name, weights, like)
+
+
+def is_exported(name: str, weights: str | None) -> bool:
+    """Whether a command means an exported model."""
+    return weights is None and exported_format(expand(name)) is not None
 
 
 def check(name: str, weights: str | None, like: str | None) -> None:

@@ -7,10 +7,15 @@ from cyclopts import Parameter
 from kzoo import arguments
 from kzoo.cli._output import Json, print_json, print_line, print_table
 from kzoo.errors import InvalidArgument
-from kzoo.models.registry import check_name
+from kzoo.models.registry import check_name, is_name
+from kzoo.paths import find_model
 from kzoo.text import megabytes
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+Engine = Literal[
+    "keras", "applications", "savedmodel", "openvino", "openvino-bfloat16", "openvino-int8", "onnx", "onnx-int8",
+    "litert", "litert-int8",
+]  # fmt: skip
 
 
 def command(
@@ -20,6 +25,7 @@ def command(
     *,
     against: Literal["applications", "plain"] | None = None,
     precision: Annotated[tuple[Precision, ...], Parameter(consume_multiple=True)] = (),
+    engines: Annotated[tuple[Engine, ...], Parameter(consume_multiple=True)] = (),
     batch_size: int | None = None,
     images: int | None = None,
     rounds: int = 5,
@@ -35,7 +41,8 @@ def command(
             batch normalization [default: applications where it has the model].
         precision: One dtype policy or several [default: float32 and what kzoo takes on this machine; all three for
             precision].
-        batch_size: Images per step [default: 128 for images up to 64x64, else 16].
+        engines: For infer, the engines to compare; the first is the reference. MODEL may then be a run too.
+        batch_size: Images per step [default: 128 for images up to 64x64, else 16; 32 with --engines].
         images: Images that each passes over [default: 16384 for images up to 64x64, else 64].
         rounds: How often each is measured; the median is shown.
     """
@@ -44,6 +51,9 @@ def command(
             arguments.integer(flag, value, 1, valid="at least 1")
     if model is None:
         raise InvalidArgument(f"kzoo bench {what} takes a MODEL. Received: {model!r}. Try: kzoo bench {what} mnist_net")
+    if engines:
+        _bench_engines(what, model, engines, against, precision, batch_size, images, rounds, json)
+        return
     check_name(model)
     if what == "precision" and against is not None:
         raise InvalidArgument(f"precision compares kzoo with itself. Received: --against {against}. Leave it out.")
@@ -60,6 +70,46 @@ def command(
         _print_precisions(result)
     else:
         _print_speeds(result)
+
+
+def _bench_engines(what, model, engines, against, precision, batch_size, images, rounds, json) -> None:
+    if what != "infer" or against is not None or precision:
+        raise InvalidArgument(
+            f"--engines is for infer, without --against and --precision. Received: {what}. Name the engines alone, "
+            "such as openvino-bfloat16."
+        )
+    if not is_name(model):
+        find_model(model)
+    from kzoo.bench import measure_engines
+
+    sizes = {"images": images, "rounds": rounds, **({} if batch_size is None else {"batch_size": batch_size})}
+    result = measure_engines(model, tuple(dict.fromkeys(engines)), **sizes)
+    if json:
+        print_json(result)
+        return
+    from kzoo.bench.turns import shown_speed
+
+    first = result["rows"][0]
+    columns = (
+        f"infer {model}", "images/s", "ratio", "images/s one by one", "ratio", "latency, median", "99 %",
+        "start-up", "ratio", "peak memory", "ratio", "file", "ratio",
+    )  # fmt: skip
+    rows = []
+    for row in result["rows"]:
+        single = {key.removeprefix("single_"): row[key] for key in ("single_images_per_second", "single_ratio")}
+        shown = [f"{1000 * row[key]:.1f} ms" for key in ("latency_50", "latency_99")]
+        shown += [f"{row['startup_seconds']:.1f} s", _ratio(row, first, "startup_seconds")]
+        for key in ("peak_memory_bytes", "file_bytes"):
+            shown += [megabytes(row[key]), _ratio(row, first, key)]
+        rows.append((row["engine"], *shown_speed(row), *shown_speed(single), *shown))
+    print_table(columns, rows)
+    print_line(
+        f"batches of {result['batch_size']}, and one by one; median of {rounds} rounds, in turn; {result['machine']}"
+    )
+
+
+def _ratio(row, first, key: str) -> str:
+    return f"{row[key] / first[key]:.2f}"
 
 
 def _print_speeds(result) -> None:

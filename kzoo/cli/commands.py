@@ -54,7 +54,14 @@ for _name, _function, _help in (
         "Average trained models into one.\n\nThe folder it writes is a run as any other: `kzoo evaluate`, `kzoo "
         "predict` and `kzoo finetune` take it. `kzoo train --members N` trains the members too.",
     ),
-    ("predict", "predict:command", "Classify images with a trained model."),
+    ("predict", "predict:command", "Classify images with a trained or exported model."),
+    (
+        "export",
+        "export:command",
+        "Export a trained model to another engine: a file that anyone can run.\n\nIt takes bytes and gives "
+        "probabilities, with preprocessing and class names inside, and is checked against Keras before it is handed "
+        "over. kzoo predict and kzoo evaluate take the file.",
+    ),
     ("weights", "weights:app", "List, fetch, verify and add pretrained weights."),
     ("augment", "augment:command", "Show what augmentation makes of a dataset's images, in a picture."),
     ("bench", "bench:command", "Measure kzoo against plain Keras on this machine."),

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from kzoo import console, paths
 from kzoo import data as datasets
-from kzoo.cli._model import Like, Weights, find, load
+from kzoo.cli._model import Like, Weights, find, is_exported, load
 from kzoo.cli._options import DataOptions, ImageSize, Tta, given, parse_image_size
 from kzoo.cli._output import Json, percent, percents, print_json, print_table
 from kzoo.cli.ensemble import as_json, print_members
@@ -48,7 +48,7 @@ def command(
     """Score trained models, or a model of the zoo with pretrained weights, on labelled images.
 
     Args:
-        run: A run directory, a .keras file, or with --weights a name of `kzoo list`.
+        run: A run directory, a .keras file, what `kzoo export` made, or with --weights a name of `kzoo list`.
         others: More runs, and at the end a dataset to score on [default: the run's own test split, or if it has none
             the validation split]. Of a TFDS dataset or digits the test split; of the folder or CSV file a run was
             trained on likewise; of any other every image.
@@ -69,13 +69,18 @@ def command(
             f"--robustness compares numbers of few bits with float32. Received: --precision {precision}. Leave it out."
         )
     size = parse_image_size(image_size)
-    found = [_Model(name, find(name, weights, like, which), _record(name, weights)) for name in models]
+    found = [_find(name, weights, like, which, precision) for name in models]
+    for flag in [name for name, value in (("--robustness", robustness), ("--tta", tta)) if value]:
+        if exported := [model.name for model in found if model.exported]:
+            raise InvalidArgument(
+                f"{flag} is for models in Keras. Received: {exported[0]}, which is exported. Name the run it is of."
+            )
     _check_same_data(found, dataset)
     folder = None if save is None else _folder(save)
-    has_own = any(model.record is not None and _source_of(model.record) is not None for model in found)
+    has_own = any(model.exported or (model.record and _source_of(model.record)) for model in found)
     looked_at = fingerprint(dataset) if has_own and dataset is not None and not public_name(dataset) else None
     asked = _Asked(dataset, looked_at, split, which, precision, size, robustness, tta, data)
-    has_splits = any(_is_own(model.record, asked) for model in found)
+    has_splits = any(_is_own(model.record, asked) or _is_of_source(model.exported, asked) for model in found)
     scored = [_score(model, asked, has_splits) for model in found]
     if folder is not None:
         from kzoo.train import pictures
@@ -115,6 +120,8 @@ class _Model(NamedTuple):
     """What `find` has found."""
     record: RunRecord | None
     """Of a run."""
+    exported: Any
+    """An exported model, ready to run."""
 
 
 class _Scored(NamedTuple):
@@ -145,18 +152,27 @@ def _told_apart(names: Sequence[str]) -> tuple[list[str], str | None]:
     *others, last = names
     if not others:
         return [last], None
-    models, dataset = (list(names), None) if paths.is_model(expand(last)) else (others, last)
+    models, dataset = (list(names), None) if _is_model(last) else (others, last)
     for name in models[1:]:
-        if not (expand(name).suffix == ".keras" or expand(name).is_dir()):
+        if not (_is_model(name) or expand(name).is_dir()):
             raise InvalidArgument(
                 f"Not a run directory or model file. Received: {name!r}. Name runs first, and at most one dataset last."
             )
     return models, dataset
 
 
-def _record(name: str, weights: str | None) -> RunRecord | None:
-    path = expand(name)
-    return runs.read_record(path) if weights is None and path.is_dir() else None
+def _is_model(name: str) -> bool:
+    return paths.is_model(expand(name)) or is_exported(name, None)
+
+
+def _find(name: str, weights: str | None, like: str | None, which: Literal["best", "last"], precision: str) -> _Model:
+    if is_exported(name, weights):
+        from kzoo import deploy
+
+        return _Model(name, None, None, deploy.load(name, precision))
+    chosen, path = find(name, weights, like, which), expand(name)
+    record = runs.read_record(path) if weights is None and path.is_dir() else None
+    return _Model(name, chosen, record, None)
 
 
 def _folder(save: str) -> Path:
@@ -192,10 +208,12 @@ def _score(model: _Model, asked: _Asked, has_splits: bool) -> _Scored:
     if from_record is not None:
         return from_record
     source = _data_of_run(model, asked)
+    if model.exported is not None:
+        return _score_exported(model, asked, has_splits)
     loaded = None
     if source is None:
         assert asked.dataset is not None  # noqa: S101 - for the type checker
-        splits = ["test", "validation"] if has_splits or public_name(asked.dataset) else ["all"]
+        splits = _splits_of(asked, has_splits)
         loaded = load(model.name, model.weights, asked.which, asked.precision, asked.size)
         arguments = _arguments_for(loaded, asked)
     else:
@@ -204,7 +222,7 @@ def _score(model: _Model, asked: _Asked, has_splits: bool) -> _Scored:
     splits = splits if asked.split is None else [asked.split]
     # Of a run's own data before TensorFlow is started, where loading fails.
     images = _load_first(splits, arguments, model)
-    used_for = None if source is None or model.record is None else _use_of(images.split, model.record)
+    used_for = None if source is None or model.record is None else _use_of(images.split, model.record.data.all_data)
     if model.record is not None and used_for != "training":
         trained_on.check(expand(model.name), images)
     loaded = loaded or load(model.name, None, asked.which, asked.precision, asked.size)
@@ -235,6 +253,34 @@ def _training_images(model: _Model, asked: _Asked, *, is_own: bool) -> Any:
     except DataError as error:
         console.warn(f"activations are calibrated on images to score, since no training images can be loaded: {error}")
         return None
+
+
+def _score_exported(model: _Model, asked: _Asked, has_splits: bool) -> _Scored:
+    """The figures of an exported model, in its engine."""
+    from kzoo.deploy import scoring
+
+    assert asked.dataset is not None  # noqa: S101 - for the type checker
+    splits = _splits_of(asked, has_splits) if asked.split is None else [asked.split]
+    arguments = {"name": asked.dataset, **scoring.loading_for(model.exported, asked.size), **asdict(asked.data)}
+    images = _load_first(splits, arguments, model)
+    source = model.exported.description.source
+    used_for = _use_of(images.split, source.all_data) if _is_of_source(model.exported, asked) else None
+    figures = scoring.evaluate(model.exported, images)
+    return _Scored(model.name, images.name, images.split, used_for, figures, images)
+
+
+def _is_of_source(exported: Any, asked: _Asked) -> bool:
+    """Whether the dataset is what the run was trained on that was exported."""
+    if exported is None or asked.dataset is None:
+        return False
+    source = exported.description.source
+    looked_at = asked.fingerprint or (public_name(asked.dataset) == source.dataset and source.fingerprint)
+    return source.fingerprint is not None and looked_at == source.fingerprint
+
+
+def _splits_of(asked: _Asked, has_splits: bool) -> list[str]:
+    """The splits of a dataset that may be scored, the first that there is."""
+    return ["test", "validation"] if has_splits or public_name(asked.dataset or "") else ["all"]
 
 
 def _recorded(model: _Model, asked: _Asked) -> _Scored | None:
@@ -274,11 +320,11 @@ def _load_first(splits: Sequence[str], arguments: dict, model: _Model) -> Any:
     return _load_first(others, arguments, model)
 
 
-def _use_of(split: str, record: RunRecord) -> str | None:
+def _use_of(split: str, all_data: bool) -> str | None:
     """What a run has used a split of its data for."""
     if split == "test":
         return None
-    return "selection" if split == "validation" and not record.data.all_data else "training"
+    return "selection" if split == "validation" and not all_data else "training"
 
 
 def _arguments_for(model: Any, asked: _Asked) -> dict:
