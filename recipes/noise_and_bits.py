@@ -31,6 +31,7 @@ from kzoo.text import markdown_table
 from reporting import DOCS, parser, write_csv, write_page
 
 MNIST, CIFAR, PHOTOS = "mnist_net, MNIST", "ResNet-20, CIFAR-10", "Inception v1, ImageNet"
+CORRUPTED = {"blur": "standard deviation, share of the side", "contrast": "factor", "jpeg": "quality"}
 
 
 def main() -> None:
@@ -79,9 +80,6 @@ def tables(found: dict[str, dict]) -> dict[str, str]:
         **{name: curve_table(title, name, photos) for name, title in CORRUPTED.items()},
         "order": order(found),
     }
-
-
-CORRUPTED = {"blur": "standard deviation, % of the side", "contrast": "factor", "jpeg": "quality"}
 
 
 def curve_table(title: str, name: str, found: dict[str, dict]) -> str:
