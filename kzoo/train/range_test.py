@@ -66,11 +66,11 @@ def find_learning_rate(
     All else is as `fit` trains: the images, their augmentation, the batch size, the precision, the optimizer; only the
     schedule is left out. No files are kept, and the weights of the model are afterwards what they were.
 
-    The suggestion is a tenth of the rate at which the smoothed loss is least, a usual rule. With AdamW and one seed, for
-    ResNet-20 on 3,000 images of CIFAR-10 that was 0.0026: after 5 epochs validation accuracy was 49.7 % with 0.0022,
-    42.8 % with 0.0008 and 41.9 % with 0.008. The steepest point, another rule, lay at 0.00025, and 90 % of the fall were
-    done at 0.0085. For mnist_net on the digits it was 0.0038, and rates from 0.001 to 0.012 reached 100 %. With SGD it is
-    on the low side: 0.0045 on the digits, where 0.0125 and 0.04 had the lower validation loss, as kzoo's default has.
+    The suggestion is a tenth of the rate at which the smoothed loss is least, a usual rule. With AdamW and one seed it
+    was 0.0026 for ResNet-20 on 3,000 images of CIFAR-10: after 5 epochs validation accuracy was 49.7 % with 0.0022,
+    42.8 % with 0.0008 and 41.9 % with 0.008. The steepest point, another rule, lay at 0.00025; 90 % of the fall were
+    done at 0.0085. For mnist_net on the digits it was 0.0038, and rates from 0.001 to 0.012 reached 100 %. With SGD
+    it is low: 0.0045 on the digits, where 0.0125, kzoo's default, and 0.04 had a lower validation loss.
 
     Args:
         build: As for `kzoo.train.fit`.
