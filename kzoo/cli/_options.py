@@ -34,8 +34,7 @@ def as_typed(*configs: Any, **others: Any) -> list[str]:
     values |= {name: value for name, value in others.items() if was_given(name)}
     for name, value in values.items():
         several = value if isinstance(value, tuple | list) else [value]
-        words += [_flag(name), *([] if value is True else [f"{one:g}" if isinstance(one, float) else str(one)
-                                                          for one in several])]  # fmt: skip
+        words += [_flag(name), *(str(one) for one in several if one is not True)]
     return words
 
 

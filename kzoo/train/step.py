@@ -270,9 +270,13 @@ class TrainStep:
                 a copy of the weights.
         """
         if self.config.averages == "swa":
-            weights = zip(self.average.get_weights(), self.classifier.get_weights(), strict=True)
-            self.average.set_weights([mean + (weight - mean) / (averaged + 1) if averaged else weight
-                                      for mean, weight in weights])  # fmt: skip
+            weights = self.classifier.get_weights()
+            if averaged:
+                weights = [
+                    mean + (weight - mean) / (averaged + 1) if weight.dtype.kind == "f" else weight  # a count
+                    for mean, weight in zip(self.average.get_weights(), weights, strict=True)
+                ]
+            self.average.set_weights(weights)
         elif self.config.averages == "schedule_free":
             trained = {id(v) for v in self.model.trainable_variables}
             self.average.set_weights(

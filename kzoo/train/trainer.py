@@ -388,7 +388,8 @@ class Trainer:
             return True
         state.stale += 1
         state.plateau_stale += 1
-        if config.generic_schedule == "plateau" and state.plateau_stale >= config.patience:
+        may_decay = config.swa_epochs is None or state.epoch < config.swa_start
+        if config.generic_schedule == "plateau" and may_decay and state.plateau_stale >= config.patience:
             state.plateau_factor *= config.decay_factor
             state.plateau_stale = 0
             console.log(f"no improvement for {config.patience} epochs: learning rate times {config.decay_factor:g}")

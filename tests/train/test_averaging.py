@@ -1,6 +1,7 @@
 """Averaged weights (ema_momentum, swa_epochs, schedule_free_adamw) and the batch statistics that belong to them."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,8 @@ def test_stochastic_weight_averaging_is_the_mean_of_the_last_ends(tmp_path):
     assert rates[3] == rates[4] == rates[5] == pytest.approx(0.05 / 2)  # cosine's, half-way
     figures = evaluate(load(tmp_path / "run", "last"), arrays(30, 1))
     assert figures["loss"] == pytest.approx(result.history["val_loss"][-1], rel=1e-5)
-    assert read_state(tmp_path / "run" / "checkpoint.safetensors").averaged == 3
+    state: Any = read_state(tmp_path / "run" / "checkpoint.safetensors")
+    assert state.averaged == 3
 
 
 def test_until_its_epochs_begin_the_model_in_training_is_validated(tmp_path):
@@ -132,7 +134,7 @@ def test_a_run_that_is_interrupted_in_its_validation_and_within_an_epoch_ends_in
 ):
     """Interrupted in the validation of an epoch that is averaged, that epoch counts once all the same."""
     config = replace(CONFIG, epochs=5, **WAYS[way])
-    data = {"train_data": arrays(), "validation_data": arrays(30, 1)}
+    data: Any = {"train_data": arrays(), "validation_data": arrays(30, 1)}
     whole = fit(lambda: build(dropout=0.3), *data.values(), config, tmp_path / "whole")
     from kzoo.train import trainer
 

@@ -82,12 +82,12 @@ def test_where_nothing_is_learned_it_says_so(digits):
         find_learning_rate(stuck, digits, CONFIG)
 
 
-def test_the_suggestion_is_a_tenth_of_the_rate_of_the_least_loss():
+def test_the_suggestion_is_a_share_of_the_rate_of_the_least_loss():
     rates = np.geomspace(1e-5, 1e-1, 5)
-    assert _suggest(rates, np.array([3.0, 2.5, 1.2, 1.0, 9.0])) == 1e-3
-    assert _suggest(rates, np.array([3.0, 2.5, 1.2, 1.4, 9.0])) == 1e-4
-    assert _suggest(rates, np.array([3.0, 2.99, 2.95, 2.9, 9.0])) is None  # it fell by less than 5 %
-    assert _suggest(rates, np.array([1.0, 2.0, 3.0, 4.0, 9.0])) is None
+    assert _suggest(rates, np.array([3.0, 2.5, 1.2, 1.0, 9.0]), 0.1) == 1e-3
+    assert _suggest(rates, np.array([3.0, 2.5, 1.2, 1.4, 9.0]), 1 / 3) == 3.3e-4
+    assert _suggest(rates, np.array([3.0, 2.99, 2.95, 2.9, 9.0]), 0.1) is None  # it fell by less than 5 %
+    assert _suggest(rates, np.array([1.0, 2.0, 3.0, 4.0, 9.0]), 0.1) is None
 
 
 def test_the_model_of_the_zoo_gets_a_rate_near_its_default():
