@@ -141,10 +141,15 @@ def _write(engine: str, model: Any, name: str, pixels: np.ndarray, path: Path) -
         return path
     kind, _, int8 = asked
     path = path.with_name(f"{path.name}{FORMATS[kind].suffix}")
-    labels = np.zeros(len(pixels), np.int32)  # speed does not depend on what is calibrated
-    halves = (pixels, pixels[::-1].copy()) if int8 else ()
-    data = tuple(Dataset.from_arrays(half, labels, name=str(i)) for i, half in enumerate(halves))
-    deploy.export(model, path, kind, images=pixels[:32], int8=int8, data=data or None, max_loss=1.0 if int8 else None)
+    options: dict[str, Any] = {}
+    if int8:
+        # Speed does not depend on what is calibrated. Labels that Keras misses, so that int8 cannot lose accuracy.
+        probabilities = keras_compute(classifier_of(model))(pixels)
+        labels = ((probabilities.argmax(axis=1) + 1) % probabilities.shape[1]).astype(np.int32)
+        names = [str(i) for i in range(probabilities.shape[1])]
+        train, other = (Dataset.from_arrays(pixels[::step], labels[::step], names) for step in (1, -1))
+        options = {"int8": True, "data": (train, other)}
+    deploy.export(model, path, kind, images=pixels[:32], **options)
     return path
 
 

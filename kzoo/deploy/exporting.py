@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from kzoo.deploy.description import Description, Source
 from kzoo.deploy.engines import Exported, engine_of, load
 from kzoo.deploy.formats import FORMATS, check_format, checked_path, require
 from kzoo.deploy.graph import classifier_of, inference_graph
+from kzoo.deploy.quantizing import as_bytes
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import put_in_place, write_json
 from kzoo.outputs import classes_of
@@ -115,6 +117,10 @@ def export(
     path = checked_path(path, format, overwrite)
     if int8:
         quantizing.check_format(format)
+    elif data is not None or max_loss is not None:
+        raise InvalidArgument(
+            "data and max_loss are for int8. Received: int8=False. Pass int8=True, or leave them out."
+        )
     quantizing.check_max_loss(max_loss)
     run_dir = None if _is_model(model) else paths.expand(model)
     if source is None:
@@ -184,18 +190,14 @@ def files_of(path: Path) -> list[Path]:
     return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
 
 
-class _staged:  # noqa: N801 - used as a function
+@contextmanager
+def _staged(path: Path) -> Iterator[Path]:
     """A temporary path in a hidden folder beside `path`, with its name; whatever is there is deleted in the end."""
-
-    def __init__(self, path: Path):
-        self._path = path
-
-    def __enter__(self) -> Path:
-        self._folder = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=self._path.parent))
-        return self._folder / self._path.name
-
-    def __exit__(self, *_) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield folder / path.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_folder_in_place(temporary: Path, path: Path, overwrite: bool) -> None:
@@ -329,11 +331,7 @@ def pixels_for(model, images: Any, image_size: int | tuple[int, int] | None) -> 
         pixels = images[:MOST_IMAGES]
     else:
         pixels = _decoded(images, size, channels, Scaling(**scaling_of(model)))
-    if pixels.dtype != np.uint8:
-        low, high = pixels.min(), pixels.max()
-        if low < 0 or high > 255:
-            raise InvalidArgument(f"Images must have pixels of 0 to 255. Received: {low:g} to {high:g}.")
-        pixels = np.rint(pixels).astype(np.uint8)
+    pixels = as_bytes(pixels)
     wanted = (height, width, channels)
     if pixels.ndim != 4 or not len(pixels):
         raise InvalidArgument(f"Images must be (N, height, width, channels), one or more. Received: {pixels.shape}.")

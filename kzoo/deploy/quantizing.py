@@ -11,6 +11,7 @@ import numpy as np
 from kzoo import console
 from kzoo.backend import tf
 from kzoo.data import Dataset
+from kzoo.data.pixels import SIGNED, UNIT, pixel_range, unscale
 from kzoo.deploy import converting
 from kzoo.deploy.converting import ExportError
 from kzoo.deploy.description import Quantization
@@ -58,7 +59,27 @@ def data_of(model_classes: tuple[str, ...] | None, train: Dataset, validation: D
         validation = match_labels(validation, model_classes, aliases(model_classes))
     rows = _spread(len(validation), MOST_SCORED)
     calibration = train.reader.fetch(_spread(len(train), CALIBRATION_IMAGES))
-    return Data(calibration, validation.reader.fetch(rows), validation.labels[rows])
+    return Data(as_bytes(calibration), as_bytes(validation.reader.fetch(rows)), validation.labels[rows])
+
+
+def as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Images of a known range as the exported model takes them: uint8, 0 to 255.
+
+    Raises:
+        InvalidArgument: They are of another range.
+
+    >>> as_bytes(np.array([0.0, 0.5, 1.0])).tolist()
+    [0, 128, 255]
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    found = pixel_range([pixels])
+    if found in (UNIT, SIGNED):
+        pixels = unscale(pixels, found)
+    low, high = pixels.min(), pixels.max()
+    if low < 0 or high > 255:
+        raise InvalidArgument(f"Images must have pixels of 0 to 255. Received: {low:g} to {high:g}.")
+    return np.rint(pixels).astype(np.uint8)
 
 
 def _spread(count: int, most: int) -> np.ndarray:

@@ -64,10 +64,8 @@ def test_the_layers_that_cost_most_stay_in_float(digits_splits, tmp_path):
     model = keras.Model(pixels, keras.layers.Dense(2, name="classes")(x))
     weights = np.diag([1.0, 1.0, 40.0])[None, None], np.array([[-1, 1], [1, -1], [0, 0]]), np.zeros(2)
     model.set_weights(list(weights))
-    splits = tuple(
-        data.Dataset.from_arrays(images[rows], labels[rows], name=name)
-        for name, rows in (("train", slice(200)), ("validation", slice(200, 400)))
-    )
+    train = data.Dataset.from_arrays(images[:200], labels[:200], name="train")
+    splits = train, data.Dataset.from_arrays(images[200:], labels[200:], name="validation")
     with pytest.raises(ExportError, match=r"int8 loses too much accuracy, so it was not kept"):
         deploy.export(model, tmp_path / "worse", "openvino", int8=True, data=splits)
     made = deploy.export(model, tmp_path / "better", "openvino", int8=True, data=splits, max_loss=0.005)
