@@ -99,4 +99,4 @@ def test_runs_of_other_versions_are_read_and_damaged_ones_left_out(folder, tmp_p
 def test_the_page_says_nothing_that_no_row_can():
     page = (results_table.DOCS / "results.md").read_text(encoding="utf-8")
     rows = results_table.known(page)
-    assert page.count("\n| ") == len(rows) + bool(rows)
+    assert page.count("\n| ") == len(rows) + 1  # the titles

@@ -68,16 +68,16 @@ def measure(model, data: Any, calibration: Any = None) -> dict[str, Any]:
 
     passes = 1 + len(DEVIATIONS) + len(levels) + len(BITS)
     with data_errors(), console.progress("robustness", passes * batches_per_epoch(of_data, BATCH_SIZE)) as advance:
-        float_row, *rows = _rows(of_data, changed, scoring.logits, advance)
+        (float_row, *rows), count = _rows(of_data, changed, scoring.logits, advance)
         given = of_data if calibration is None else as_data(calibration, BATCH_SIZE)
         quantized = Quantized(model, [scoring.scaled(images) for images in _some_images(given)])
         logits, few_bits = logits_function(quantized.model, scoring.scaled), []
         for bits in BITS:
             quantized.use(bits)
-            few_bits += _rows(of_data, as_it_is, logits, advance)
+            few_bits += _rows(of_data, as_it_is, logits, advance)[0]
     of_noise, of_corruptions = rows[: len(DEVIATIONS)], rows[len(DEVIATIONS) :]
     return {
-        "images": len(of_data),
+        "images": count,
         "calibrated_on": "scored images" if calibration is None else "training images",
         "noise": [
             {"deviation": deviation, **row}
@@ -111,8 +111,8 @@ def _range(model, data: Dataset | Stream) -> Range:
     return values
 
 
-def _rows(data: Dataset | Stream, changed: Callable, logits: Callable, advance: Callable) -> list[dict[str, Any]]:
-    """Accuracy and interval for each way in which `changed` gives the images of a batch."""
+def _rows(data: Dataset | Stream, changed: Callable, logits: Callable, advance: Callable) -> tuple[list[dict], int]:
+    """Accuracy and interval for each way in which `changed` gives the images of a batch, and the number of images."""
     hits, count = [], 0
     for number, (images, labels) in enumerate(data.batches(BATCH_SIZE)):
         labels, found = labels.numpy(), []
@@ -121,7 +121,8 @@ def _rows(data: Dataset | Stream, changed: Callable, logits: Callable, advance: 
             advance(1)
         hits.append(found)
         count += len(labels)
-    return [{"accuracy": right / count, "interval": interval(right, count)} for right in np.sum(hits, axis=0).tolist()]
+    totals = np.sum(hits, axis=0).tolist()
+    return [{"accuracy": right / count, "interval": interval(right, count)} for right in totals], count
 
 
 def _some_images(data: Dataset | Stream) -> Iterator[np.ndarray]:

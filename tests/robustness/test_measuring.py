@@ -81,7 +81,8 @@ def test_few_bits_are_those_of_a_model_of_few_bits():
 def test_a_stream_is_measured_as_its_arrays():
     images, labels = grey_images(200)
     stream = tf.data.Dataset.from_tensor_slices((images, labels)).batch(128)
-    assert measure(brightness_model(), stream)["noise"] == measure(brightness_model(), (images, labels))["noise"]
+    found, expected = (measure(brightness_model(), data) for data in (stream, (images, labels)))
+    assert (found["images"], found["noise"]) == (200, expected["noise"])
 
 
 def test_photos_are_corrupted_too():
