@@ -138,8 +138,8 @@ def test_training_learns_from_the_teacher_alone(small_digits, tmp_path):
     wrong = train[0], (train[1] + 1) % 10
     config = replace(CONFIG, epochs=15, seed=4)
     result = fit(lambda: network(seed=4), wrong, validation, config, tmp_path / "run", teacher=tmp_path / "teacher")
-    assert teacher.metrics["validation"]["accuracy"] > 0.65
-    assert result.metrics["validation"]["accuracy"] > 0.5
+    assert teacher.metrics["validation"]["accuracy"] > 0.5
+    assert result.metrics["validation"]["accuracy"] > 0.3  # from the labels it would learn nearly 0
     record = runs.read_record(tmp_path / "run").teacher
     assert record is not None
     assert record.digest is not None
