@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 import kzoo
@@ -25,10 +26,8 @@ def digits():
 
 @pytest.fixture(scope="module")
 def url(digits, tmp_path_factory, child_environment):
-    for module in ("fastapi", "uvicorn", "httpx", "onnxruntime", "tf2onnx"):
+    for module in ("fastapi", "uvicorn", "onnxruntime", "tf2onnx"):
         pytest.importorskip(module)
-    import httpx
-
     folder = tmp_path_factory.mktemp("service")
     model = kzoo.create_model("mnist_net", weights="mnist")
     deploy.export(model, folder / "model.onnx", "onnx", images=digits)
@@ -41,9 +40,9 @@ def url(digits, tmp_path_factory, child_environment):
         try:
             for _ in range(600):
                 try:
-                    httpx.get(f"http://127.0.0.1:{port}/")
+                    requests.get(f"http://127.0.0.1:{port}/", timeout=120)
                     break
-                except httpx.TransportError:
+                except requests.ConnectionError:
                     assert process.poll() is None, (folder / "log.txt").read_text()
                     time.sleep(0.1)
             yield f"http://127.0.0.1:{port}/predict"
@@ -58,26 +57,26 @@ def photo(pixels):
     return content.getvalue()
 
 
-def test_200_requests_8_at_a_time_are_answered_as_keras_does(url, digits):
-    import httpx
+def post(url, content):
+    return requests.post(url, data=content, timeout=120)
 
+
+def test_200_requests_8_at_a_time_are_answered_as_keras_does(url, digits):
     images = digits.images[np.arange(200) % len(digits)]
     model = kzoo.create_model("mnist_net", weights="mnist")
     wanted = np.asarray(model(images.astype("float32"))).argmax(axis=1)
-    with httpx.Client(timeout=120) as client, ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda pixels: client.post(url, content=photo(pixels)), images))
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda pixels: post(url, photo(pixels)), images))
     assert [answer.status_code for answer in answers] == [200] * 200
     assert [answer.json()["top"][0]["index"] for answer in answers] == wanted.tolist()
 
 
 def test_bad_uploads_are_refused_in_a_line_between_good_ones(url, digits):
-    import httpx
-
     good = photo(digits.images[0])
     bad = [b"", b"no image", good[: len(good) // 2], b"\x89PNG\r\n\x1a\n" + bytes(1000)]
-    with httpx.Client(timeout=120) as client, ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda content: client.post(url, content=content), [*bad, good] * 8))
-        too_large = client.post(url, content=bytes(20_000_001))
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda content: post(url, content), [*bad, good] * 8))
+    too_large = post(url, bytes(20_000_001))
     for number, answer in enumerate(answers):
         assert answer.status_code == (200 if number % 5 == 4 else 422)
         if answer.status_code == 422:

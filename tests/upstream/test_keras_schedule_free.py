@@ -3,6 +3,8 @@
 The reference is algorithm 1 of Defazio et al., 2024, "The Road Less Scheduled", in NumPy.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -62,7 +64,7 @@ def test_weight_decay_never_reaches_z():
 
 def test_what_is_validated_and_saved_is_where_the_gradients_are_taken():
     """Nothing brings the weights to x: neither `evaluate` nor the end of `fit` (`finalize_variable_values`)."""
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, use_bias=False)])
+    model: Any = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, use_bias=False)])
     optimizer = keras.optimizers.ScheduleFreeAdamW(0.1)
     model.compile(optimizer, "mse", jit_compile=False)
     images, targets = RANDOM.normal(size=(8, 3)), RANDOM.normal(size=(8, 4))
