@@ -135,7 +135,7 @@ def test_a_run_that_is_interrupted_in_its_validation_and_within_an_epoch_ends_in
     """Interrupted in the validation of an epoch that is averaged, that epoch counts once all the same."""
     config = replace(CONFIG, epochs=5, **WAYS[way])
     data: Any = {"train_data": arrays(), "validation_data": arrays(30, 1)}
-    whole = fit(lambda: build(dropout=0.3), *data.values(), config, tmp_path / "whole")
+    whole = fit(lambda: build(dropout=0.3), **data, config=config, run_dir=tmp_path / "whole")
     from kzoo.train import trainer
 
     original, moments = trainer.Trainer._validate, []
@@ -150,7 +150,7 @@ def test_a_run_that_is_interrupted_in_its_validation_and_within_an_epoch_ends_in
     monkeypatch.setattr(trainer.Trainer, "_validate", interrupted)
     half = replace(config, checkpoint_seconds=0, steps_per_execution=1)
     with pytest.raises(TrainingInterrupted):
-        fit(lambda: build(dropout=0.3), *data.values(), half, tmp_path / "half")
+        fit(lambda: build(dropout=0.3), **data, config=half, run_dir=tmp_path / "half")
     assert moments == [(5, 1 if way == "swa" else 0)]
     saved = trainer.Trainer.save_checkpoint
 
