@@ -140,7 +140,7 @@ def with_others(
         InvalidArgument: No such teacher, or more seeds than there are.
     """
     if teacher is None and temperature != 1:
-        raise InvalidArgument(f"temperature is for a teacher. Received: temperature={temperature:g}, without teacher.")
+        raise InvalidArgument(f"temperature is for a teacher. Received: temperature={temperature!r}, without teacher.")
     if members is not None:
         replace(record.train, seed=record.train.seed + integer("members", members, 2, MOST_MEMBERS) - 1)
     return replace(
@@ -256,10 +256,10 @@ def resume(
             f"This is an ensemble, in which nothing is trained. Received: {str(run_dir)!r}. Score it with {score}"
         )
     fine_tunes = record.transfer is not None
-    ignored = {"build": build, "teacher": teacher} if fine_tunes else {"model": model, "weights": weights}
-    for name, value in ignored.items():
-        if value is not None:
-            valid = "model and weights" if fine_tunes else "build and teacher"
+    useful = {"model", "weights"} if fine_tunes else {"build"} if record.teacher is None else {"build", "teacher"}
+    for name, value in {"build": build, "model": model, "weights": weights, "teacher": teacher}.items():
+        if value is not None and name not in useful:
+            valid = " and ".join(sorted(useful))
             raise InvalidArgument(f"This run has no use for {name}. Received: {name}={value!r}. Valid: {valid}.")
     given = (build, model, weights, train_data, validation_data, callbacks, teacher)
     return go_on(run_dir, lambda folder: _train(folder, *given), strategy, devices)
@@ -330,6 +330,8 @@ def _train_members(run_dir: Path, record: RunRecord) -> Result:
         except TrainingInterrupted:
             raise _interruption(number, run_dir, record) from None
         runs.forget_replaced(run_dir)
+        # The first member finds out which weights the teacher has; the others must learn from the same.
+        record = replace(record, teacher=runs.read_record(run_dir / runs.MEMBER.format(number)).teacher)
         if results[-1].was_interrupted:
             raise _interruption(number, run_dir, record)
     from kzoo.ensemble import directory

@@ -42,12 +42,12 @@ def find_model(path: str | os.PathLike[str], which: str = "best") -> Path:
     path = expand(path)
     if which not in ("best", "last"):
         raise InvalidArgument(f"which must be 'best' or 'last'. Received: {which!r}.")
-    if exported_format(path) is not None and os.path.lexists(path):
-        raise InvalidArgument(
-            f"This is an exported model, which cannot be changed. Received: {str(path)!r}. Name the run or .keras file "
-            "that it was made from; kzoo predict and kzoo evaluate take it as it is."
-        )
     try:
+        if exported_format(path) is not None and os.path.lexists(path):
+            raise InvalidArgument(
+                f"This is an exported model, which cannot be changed. Received: {str(path)!r}. Name the run or .keras "
+                "file that it was made from; kzoo predict and kzoo evaluate take it as it is."
+            )
         if path.is_dir():
             return _of_folder(path, which)
         if not path.exists():

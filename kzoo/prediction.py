@@ -73,23 +73,23 @@ def predict(
     """
     if isinstance(images, str | os.PathLike):
         images = [images]
-    rank = ranker(model, images, top, image_size, views_of(model) if tta else ())
+    rank = ranker(model, images, top, image_size, views_of(model) if tta else AS_IT_IS)
     return rank(0, len(images))
 
 
 def ranker(
-    model, images: Any, top: int, image_size: int | tuple[int, int] | None, views: tuple[str, ...] = ()
+    model, images: Any, top: int, image_size: int | tuple[int, int] | None, views: tuple[str, ...] = AS_IT_IS
 ) -> Callable[[int, int], list[list[Prediction]]]:
     """A function that classifies some of the images, from a number on up to another; the arguments are `predict`'s.
 
-    With `views`, of `kzoo.views`, their mean is taken. What holds for all of the images, such as the range of their
+    Of several `views`, of `kzoo.views`, the mean is taken. What holds for all of the images, such as the range of their
     pixels, is found, and said, once.
     """
     integer("top", top, 1)
     names, scaling = class_names_of(model), decoding.Scaling(**scaling_of(model))
     model = without_auxiliary_heads(model)
     check_classifier(model)
-    if views:
+    if len(views) > 1:
         announce(views)
     shape, scaling = _shape_of(model, image_size, scaling)
     prepare = _preparation(model, images, shape, scaling)
@@ -98,7 +98,7 @@ def ranker(
         found = []
         for start in range(first, end, BATCH_SIZE):
             batch = prepare(images[start : min(start + BATCH_SIZE, end)], start)
-            rows = np.mean([probabilities(model, view(batch, name)) for name in views or AS_IT_IS], axis=0)
+            rows = np.mean([probabilities(model, view(batch, name)) for name in views], axis=0)
             found += [ranked(row, names, top) for row in rows]
         return found
 

@@ -74,8 +74,8 @@ def main() -> None:
 
 def accuracy(
     experiment: Experiment, method: str, seed: int, data: Dataset, test: Dataset, epochs: int | None, folder: Path
-) -> float:
-    """Test accuracy after a training."""
+) -> tuple[float, float | None]:
+    """Test accuracy after a training; of the plain one also with test-time augmentation."""
     run_dir = folder / f"{experiment.dataset}-{experiment.images}-{method}-{seed}"
     console.log(f"{run_dir}")
     train = take(data, few_of_each_class(data, experiment.images, seed))
@@ -84,21 +84,23 @@ def accuracy(
         return kzoo.create_model(experiment.model, input_shape=train.image_shape, classes=len(train.class_names))
 
     config = replace(METHODS[method], epochs=epochs, seed=seed)
-    return evaluate(fit(build, train, config=config, run_dir=run_dir, resume=True).model, test)["accuracy"]
+    model = fit(build, train, config=config, run_dir=run_dir, resume=True).model
+    with_tta = evaluate(model, test, tta=True)["accuracy"] if method == "none" else None
+    return evaluate(model, test)["accuracy"], with_tta
 
 
-def table(found: dict[tuple[str, str], list[float]]) -> str:
+def table(found: dict[tuple[str, str], list[tuple[float, float | None]]]) -> str:
     """Accuracies by method, and how far their means are from those without averaging."""
     methods, rows = [method for method in METHODS if method != "none"], []
     for experiment in EXPERIMENTS:
-        plain = found[experiment.title, "none"]
+        plain = [accuracy for accuracy, _ in found[experiment.title, "none"]]
+        averaged = [[accuracy for accuracy, _ in found[experiment.title, method]] for method in methods]
+        averaged.append([accuracy for _, accuracy in found[experiment.title, "none"] if accuracy is not None])
         cells = [percent(plain, ".2f")]
-        for method in methods:
-            values = found[experiment.title, method]
+        for values in averaged:
             points = 100 * (statistics.mean(values) - statistics.mean(plain))
             cells.append(f"{percent(values, '.2f')}, {points:+.2f}")
-        # The place of the same nets with `kzoo evaluate --tta`.
-        rows.append((experiment.title, experiment.model, *cells, "-"))
+        rows.append((experiment.title, experiment.model, *cells))
     return markdown_table([("training images", "model", "plain AdamW", *methods, "plain, --tta"), *rows])
 
 

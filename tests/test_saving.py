@@ -299,7 +299,7 @@ def test_an_unwritable_save_keeps_the_old_file(saved):
     ("name", "make", "message"),
     [
         ("absent.keras", None, "No such model file or run directory. Received: {!r}."),
-        ("net.onnx", "file", "A model file must be a .keras file. Received: {!r}."),
+        ("net.bin", "file", "A model file must be a .keras file. Received: {!r}."),
         ("folder", "folder", "Not a run directory: it has no config.json. Received: {!r}."),
     ],
 )

@@ -86,10 +86,11 @@ def data_of(data: dict[str, Any]) -> str:
 
 
 def finished(folder: Path) -> Iterable[Path]:
-    """The finished runs in a folder, without the first phases of runs that fine-tune and the trials of searches."""
+    """The finished runs in a folder, without first phases, members of ensembles and trials of searches."""
     for metrics in sorted(folder.rglob(runs.METRICS)):
         run = metrics.parent
-        is_part = run.name == runs.HEAD or any((one / "search.json").exists() for one in run.parents)
+        is_member = run.match(runs.MEMBER.format("[0-9]*")) and (run.parent / runs.CONFIG).exists()
+        is_part = is_member or run.name == runs.HEAD or any((one / "search.json").exists() for one in run.parents)
         if not is_part and (run / runs.CONFIG).exists():
             yield run
 

@@ -35,6 +35,15 @@ def is_exported(name: str, weights: str | None) -> bool:
     return weights is None and exported_format(expand(name)) is not None
 
 
+def check_exported(name: str, like: str | None, which: str) -> None:
+    """Raise InvalidArgument for flags that mean nothing of an exported model."""
+    for flag, given in (("--like", like), ("--which", None if which == "best" else which)):
+        if given is not None:
+            raise InvalidArgument(
+                f"{flag} is not for an exported model. Received: {name!r}, {flag} {given}. Leave it out."
+            )
+
+
 def check(name: str, weights: str | None, like: str | None) -> None:
     """Raise InvalidArgument for a model without weights, or weights without a model."""
     if weights is not None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from kzoo import console, paths
 from kzoo import data as datasets
-from kzoo.cli._model import Like, Weights, find, is_exported, load
+from kzoo.cli._model import Like, Weights, check_exported, find, is_exported, load
 from kzoo.cli._options import DataOptions, ImageSize, Tta, given, parse_image_size
 from kzoo.cli._output import Json, percent, percents, print_json, print_table
 from kzoo.cli.ensemble import as_json, print_members
@@ -68,6 +68,8 @@ def command(
         raise InvalidArgument(
             f"--robustness compares numbers of few bits with float32. Received: --precision {precision}. Leave it out."
         )
+    if robustness and tta:
+        raise InvalidArgument("--robustness scores images as they are. Received: --tta as well. Leave one out.")
     size = parse_image_size(image_size)
     found = [_find(name, weights, like, which, precision) for name in models]
     for flag in [name for name, value in (("--robustness", robustness), ("--tta", tta)) if value]:
@@ -169,6 +171,7 @@ def _find(name: str, weights: str | None, like: str | None, which: Literal["best
     if is_exported(name, weights):
         from kzoo import deploy
 
+        check_exported(name, like, which)
         return _Model(name, None, None, deploy.load(name, precision))
     chosen, path = find(name, weights, like, which), expand(name)
     record = runs.read_record(path) if weights is None and path.is_dir() else None

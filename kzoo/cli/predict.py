@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from kzoo import console
-from kzoo.cli._model import Like, Weights, find, is_exported, load
+from kzoo.cli._model import Like, Weights, check_exported, find, is_exported, load
 from kzoo.cli._options import ImageSize, Tta, parse_image_size
 from kzoo.cli._output import Json, percent, print_json, print_table
 from kzoo.console import is_terminal
@@ -83,6 +83,8 @@ def command(
 def _ranker(run, weights, like, which, precision, engine, files, top, size, tta):
     """What classifies some of the files, in the engine that is asked for or of an exported model; the views of each."""
     exported = is_exported(run, weights)
+    if exported:
+        check_exported(run, like, which)
     if exported and engine != "keras":
         raise InvalidArgument(f"An exported model has its own engine. Received: --engine {engine}. Leave it out.")
     if tta and (exported or engine != "keras"):
@@ -92,13 +94,15 @@ def _ranker(run, weights, like, which, precision, engine, files, top, size, tta)
         chosen = find(run, weights, like, which)
         if engine == "keras":
             from kzoo.prediction import ranker
-            from kzoo.views import views_of
+            from kzoo.views import AS_IT_IS, views_of
 
             model = load(run, chosen, which, precision, size)
-            views = views_of(model) if tta else ()
+            views = views_of(model) if tta else AS_IT_IS
             return ranker(model, files, top, size, views), views
         from kzoo.deploy.cached import cached
+        from kzoo.deploy.engines import check_precision
 
+        check_precision(engine, precision)
         run = str(cached(run, chosen, which, engine, files, size, lambda: load(run, chosen, which, "float32", size)))
     from kzoo import deploy
     from kzoo.deploy import scoring

@@ -66,6 +66,8 @@ class _Opened:
 def load(path: str | os.PathLike[str], precision: str = "float32") -> Exported:
     """Open an exported model in its engine.
 
+    A SavedModel is a program, which may read and write files: open those that you made or trust.
+
     Args:
         path: What `kzoo.deploy.export` wrote.
         precision: What to compute in: "float32"; for OpenVINO also "mixed_bfloat16" or "mixed_float16", which is fast
@@ -80,11 +82,7 @@ def load(path: str | os.PathLike[str], precision: str = "float32") -> Exported:
     path = path.parent if path.name == paths.OPENVINO else path
     if not path.exists():
         raise InvalidArgument(f"No such exported model. Received: {str(path)!r}.")
-    if precision not in PRECISIONS or (precision != "float32" and name != "openvino"):
-        raise InvalidArgument(
-            f"{FORMATS[name].engine} computes in float32 here. Received: precision {precision!r}. Export to openvino "
-            "for another."
-        )
+    check_precision(name, precision)
     require(name)
     try:
         opened = _OPEN[name](path, precision)
@@ -93,6 +91,15 @@ def load(path: str | os.PathLike[str], precision: str = "float32") -> Exported:
         raise RunError(f"Cannot load the exported model. Received: {str(path)!r}: {reason_of(error)}") from error
     check_input(described.input_shape)
     return Exported(path, name, described, _checked(opened.compute, described, path))
+
+
+def check_precision(name: str, precision: str) -> None:
+    """Raise InvalidArgument for a precision that the engine of a format does not compute in."""
+    if precision not in PRECISIONS or (precision != "float32" and name != "openvino"):
+        raise InvalidArgument(
+            f"{FORMATS[name].engine} computes in float32 here. Received: precision {precision!r}. Export to openvino "
+            "for another."
+        )
 
 
 def engine_of(name: str) -> str:
@@ -119,6 +126,9 @@ def _checked(compute: Compute, described: Description, path: Path) -> Compute:
                 f"The exported model is not what its metadata says. Received: {str(path)!r}, which gives {found.dtype} "
                 f"{found.shape} for {len(images)} images of {described.classes} classes. Export it anew."
             )
+        # Rounding and int8 may leave the range a little; NaN is in none.
+        if len(found) and not (found.min() >= -1e-3 and found.max() <= 1 + 1e-3):
+            raise RunError(f"The exported model gives no probabilities. Received: {str(path)!r}. Export it anew.")
         return found
 
     return checked
@@ -168,9 +178,11 @@ def _open_litert(path: Path, _: str) -> _Opened:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is truncated, or has no metadata of kzoo: export it with kzoo export")
     with zipfile.ZipFile(path) as entries:
-        if entries.getinfo(paths.DESCRIPTION).file_size > description.LARGEST:
-            raise ValueError("its metadata is too large")
-        metadata = entries.read(paths.DESCRIPTION)
+        entry = entries.getinfo(paths.DESCRIPTION)
+        # Stored, as kzoo writes it: what is packed unpacks to any size, whatever the entry says.
+        if entry.compress_type != zipfile.ZIP_STORED or max(entry.file_size, entry.compress_size) > description.LARGEST:
+            raise ValueError("its metadata is packed, or too large")
+        metadata = entries.read(entry)
     with without_chatter():
         interpreter = Interpreter(model_path=str(path), num_threads=cores())
         interpreter.allocate_tensors()  # which says what it uses

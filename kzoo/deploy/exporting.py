@@ -23,7 +23,7 @@ from kzoo.deploy.engines import Exported, engine_of, load
 from kzoo.deploy.formats import FORMATS, check_format, checked_path, require
 from kzoo.deploy.graph import classifier_of, inference_graph
 from kzoo.deploy.quantizing import as_bytes
-from kzoo.errors import InvalidArgument, RunError
+from kzoo.errors import DataError, InvalidArgument, RunError
 from kzoo.files import put_in_place, write_json
 from kzoo.outputs import classes_of
 from kzoo.train import record as records
@@ -159,7 +159,8 @@ def export(
         else:
             costs = quantizing.cost(made.compute, reference, quantization_data, in_float)
             quantizing.check_loss(costs, max_loss)
-            found = checking.measured(made.compute(pixels), reference(pixels), engine)
+            computes = ((made.compute, f"checking, {engine}"), (reference, "checking, Keras"))
+            found = checking.measured(*(checking.in_batches(one, pixels, what) for one, what in computes), engine)
             description = replace(description, check=found, quantization=costs)
         return _finished(made, reference, pixels, description, path, overwrite)
 
@@ -180,8 +181,8 @@ def _finished(made: Exported, reference, pixels: np.ndarray, description: Descri
             write_json(temporary / paths.DESCRIPTION, report)
         _put_folder_in_place(temporary, path, overwrite)
     else:
-        put_in_place(temporary, path)
         write_json(beside, report)
+        put_in_place(temporary, path)
     return result
 
 
@@ -205,9 +206,15 @@ def _put_folder_in_place(temporary: Path, path: Path, overwrite: bool) -> None:
     for file in files_of(temporary):
         with open(file, "rb+") as opened:
             os.fsync(opened.fileno())
-    if overwrite and path.exists():
-        path.rename(temporary.with_name(f"{path.name}.old"))  # in the folder that is deleted
-    temporary.rename(path)
+    old = temporary.with_name(f"{path.name}.old")  # in the folder that is deleted
+    if replaces := overwrite and path.exists():
+        path.rename(old)
+    try:
+        temporary.rename(path)
+    except OSError:
+        if replaces:
+            old.rename(path)
+        raise
 
 
 def _is_model(model: Any) -> bool:
@@ -346,4 +353,13 @@ def _decoded(files: Sequence[Any], size: tuple[int, int], channels: int, scaling
     files = [paths.expand(file) for file in files][:MOST_IMAGES]
     console.log(f"the export is checked on {len(files)} image{'s' * (len(files) > 1)}")
     scaling = with_range_of_files(scaling, files)
-    return np.stack([decoded(file, (*size, channels), scaling) for file in files])
+    pixels, bad = [], None
+    for file in files:
+        try:
+            pixels.append(decoded(file, (*size, channels), scaling))
+        except DataError as error:
+            bad = error
+            console.warn(f"the export is not checked on it: {error}")
+    if bad is not None and not pixels:
+        raise bad
+    return np.stack(pixels)

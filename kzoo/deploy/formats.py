@@ -31,6 +31,11 @@ FORMATS = {
     "onnx": Format("ONNX Runtime", ".onnx", to_run=("onnxruntime",), to_export=("onnx", "tf2onnx")),
     "litert": Format("LiteRT", ".tflite", to_run=("ai_edge_litert",)),
 }
+# What an export that is a folder holds: one that holds anything else is not overwritten.
+_PARTS = {
+    "openvino": {paths.OPENVINO, "model.bin", paths.DESCRIPTION},
+    "savedmodel": {paths.SAVED_MODEL, "fingerprint.pb", "variables", "assets", paths.DESCRIPTION},
+}
 
 
 def check_format(name: str) -> None:
@@ -86,6 +91,8 @@ def checked_path(path: str | os.PathLike[str], name: str, overwrite: bool) -> Pa
         return path
     if not overwrite:
         raise InvalidArgument(f"There is something here already. Received: {str(path)!r}. Pass --overwrite.")
-    if paths.exported_format(path) != name or path.is_dir() == bool(suffix):
+    names = {one.name for one in path.iterdir()} if path.is_dir() else set()
+    is_other = path.is_dir() and not {paths.DESCRIPTION} <= names <= _PARTS.get(name, set())
+    if is_other or paths.exported_format(path) != name or path.is_dir() == bool(suffix):
         raise InvalidArgument(f"Only an export to {name} is overwritten. Received: {str(path)!r}, which is none.")
     return path

@@ -115,7 +115,7 @@ def fold(model) -> Any:
     folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
     for layer in folded.layers:
         original = copies.get(id(layer))
-        if original is None or isinstance(layer, keras.Model):
+        if original is None or functional.has_graph(layer):
             continue
         if id(original) in pairs:
             _set_folded(layer, original, pairs[id(original)])

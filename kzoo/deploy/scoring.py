@@ -12,7 +12,7 @@ from kzoo.data.images import Scaling
 from kzoo.data.loading import checked_size
 from kzoo.data.photos import FILE_CHANNELS, Prediction, decoded, ranked, with_range_of_files
 from kzoo.deploy.engines import BATCH_SIZE, Exported
-from kzoo.errors import InvalidArgument
+from kzoo.errors import DataError, InvalidArgument
 from kzoo.text import dimensions
 from kzoo.train.figures import figures_of, outcomes_of, together
 from kzoo.weights.labels import aliases
@@ -66,6 +66,8 @@ def evaluate(exported: Exported, data: Dataset) -> dict[str, Any]:
     names = exported.description.class_names
     if names is not None and data.has_class_names:
         data = match_labels(data, names, aliases(names))
+    elif (known := len(data.class_names)) > (classes := exported.description.classes):
+        raise DataError(f"The model has {classes} classes. Received: data of {known}. Name data of its classes.")
     parts = []
     with console.progress("evaluating", len(data)) as advance:
         for start in range(0, len(data), BATCH_SIZE):

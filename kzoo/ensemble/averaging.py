@@ -224,7 +224,7 @@ class _Copy:
         for layer, copy in self._pairs:
             copy.set_weights(layer.get_weights())
 
-    def _call(self, operation, arguments: tuple, named: dict, copies: dict[int, Any] | None = None) -> Any:
+    def _call(self, operation, arguments: tuple, named: dict, copies: dict[int, Any]) -> Any:
         """Call a copy of an operation, unless another member has done the same to the image."""
         description = keras.saving.serialize_keras_object(operation)
         inputs = [x for x in keras.tree.flatten((arguments, named)) if isinstance(x, keras.KerasTensor)]
@@ -238,9 +238,8 @@ class _Copy:
             self._of_image.update(id(x) for x in keras.tree.flatten(self._shared[key]))
         return self._shared[key]
 
-    def _copy_of(self, operation, description: dict, copies: dict[int, Any] | None) -> Any:
+    def _copy_of(self, operation, description: dict, copies: dict[int, Any]) -> Any:
         """The copy of an operation, one for all of its calls."""
-        copies = {} if copies is None else copies
         if id(operation) not in copies:
             copies[id(operation)] = _renamed(description, self._free(self._prefix + operation.name))
             if getattr(operation, "weights", ()):

@@ -50,7 +50,11 @@ def save(members: Sequence[Any], out: str | Path) -> Path:
 def save_named(members: Sequence[tuple[str | Path, Any]], out: str | Path) -> Path:
     """`save` of members that are called by the first of each pair."""
     folder = expand(out).resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise RunError(f"Cannot write the ensemble. Received: {str(out)!r}: {error}.") from error
+    if not is_free:
         raise InvalidArgument(f"An ensemble is written to a new or empty folder. Received: {str(out)!r}. Name another.")
     found = [_find(str(label), member) for label, member in members]
     try:
@@ -88,7 +92,8 @@ def write(folder: Path, record: RunRecord, candidates: Sequence[Candidate], vali
     members = tuple(map(_describe, candidates))
     save_model(model, folder / runs.BEST)
     trained_on.keep_all(folder, run_dirs)
-    seconds = [_metrics_of(run_dir).get("training_seconds", 0.0) for run_dir in run_dirs]
+    phases = [phase for found in map(_metrics_of, run_dirs) for phase in (found, found.get("head", {}))]
+    seconds = [phase.get("training_seconds", 0.0) for phase in phases]
     metrics: dict[str, Any] = {"epochs": 0, "best_epoch": 0, "training_seconds": round(sum(seconds), 3)}
     if validation_data is not None:
         metrics["validation"] = evaluate(model, validation_data)
@@ -116,7 +121,7 @@ def _describe(candidate: Candidate) -> Member:
 
 def _metrics_of(run_dir: Path) -> dict:
     path = run_dir / runs.METRICS
-    return runs.read_json(path) if path.exists() else {}
+    return runs.read_metrics(run_dir) if path.exists() else {}
 
 
 def _common_data(found: Sequence[DataRecord], model: Any) -> DataRecord:

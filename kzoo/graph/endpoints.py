@@ -12,6 +12,8 @@ from kzoo.backend import keras
 from kzoo.errors import InvalidArgument, unknown
 from kzoo.models.registry import CARDS
 
+_OF_MEMBER = re.compile(r"(member\d+_)*")  # what `kzoo.ensemble` puts before the names of a member's layers
+
 
 def stages(model) -> dict[str, str]:
     """The name of the layer that ends each stage of a model, by the name of the stage.
@@ -46,17 +48,20 @@ def named_stages(model) -> dict[str, str]:
     >>> named_stages(kzoo.create_model("mnist_net"))
     {'conv1': 'conv1_relu', 'conv2': 'conv2_relu'}
     """
-    names = [layer.name for layer in model.layers]
+    names = {layer.name: _OF_MEMBER.sub("", layer.name, count=1) for layer in model.layers}
+    order = list(names)
     candidates = []
     for ends in dict.fromkeys(tuple(card.stages.items()) for card in CARDS.values()):
-        matches = [(re.fullmatch(pattern, name), stage) for name in names for pattern, stage in ends]
-        found = {match.expand(stage): match.string for match, stage in matches if match}
-        if any(re.fullmatch(ends[0][0], name) for name in names):
+        matches = [
+            (re.fullmatch(pattern, plain), stage, name) for name, plain in names.items() for pattern, stage in ends
+        ]
+        found = {match.expand(stage): name for match, stage, name in matches if match}
+        if any(re.fullmatch(ends[0][0], plain) for plain in names.values()):
             candidates.append(found)
     # Where two have as many stages, the one whose layers come later.
-    candidates.sort(key=lambda found: (len(found), sorted(map(names.index, found.values()), reverse=True)))
+    candidates.sort(key=lambda found: (len(found), sorted(map(order.index, found.values()), reverse=True)))
     found = {stage: layer for candidate in candidates for stage, layer in candidate.items()}
-    return dict(sorted(found.items(), key=lambda item: names.index(item[1])))
+    return dict(sorted(found.items(), key=lambda item: order.index(item[1])))
 
 
 class _Graph:

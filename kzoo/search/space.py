@@ -18,7 +18,7 @@ from kzoo import arguments, augment, plain
 from kzoo.errors import InvalidArgument, KzooError, unknown
 from kzoo.files import read_bytes
 from kzoo.models.registry import CARDS, check_name
-from kzoo.train.config import TrainConfig, TransferConfig, with_data_defaults
+from kzoo.train.config import LONGEST_WARMUP, TrainConfig, TransferConfig, with_data_defaults
 from kzoo.transfer.defaults import with_fine_tuning_defaults
 
 # Besides the fields of the configurations: arguments of create_model, and a factor of what augmentation policies do.
@@ -86,15 +86,18 @@ def default_space(task: Task, train: TrainConfig, transfer: TransferConfig = Tra
     """
     settled = _with_defaults(train, task)
     default = _with_defaults(
-        replace(train, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=()), task
+        replace(train, learning_rate=None, weight_decay=None, warmup_epochs=None, decay_epochs=(), swa_epochs=None),
+        task,
     )
-    few = task.images < 10_000
+    few, swa = task.images < 10_000, train.swa_epochs or 0
     batch, epochs = default.batch_size or 32, settled.total_epochs
     space = {
         # From a third, which is cheap, to the double. No trial is shorter than the warm-up and the epochs that are
         # averaged, which all have.
         "epochs": {
-            "min": max(round(epochs / 3), int(train.warmup_epochs or 0) + 1 + (train.swa_epochs or 0)),
+            "min": max(
+                round(epochs / 3), int(train.warmup_epochs or 0) + 1 + swa, math.floor(swa / (1 - LONGEST_WARMUP)) + 1
+            ),
             "max": 2 * epochs,
             "scale": "log",
             "start": epochs,

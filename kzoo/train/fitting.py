@@ -16,7 +16,7 @@ from kzoo import augment, console, plain
 from kzoo.agreement import Meaning
 from kzoo.backend import keras, tf, weights_digest
 from kzoo.classifier import rates_of, without_auxiliary_heads
-from kzoo.data import checks
+from kzoo.data import Dataset, checks
 from kzoo.errors import InvalidArgument, RunError
 from kzoo.files import write_bytes
 from kzoo.hardware import probe, usable_only
@@ -58,6 +58,7 @@ def fit(
     resume: bool = False,
     callbacks: Sequence[Any] = (),
     teacher: Any = None,
+    temperature: float = 1.0,
 ) -> Result:
     """Train a classifier.
 
@@ -77,10 +78,11 @@ def fit(
             must be those it was begun with; strategy and devices may be others.
         callbacks: Of `keras.callbacks`. Their `model` is the one in training, in the training precision. One that sets
             `model.optimizer.learning_rate` takes it over from the schedule from there on. The hooks of a batch are
-            called once for each execution of several steps, as in Keras. What is saved with `ema_momentum` is the
-            average, which weights that a callback sets do not reach.
+            called once for each execution of several steps, as in Keras. What is saved with `ema_momentum`,
+            `swa_epochs` or schedule-free AdamW is the average, which weights that a callback sets do not reach.
         teacher: Distillation: a run directory, a `.keras` file or a `keras.Model` with the same classes, whose
             probabilities for the augmented images take the place of the labels in the loss. Validation is by labels.
+        temperature: What both models' logits are divided by for that.
 
     Raises:
         InvalidArgument: Arguments that do not fit together.
@@ -98,7 +100,10 @@ def fit(
     ['accuracy', 'epoch', 'images_per_second', 'learning_rate', 'loss', 'seconds']
     """
     check_build(build, resume)
-    taught_by = TeacherRecord(None) if isinstance(teacher, keras.Model) else teacher and teacher_at(teacher)
+    taught_by = None
+    if teacher is not None:
+        is_model = isinstance(teacher, keras.Model)
+        taught_by = TeacherRecord(None, temperature) if is_model else teacher_at(teacher, temperature)
     record = RunRecord(train=config or TrainConfig(), teacher=taught_by)
     given = (build, train_data, validation_data, callbacks, teacher)
     return begin(
@@ -364,6 +369,11 @@ def _teacher(setup: Setup, model, given: Any) -> Teacher | None:
     spec: Any = data.batches(1, augment=images).element_spec
     meaning = Meaning("this run", classes_of(student), class_names_of_data(data), *pixels)
     check_teaches(found, record, meaning, tuple(spec[0].shape[1:]))
+    if record.path and Path(record.path).is_dir():
+        if isinstance(setup.validation_data, Dataset):
+            trained_on.check(Path(record.path), setup.validation_data)
+        if setup.record.keep and not (setup.run_dir / runs.CHECKPOINT).exists():
+            trained_on.keep_all(setup.run_dir, [setup.run_dir, Path(record.path)])
     runs.update_record(setup.run_dir, teacher=replace(record, digest=weights_digest(found)))
     console.log(f"taught by {record.path or found.name!r}: its probabilities take the place of the labels")
     with setup.strategy.scope():

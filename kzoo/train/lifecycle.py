@@ -83,6 +83,13 @@ def begin(
             if (asked.strategy, asked.devices) == (began.strategy, began.devices):
                 return go_on(run_dir, train)
             return go_on(run_dir, train, asked.strategy, asked.devices)
+    needed = [path for path in (record.teacher and record.teacher.path, getattr(record.model, "path", None)) if path]
+    if overwrite and run_dir is not None:
+        folder = expand(run_dir).resolve()
+        if any(Path(path).is_relative_to(folder) for path in needed):
+            raise InvalidArgument(
+                f"A run cannot overwrite a model that it needs. Received: {str(run_dir)!r}. Name another folder."
+            )
     config, reasons = resolve(record.train, probe())
     record = replace(record, train=config, keep=run_dir is not None)
     where = tempfile.TemporaryDirectory(prefix="kzoo-") if run_dir is None else nullcontext(run_dir)

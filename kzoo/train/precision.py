@@ -95,7 +95,7 @@ def in_precision(model, precision: str):
 
     def all_but_pixels_and_logits(config):
         for layer in config["config"]["layers"][:-1]:
-            is_for_pixels = layer["class_name"] in ("InputLayer", "Rescaling", "Normalization")
+            is_for_pixels = layer["class_name"] in ("InputLayer", "Cropping2D", "Rescaling", "Normalization")
             if not is_for_pixels and layer["config"].get("name") not in kept:
                 layer["config"] = _with_policy(layer["config"], precision)
         return config

@@ -30,6 +30,8 @@ SMOOTHING = 2.0
 DIVERGED = 0.5
 # By so much, of what it began with, the loss must have fallen somewhere.
 LEAST_FALL = 0.05
+# Steps at most that are skipped before the first that float16 can take: from INITIAL_LOSS_SCALE down to 1.
+MOST_SKIPPED = 16
 # The suggestion, as a share of the rate of the least loss.
 SHARE_OF_LEAST, SHARE_OF_LEAST_SGD = 1 / 10, 1 / 3
 
@@ -115,20 +117,26 @@ def _losses(setup: Setup, model, rates: np.ndarray) -> Iterator[float]:
     with setup.strategy.scope():
         give_each_replica_its_own_seeds(model)
     every = config.gradient_accumulation_steps
-    passes = math.ceil(len(rates) * every / batches_per_epoch(setup.train_data, config.batch_size))
+    steps = len(rates) + MOST_SKIPPED
+    passes = math.ceil(steps * every / batches_per_epoch(setup.train_data, config.batch_size))
     batches = share_out(
         setup.train_data.batches(
             config.batch_size, shuffle=True, seed=config.seed, passes=passes, augment=augment.policy(config.augment)
         ),
         setup.strategy,
     )
+
+    def take(rate):
+        return step.train(batches, tf.constant([rate], tf.float32), tf.constant([every])).numpy()[0]
+
     losses: list[float] = []
     with console.progress("range test", len(rates)) as advance:
         for rate in rates:
-            sums = step.train(batches, tf.constant([rate], tf.float32), tf.constant([every])).numpy()[0]
-            if sums[3]:  # float16 overflowed, and the step was skipped: its loss is not known
-                sums = np.array([losses[-1] if losses else np.nan, 0.0, 1.0])
-            loss = float(sums[0] / sums[2])
+            sums = take(rate)
+            while sums[3] == 1 and not losses:  # float16 overflowed: the step was skipped, and the loss scale halved
+                sums = take(rate)
+            # The loss of a skipped step is not known. After one that is no number, all sums are none.
+            loss = losses[-1] if sums[3] == 1 else float(sums[0] / sums[2])
             losses.append(loss)
             yield loss
             advance(1, f"learning rate {rate:.2g} loss {loss:.4f}")

@@ -1,5 +1,6 @@
 """The record of a run: all that config.json holds, as frozen dataclasses. It is read strictly and written whole."""
 
+import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -239,7 +240,10 @@ class RunRecord:
                 f"Received: weights={self.model.weights!r}, transfer={self.transfer!r}."
             )
         if self.teacher is not None and self.transfer is not None:
-            raise InvalidArgument("A teacher is for training from scratch: fine-tuning does not take one.")
+            raise InvalidArgument(
+                f"A teacher is for training from scratch. Received: teacher {self.teacher.path!r} for fine-tuning. "
+                "Leave it out."
+            )
         if isinstance(self.model, ModelFile) and self.transfer is None:
             raise InvalidArgument(
                 f"A model file is for fine-tuning. Received: {self.model.path!r}, transfer=None. Pass a TransferConfig."
@@ -252,6 +256,10 @@ def teacher_at(path: str | Path, temperature: float = 1.0) -> TeacherRecord:
     Raises:
         InvalidArgument: There is none, or a temperature out of range.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgument(
+            f"teacher must be a run directory, a .keras file or, for fit, a keras.Model. Received: {path!r}."
+        )
     paths.find_model(path)
     return TeacherRecord(str(paths.expand(path).resolve()), temperature)
 

@@ -244,7 +244,7 @@ class Trainer:
             good_epoch, good_step = self.state.epoch, 0
             self._write_epochs()
         else:
-            if not good.averaged:
+            if good.step and not good.averaged:
                 self.step.end_epoch(0)
             self._save_model(runs.LAST, self.step.evaluation_model.get_weights())
         kept = f"The last good model (epoch {good_epoch + 1}, step {good_step}) is {self.dir / runs.LAST}. "
