@@ -159,8 +159,9 @@ def export(
         else:
             costs = quantizing.cost(made.compute, reference, quantization_data, in_float)
             quantizing.check_loss(costs, max_loss)
-            computes = ((made.compute, f"checking, {engine}"), (reference, "checking, Keras"))
-            found = checking.measured(*(checking.in_batches(one, pixels, what) for one, what in computes), engine)
+            ours = checking.in_batches(made.compute, pixels, f"checking, {engine}")
+            theirs = checking.in_batches(reference, pixels, "checking, Keras")
+            found = checking.measured(ours, theirs, engine)
             description = replace(description, check=found, quantization=costs)
         return _finished(made, reference, pixels, description, path, overwrite)
 
