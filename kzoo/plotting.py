@@ -4,6 +4,7 @@ matplotlib reads `matplotlibrc` of the current folder before all others, while i
 it call LaTeX. Keras imports matplotlib too, so `kzoo.backend` comes here first.
 """
 
+import io
 import os
 import sys
 import threading
@@ -32,3 +33,10 @@ def new_figure(**options: Any) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(**options)
+
+
+def png(figure: Any, dpi: int) -> bytes:
+    """A figure as the content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi)
+    return content.getvalue()

@@ -30,9 +30,7 @@ def command(
     named = [name for name in members if _is_of_zoo(name)]
     if weights is not None and not named:
         raise InvalidArgument(f"--weights is for names of kzoo list. Received: {', '.join(members)}.")
-    if like is not None and weights is None:
-        raise InvalidArgument(f"--like is for --weights. Received: --like {like}.")
-    found = [find(name, *((weights, like) if name in named else (None, None))) for name in members]
+    found = [find(name, *((None, None) if weights and name not in named else (weights, like))) for name in members]
     from kzoo.ensemble.directory import save_named
 
     models = [

@@ -14,7 +14,7 @@ from kzoo import arguments, console
 from kzoo.data.copies import MARK, mark_of
 from kzoo.data.images import in_parallel
 from kzoo.data.labels import class_indices, count_from_one
-from kzoo.data.order import permutation, sample_seeds
+from kzoo.data.order import permutation, sample_seeds, spread
 from kzoo.data.pipeline import pipeline
 from kzoo.data.pixels import RAW, SAMPLE, UNIT, Range, is_grey, pixel_range
 from kzoo.data.readers import ArrayReader, Reader, read_only
@@ -172,7 +172,7 @@ class Dataset:
         """Of the pixel values, as `kzoo.data.pixels.pixel_range` finds it: what kzoo decodes is from 0 to 255."""
         if self.load_arguments is not None:
             return RAW
-        rows = np.unique(np.linspace(0, len(self) - 1, SAMPLE).astype(int))
+        rows = spread(len(self), SAMPLE)
         return pixel_range(self.reader.fetch(rows))
 
     @property
@@ -180,7 +180,7 @@ class Dataset:
         """Whether images have no colour: one channel, or three that are equal, as those of a sample are."""
         if self.image_shape[2] != 3:
             return self.image_shape[2] == 1
-        rows = np.unique(np.linspace(0, len(self) - 1, _GREY_SAMPLE).astype(int))
+        rows = spread(len(self), _GREY_SAMPLE)
         return is_grey(self.reader.fetch(rows))
 
     @property

@@ -1,6 +1,15 @@
-"""The order of an epoch and the seeds of its images: pure functions of (seed, epoch)."""
+"""Which images, and in which order: those of an epoch, with their seeds, by (seed, epoch); and some of all."""
 
 import numpy as np
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Numbers of at most `most` of `count` images, from all over them: int64, ascending.
+
+    >>> spread(10, 4).tolist(), spread(2, 4).tolist()
+    ([0, 3, 6, 9], [0, 1])
+    """
+    return np.unique(np.linspace(0, count - 1, most).astype(int))
 
 
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:

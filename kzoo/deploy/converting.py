@@ -15,7 +15,8 @@ from kzoo import paths
 from kzoo.backend import tf
 from kzoo.chatter import without_chatter
 from kzoo.deploy.description import KEY, Description
-from kzoo.deploy.engines import DIGEST, WEIGHTS_OF_OPENVINO, digest_of
+from kzoo.deploy.engines import DIGEST, digest_of
+from kzoo.deploy.formats import WEIGHTS_OF_OPENVINO
 from kzoo.deploy.graph import IMAGES, PROBABILITIES
 from kzoo.errors import KzooError, reason_of
 

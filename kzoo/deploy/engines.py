@@ -17,7 +17,7 @@ from kzoo.chatter import tensorflow, without_chatter
 from kzoo.data.loading import check_input
 from kzoo.deploy import description
 from kzoo.deploy.description import KEY, Description
-from kzoo.deploy.formats import FORMATS, format_of, require
+from kzoo.deploy.formats import FORMATS, WEIGHTS_OF_OPENVINO, format_of, require
 from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import read_bytes
 from kzoo.hardware import cores
@@ -28,7 +28,6 @@ Compute = Callable[[np.ndarray], np.ndarray]
 BATCH_SIZE = 32
 PRECISIONS = {"float32": "f32", "mixed_bfloat16": "bf16", "mixed_float16": "f16"}  # what OpenVINO calls them
 DIGEST = "digest_of_weights"  # entry of an OpenVINO file
-WEIGHTS_OF_OPENVINO = "model.bin"
 
 
 class Exported(NamedTuple):

@@ -17,6 +17,7 @@ from kzoo.classifier import class_names_of, image_shape_of, scaling_of
 from kzoo.data import Dataset
 from kzoo.data.images import Scaling
 from kzoo.data.loading import checked_size
+from kzoo.data.order import spread
 from kzoo.deploy import checking, converting, quantizing
 from kzoo.deploy.description import Description, Source
 from kzoo.deploy.engines import Exported, engine_of, load
@@ -333,7 +334,7 @@ def pixels_for(model, images: Any, image_size: int | tuple[int, int] | None) -> 
     size = checked_size(image_size) or DEFAULT_SIZE
     size = (height or size[0], width or size[1])
     if isinstance(images, Dataset):
-        rows = np.unique(np.linspace(0, len(images) - 1, MOST_IMAGES).astype(int))
+        rows = spread(len(images), MOST_IMAGES)
         pixels = images.reader.fetch(rows)
     elif isinstance(images, np.ndarray):
         pixels = images[:MOST_IMAGES]

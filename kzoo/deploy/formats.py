@@ -8,6 +8,8 @@ from pathlib import Path
 from kzoo import paths
 from kzoo.errors import InvalidArgument, unknown
 
+WEIGHTS_OF_OPENVINO = "model.bin"  # OpenVINO calls them as the graph beside them
+
 
 @dataclass(frozen=True)
 class Format:
@@ -33,8 +35,8 @@ FORMATS = {
 }
 # What an export that is a folder holds: one that holds anything else is not overwritten.
 _PARTS = {
-    "openvino": {paths.OPENVINO, "model.bin", paths.DESCRIPTION},
-    "savedmodel": {paths.SAVED_MODEL, "fingerprint.pb", "variables", "assets", paths.DESCRIPTION},
+    "openvino": {paths.OPENVINO, WEIGHTS_OF_OPENVINO, paths.DESCRIPTION},
+    "savedmodel": {paths.SAVED_MODEL, "variables", "assets", paths.DESCRIPTION},
 }
 
 

@@ -11,11 +11,13 @@ import numpy as np
 from kzoo import console
 from kzoo.backend import tf
 from kzoo.data import Dataset
+from kzoo.data.order import spread
 from kzoo.data.pixels import SIGNED, UNIT, pixel_range, unscale
 from kzoo.deploy import converting
 from kzoo.deploy.converting import ExportError
 from kzoo.deploy.description import Quantization
-from kzoo.deploy.engines import BATCH_SIZE, WEIGHTS_OF_OPENVINO, Compute
+from kzoo.deploy.engines import BATCH_SIZE, Compute
+from kzoo.deploy.formats import WEIGHTS_OF_OPENVINO
 from kzoo.deploy.graph import IMAGES
 from kzoo.errors import DataError, InvalidArgument, reason_of
 from kzoo.paths import OPENVINO
@@ -57,8 +59,8 @@ def data_of(model_classes: tuple[str, ...] | None, train: Dataset, validation: D
         )
     if model_classes is not None and validation.has_class_names:
         validation = match_labels(validation, model_classes, aliases(model_classes))
-    rows = _spread(len(validation), MOST_SCORED)
-    calibration = train.reader.fetch(_spread(len(train), CALIBRATION_IMAGES))
+    rows = spread(len(validation), MOST_SCORED)
+    calibration = train.reader.fetch(spread(len(train), CALIBRATION_IMAGES))
     return Data(as_bytes(calibration), as_bytes(validation.reader.fetch(rows)), validation.labels[rows])
 
 
@@ -80,10 +82,6 @@ def as_bytes(pixels: np.ndarray) -> np.ndarray:
     if low < 0 or high > 255:
         raise InvalidArgument(f"Images must have pixels of 0 to 255. Received: {low:g} to {high:g}.")
     return np.rint(pixels).astype(np.uint8)
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, most).astype(int))
 
 
 def write_int8(name: str, function: Any, path: Path, data: Data, max_loss: float | None) -> tuple[str, ...]:

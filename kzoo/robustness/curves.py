@@ -8,7 +8,7 @@ from typing import Any
 
 from kzoo.errors import RunError
 from kzoo.files import write_bytes
-from kzoo.plotting import import_matplotlib, new_figure
+from kzoo.plotting import import_matplotlib, new_figure, png
 from kzoo.robustness.changes import CORRUPTIONS
 
 PICTURE, TABLE = "robustness.png", "robustness.csv"
@@ -88,9 +88,7 @@ def picture(models: dict[str, dict[str, Any]]) -> bytes:
         axes.set_ylabel("accuracy, %")
     if len(models) > 1:
         panels[0].legend()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    return picture.getvalue()
+    return png(figure, dpi=110)
 
 
 def _draw(axes, points: Sequence[tuple[float, dict]], title: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from kzoo import console
 from kzoo.classifier import pixel_range_of, without_auxiliary_heads
 from kzoo.data import Dataset
+from kzoo.data.order import spread
 from kzoo.data.pixels import KNOWN, Range, scale, shown, unscale
 from kzoo.errors import InvalidArgument
 from kzoo.robustness.changes import CORRUPTIONS, DEVIATIONS, noisy, standard_noise
@@ -128,7 +129,7 @@ def _rows(data: Dataset | Stream, changed: Callable, logits: Callable, advance: 
 def _some_images(data: Dataset | Stream) -> Iterator[np.ndarray]:
     """Batches of images from all over a dataset, float32; of a stream the first ones."""
     if isinstance(data, Dataset):
-        rows = np.unique(np.linspace(0, len(data) - 1, CALIBRATION_IMAGES).astype(int))
+        rows = spread(len(data), CALIBRATION_IMAGES)
         for start in range(0, len(rows), _CALIBRATION_BATCH):
             yield data.reader.fetch(rows[start : start + _CALIBRATION_BATCH]).astype(np.float32)
         return

@@ -1,11 +1,10 @@
 """A picture of a search: the best score so far, and each hyperparameter against the score."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
 from kzoo.files import write_bytes
-from kzoo.plotting import new_figure
+from kzoo.plotting import new_figure, png
 from kzoo.search import ranking, store
 from kzoo.search.store import BestTrial, CompletedTrial
 
@@ -29,9 +28,7 @@ def write_plot(folder: Path, best: BestTrial) -> None:
         axes.axis("off")
     title = f"{state.settings.model.name}, {Path(state.settings.load.name).name}: {state.settings.search.algorithm}"
     figure.suptitle(f"{title} search, best trial {best.trial}; the worst quarter is at the bottom")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    write_bytes(folder / store.PLOT, picture.getvalue())
+    write_bytes(folder / store.PLOT, png(figure, dpi=110))
 
 
 def _with_floor(done: list[CompletedTrial]) -> list[CompletedTrial]:

@@ -15,7 +15,7 @@ from kzoo.data import Dataset
 from kzoo.data.sheets import Cell, sheet
 from kzoo.errors import RunError
 from kzoo.files import write_bytes
-from kzoo.plotting import import_matplotlib, new_figure
+from kzoo.plotting import import_matplotlib, new_figure, png
 from kzoo.text import printable
 
 MATRIX, TABLE = "confusion_matrix.png", "confusion_matrix.csv"
@@ -137,9 +137,7 @@ def confusion_picture(matrix: np.ndarray, class_names: Sequence[str]) -> bytes:
             if number:
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{number:,}", ha="center", va="center", color=color, fontsize=8)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=100)
-    return picture.getvalue()
+        return png(figure, dpi=100)
 
 
 def _label(name: str) -> str:

@@ -1,6 +1,5 @@
 """`find_learning_rate`: the range test for the learning rate (Smith, 2017, section 3.3)."""
 
-import io
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from kzoo import arguments, augment, console
 from kzoo.backend import tf
 from kzoo.errors import KzooError
 from kzoo.hardware import probe
-from kzoo.plotting import new_figure
+from kzoo.plotting import new_figure, png
 from kzoo.train import runs
 from kzoo.train.config import TrainConfig
 from kzoo.train.fitting import Setup, check_build, set_up_with_model
@@ -202,6 +201,4 @@ def picture(found: RangeTest) -> bytes:
     axes.set_title(f"range test: {found.config.optimizer_name}, batch size {found.config.batch_size}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    return image.getvalue()
+    return png(figure, dpi=120)

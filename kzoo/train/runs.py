@@ -13,7 +13,7 @@ from typing import Any, Literal
 from kzoo import paths, plain
 from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import LARGEST_JSON, is_temporary, locked, read_bytes, write_bytes, write_json, write_text
-from kzoo.plotting import new_figure
+from kzoo.plotting import new_figure, png
 from kzoo.train.record import RunRecord, origin
 
 CONFIG = paths.RUN  # what was asked and what it was resolved to: written first
@@ -354,9 +354,7 @@ def write_curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    write_bytes(run_dir / CURVES, picture.getvalue())
+    write_bytes(run_dir / CURVES, png(figure, dpi=120))
 
 
 def _points(rows: Sequence[dict], key: str, after: int = 0) -> tuple[list[int], list[float]]:

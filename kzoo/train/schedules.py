@@ -1,10 +1,9 @@
 """Learning-rate schedules: pure functions of the time in epochs, in numbers, in words and as a picture."""
 
-import io
 import math
 from collections.abc import Sequence
 
-from kzoo.plotting import new_figure
+from kzoo.plotting import new_figure, png
 from kzoo.train.config import PAPER_SCHEDULES, TrainConfig
 
 # Of a curve; fewer points than pixels, more than its corners need.
@@ -89,9 +88,7 @@ def picture(phases: Sequence[tuple[str, TrainConfig]]) -> bytes:
     axes.set(xlabel="epoch", title="learning rate", ylim=(0, 1.05 * highest), xlim=(0, before))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", handlelength=1)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    return image.getvalue()
+    return png(figure, dpi=120)
 
 
 def _rise(config, share):
