@@ -1,5 +1,6 @@
 """What the tests share: fresh processes, the digits, and real data where this machine has it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -41,6 +42,12 @@ def fresh_python(child_environment):
         return done
 
     return run
+
+
+@pytest.fixture
+def last_json(capfd):
+    """The last line of standard output, as JSON."""
+    return lambda: json.loads(capfd.readouterr().out.splitlines()[-1])
 
 
 @pytest.fixture(scope="session")

@@ -149,7 +149,7 @@ def export(
             converting.write(format, inference_graph(model), temporary)
             quantization_data, in_float = None, ()
         else:
-            quantization_data = quantizing.data_of(description.class_names, *data)
+            quantization_data = quantizing.data_of(description, *data)
             in_float = quantizing.write_int8(format, inference_graph(model), temporary, quantization_data, max_loss)
         converting.describe(format, temporary, description)
         made, reference, engine = load(temporary), checking.keras_compute(model), engine_of(format)

@@ -15,10 +15,11 @@ from kzoo.data.order import spread
 from kzoo.data.pixels import SIGNED, UNIT, pixel_range, unscale
 from kzoo.deploy import converting
 from kzoo.deploy.converting import ExportError
-from kzoo.deploy.description import Quantization
+from kzoo.deploy.description import Description, Quantization
 from kzoo.deploy.engines import BATCH_SIZE, Compute
 from kzoo.deploy.formats import WEIGHTS_OF_OPENVINO
 from kzoo.deploy.graph import IMAGES
+from kzoo.deploy.scoring import with_labels_of
 from kzoo.errors import DataError, InvalidArgument, reason_of
 from kzoo.paths import OPENVINO
 
@@ -43,22 +44,18 @@ class Data(NamedTuple):
     """Theirs, as the model counts classes."""
 
 
-def data_of(model_classes: tuple[str, ...] | None, train: Dataset, validation: Dataset) -> Data:
+def data_of(described: Description, train: Dataset, validation: Dataset) -> Data:
     """Calibration images of `train`, and those of `validation` that the loss is measured on, evenly spread.
 
     Raises:
         DataError: They have splits in common, or a label that the model does not know.
     """
-    from kzoo.data import match_labels
-    from kzoo.weights.labels import aliases
-
     if train.fingerprint == validation.fingerprint and train.split == validation.split:
         raise DataError(
             f"int8 is calibrated and scored on different images. Received: the {train.split} split for both. Name data "
             "that has a train and a validation split."
         )
-    if model_classes is not None and validation.has_class_names:
-        validation = match_labels(validation, model_classes, aliases(model_classes))
+    validation = with_labels_of(validation, described)
     rows = spread(len(validation), MOST_SCORED)
     calibration = train.reader.fetch(spread(len(train), CALIBRATION_IMAGES))
     return Data(as_bytes(calibration), as_bytes(validation.reader.fetch(rows)), validation.labels[rows])

@@ -11,6 +11,7 @@ from kzoo.data import Dataset, match_labels
 from kzoo.data.images import Scaling
 from kzoo.data.loading import checked_size
 from kzoo.data.photos import FILE_CHANNELS, Prediction, decoded, ranked, with_range_of_files
+from kzoo.deploy.description import Description
 from kzoo.deploy.engines import BATCH_SIZE, Exported
 from kzoo.errors import DataError, InvalidArgument
 from kzoo.text import dimensions
@@ -63,12 +64,7 @@ def evaluate(exported: Exported, data: Dataset) -> dict[str, Any]:
     Raises:
         DataError: A label that the model does not know.
     """
-    names = exported.description.class_names
-    if names is not None and data.has_class_names:
-        data = match_labels(data, names, aliases(names))
-    elif (known := len(data.class_names)) > (classes := exported.description.classes):
-        raise DataError(f"The model has {classes} classes. Received: data of {known}. Name data of its classes.")
-    parts = []
+    data, names, parts = with_labels_of(data, exported.description), exported.description.class_names, []
     with console.progress("evaluating", len(data)) as advance:
         for start in range(0, len(data), BATCH_SIZE):
             rows = np.arange(start, min(start + BATCH_SIZE, len(data)))
@@ -77,6 +73,22 @@ def evaluate(exported: Exported, data: Dataset) -> dict[str, Any]:
             advance(len(rows))
     shown = names or (data.class_names if data.has_class_names else None) or exported.description.labels
     return figures_of(together(parts), shown, data.where)
+
+
+def with_labels_of(data: Dataset, described: Description) -> Dataset:
+    """Labelled images with their labels in the order of a model's classes, matched by name where both have names.
+
+    Raises:
+        DataError: A label that the model does not know.
+    """
+    names = described.class_names
+    if names is not None and data.has_class_names:
+        return match_labels(data, names, aliases(names))
+    if (known := len(data.class_names)) > described.classes:
+        raise DataError(
+            f"The model has {described.classes} classes. Received: data of {known}. Name data of its classes."
+        )
+    return data
 
 
 def _form(

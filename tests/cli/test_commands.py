@@ -19,12 +19,6 @@ def digits_run(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def last_json(capfd):
-    """The last line of standard output, as JSON."""
-    return lambda: json.loads(capfd.readouterr().out.splitlines()[-1])
-
-
 def save_digits(folder, count=12):
     """Test digits as folders of PNG files by class name; returns (path, label) in the order of the files' names."""
     digits = data.load("digits", "test")

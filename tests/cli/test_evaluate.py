@@ -34,11 +34,6 @@ def place(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def last_json(capfd):
-    return lambda: json.loads(capfd.readouterr().out.splitlines()[-1])
-
-
 def test_without_a_test_split_the_validation_split_is_scored(place, last_json, capfd):
     assert kzoo(["evaluate", str(place / "run"), "--json"]) == 0
     captured = capfd.readouterr()

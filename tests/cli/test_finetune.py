@@ -27,12 +27,6 @@ def tuned(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def last_json(capfd):
-    """The last line of standard output, as JSON."""
-    return lambda: json.loads(capfd.readouterr().out.splitlines()[-1])
-
-
 def copy(run, path, *without):
     shutil.copytree(run, path)
     for name in without:

@@ -1,6 +1,5 @@
 """`kzoo info` of datasets; test_commands.py has it of models."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,6 @@ def photos(tmp_path, monkeypatch):
     (tmp_path / "photos" / "notes.txt").write_text("")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "photos"
-
-
-@pytest.fixture
-def last_json(capfd):
-    return lambda: json.loads(capfd.readouterr().out.splitlines()[-1])
 
 
 def test_info_of_a_folder(photos, capfd):

@@ -24,11 +24,6 @@ def _nothing_but_kzoo(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
 
 
-@pytest.fixture
-def last_json(capfd):
-    return lambda: json.loads(capfd.readouterr().out.splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def samples(real_data):
     """100 photos, whose names begin with the WordNet id of their class."""

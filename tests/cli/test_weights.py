@@ -19,11 +19,6 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-@pytest.fixture
-def last_json(capfd):
-    return lambda: json.loads(capfd.readouterr().out.splitlines()[-1])
-
-
 def test_list(capfd, last_json, real_data, monkeypatch):
     monkeypatch.setenv("KZOO_WEIGHTS_PATH", str(real_data / "weights"))
     assert kzoo(["weights", "list", "resnet20*"]) == 0

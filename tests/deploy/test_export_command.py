@@ -15,12 +15,6 @@ def digits_run(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def last_json(capfd):
-    """The last line of standard output, as JSON."""
-    return lambda: json.loads(capfd.readouterr().out.splitlines()[-1])
-
-
 def test_a_run_is_checked_on_its_validation_images(digits_run, tmp_path, last_json):
     needs("onnx")
     path = tmp_path / "model.onnx"

@@ -33,11 +33,6 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-@pytest.fixture
-def last_json(capfd):
-    return lambda: json.loads(capfd.readouterr().out.splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
