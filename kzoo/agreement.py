@@ -51,7 +51,7 @@ def check_agree(meanings: Sequence[Meaning]) -> tuple[str, ...] | None:
 
 
 def are_of_one_shape(sizes: Sequence[tuple[int, int]]) -> bool:
-    """Whether images of some sizes (height, width) are of one shape, such as square, but for rounding."""
+    """Whether images of some sizes (height, width) are of one shape, such as square, up to rounding."""
     ratios = [height / width for height, width in sizes]
     return max(ratios) / min(ratios) <= 1 + ROUNDING
 

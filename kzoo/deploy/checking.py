@@ -45,13 +45,16 @@ def in_batches(compute: Compute, images: np.ndarray, what: str) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def check(compute: Compute, reference: Compute, images: np.ndarray, *, any_size: bool, engine: str) -> Check:
+def check(
+    compute: Compute, reference: Compute, images: np.ndarray, *, is_exact: bool, any_size: bool, engine: str
+) -> Check:
     """Compare an exported model with Keras.
 
     Args:
         compute: Of the exported model.
         reference: Of `keras_compute`.
         images: Uint8 (N, height, width, channels).
+        is_exact: Whether they must agree, except for rounding; int8 need not.
         any_size: Whether the model takes any size: it is then run on a smaller one too.
         engine: For the result.
 
@@ -59,16 +62,12 @@ def check(compute: Compute, reference: Compute, images: np.ndarray, *, any_size:
         ExportError: They differ by more than rounding.
     """
     found, wanted = in_batches(compute, images, f"checking, {engine}"), in_batches(reference, images, "checking, Keras")
-    _compare(found, wanted, engine)
     height, width = images.shape[1:3]
-    if any_size and min(height, width) >= _LEAST_SIDE:
-        cropped = images[:1, : height - _SMALLER[0], : width - _SMALLER[1]]
-        _compare(compute(cropped), reference(cropped), engine)
-    return measured(found, wanted, engine)
-
-
-def measured(found: np.ndarray, wanted: np.ndarray, engine: str) -> Check:
-    """How far probabilities (N, classes) differ from Keras's."""
+    if is_exact:
+        _compare(found, wanted, engine)
+        if any_size and min(height, width) >= _LEAST_SIDE:
+            cropped = images[:1, : height - _SMALLER[0], : width - _SMALLER[1]]
+            _compare(compute(cropped), reference(cropped), engine)
     return Check(
         images=len(found),
         max_difference=float(np.abs(found - wanted).max()),

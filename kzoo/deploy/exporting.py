@@ -153,17 +153,15 @@ def export(
             in_float = quantizing.write_int8(format, inference_graph(model), temporary, quantization_data, max_loss)
         converting.describe(format, temporary, description)
         made, reference, engine = load(temporary), checking.keras_compute(model), engine_of(format)
-        if quantization_data is None:
-            any_size = None in description.input_shape
-            found = checking.check(made.compute, reference, pixels, any_size=any_size, engine=engine)
-            description = replace(description, check=found)
-        else:
+        costs = None
+        if quantization_data is not None:
             costs = quantizing.cost(made.compute, reference, quantization_data, in_float)
             quantizing.check_loss(costs, max_loss)
-            ours = checking.in_batches(made.compute, pixels, f"checking, {engine}")
-            theirs = checking.in_batches(reference, pixels, "checking, Keras")
-            found = checking.measured(ours, theirs, engine)
-            description = replace(description, check=found, quantization=costs)
+        any_size = None in description.input_shape
+        found = checking.check(
+            made.compute, reference, pixels, is_exact=costs is None, any_size=any_size, engine=engine
+        )
+        description = replace(description, check=found, quantization=costs)
         return _finished(made, reference, pixels, description, path, overwrite)
 
 
