@@ -18,6 +18,7 @@ from kzoo.data.loading import check_input
 from kzoo.deploy import description
 from kzoo.deploy.description import KEY, Description
 from kzoo.deploy.formats import FORMATS, WEIGHTS_OF_OPENVINO, format_of, require
+from kzoo.deploy.signal_stack import own_signal_stack
 from kzoo.errors import InvalidArgument, RunError, reason_of
 from kzoo.files import read_bytes
 from kzoo.hardware import cores
@@ -145,7 +146,8 @@ def _open_openvino(path: Path, precision: str) -> _Opened:
     if model.get_rt_info([KEY, DIGEST]).value != digest_of(path / WEIGHTS_OF_OPENVINO):
         raise ValueError(f"its {WEIGHTS_OF_OPENVINO} is truncated, or of another model")
     options = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
-    request = core.compile_model(model, "CPU", options).create_infer_request()
+    with own_signal_stack():
+        request = core.compile_model(model, "CPU", options).create_infer_request()
     # The result is in a buffer that the next call writes to.
     return _Opened(metadata, lambda images: np.array(request.infer([images], share_inputs=True)[0]))
 

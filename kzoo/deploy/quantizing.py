@@ -20,6 +20,7 @@ from kzoo.deploy.engines import BATCH_SIZE, Compute
 from kzoo.deploy.formats import WEIGHTS_OF_OPENVINO
 from kzoo.deploy.graph import IMAGES
 from kzoo.deploy.scoring import with_labels_of
+from kzoo.deploy.signal_stack import own_signal_stack
 from kzoo.errors import DataError, InvalidArgument, reason_of
 from kzoo.paths import OPENVINO
 
@@ -183,7 +184,8 @@ def _write_openvino(function: Any, path: Path, data: Data, max_loss: float | Non
     model = converting.openvino_model(function)
     options: dict[str, Any] = {"subset_size": len(data.calibration), "preset": nncf.QuantizationPreset.MIXED}
     if max_loss is None:
-        quantized = nncf.quantize(model, calibration, **options)
+        with own_signal_stack():
+            quantized = nncf.quantize(model, calibration, **options)
     else:
         batches = [slice(i, i + BATCH_SIZE) for i in range(0, len(data.images), BATCH_SIZE)]
         items = nncf.Dataset([(data.images[rows], data.labels[rows]) for rows in batches], lambda item: item[0])
@@ -192,9 +194,10 @@ def _write_openvino(function: Any, path: Path, data: Data, max_loss: float | Non
             hits = [compiled(images)[0].argmax(axis=1) == labels for images, labels in pairs]
             return float(np.concatenate(hits).mean()), [float(one.mean()) for one in hits]
 
-        quantized = nncf.quantize_with_accuracy_control(
-            model, calibration, items, accuracy, max_drop=max_loss, drop_type=nncf.DropType.ABSOLUTE, **options
-        )
+        with own_signal_stack():
+            quantized = nncf.quantize_with_accuracy_control(
+                model, calibration, items, accuracy, max_drop=max_loss, drop_type=nncf.DropType.ABSOLUTE, **options
+            )
     ov.save_model(quantized, path / OPENVINO, compress_to_fp16=False)
     assert (path / WEIGHTS_OF_OPENVINO).is_file()  # noqa: S101 - OpenVINO's rule of names
     return () if max_loss is None else _in_float(quantized)

@@ -129,19 +129,21 @@ class TrainStep:
         with tf.GradientTape() as tape:
             outputs = self.logits(images, training=True)
             logits = outputs[PREDICTIONS]
-            total = weight * self._total_loss(targets, logits)
-            auxiliary = [weight * self._total_loss(targets, outputs[name]) for name in self.heads]
+            total = _times(weight, self._total_loss(targets, logits))
+            auxiliary = [_times(weight, self._total_loss(targets, outputs[name])) for name in self.heads]
             examples = weight * tf.cast(tf.shape(labels)[0], tf.float32)
             # Szegedy et al., 2015, section 5: "the losses of the auxiliary classifiers were weighted by 0.3".
-            loss = (total + self.config.auxiliary_weight * sum(auxiliary)) / replica.all_reduce("SUM", examples)
+            loss = total + self.config.auxiliary_weight * tf.cast(sum(auxiliary), total.dtype)
+            loss /= tf.cast(replica.all_reduce("SUM", examples), loss.dtype)
             for penalty in self.model.losses:
-                loss += tf.cast(penalty, tf.float32) / self.strategy.num_replicas_in_sync
+                loss += tf.cast(penalty, loss.dtype) / self.strategy.num_replicas_in_sync
             scaled = loss if self.loss_scale is None else loss * self.loss_scale
         self._check_losses()
         weights = [v.value for v in self.model.trainable_variables]
         gradients = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         average_statistics(self.model)
-        return gradients, tf.stack([total, weight * _correct(labels, logits), examples, 0.0, *auxiliary])
+        sums = [total, weight * _correct(labels, logits), examples, 0.0, *auxiliary]
+        return gradients, tf.stack([tf.cast(value, tf.float32) for value in sums])
 
     def _check_losses(self):
         """Refuse losses of activations on several replicas, after they are there: Keras keeps them in the layers.
@@ -189,7 +191,7 @@ class TrainStep:
         if self.teacher is not None and self.teacher.temperature != 1:
             # Hinton et al., 2015, section 2: times the temperature's square, as the gradients are divided by that.
             temperature = self.teacher.temperature
-            return temperature**2 * self._sum_of_losses(labels, tf.cast(logits, tf.float32) / temperature)
+            return temperature**2 * self._sum_of_losses(labels, _in_full(logits) / temperature)
         return self._sum_of_losses(labels, logits)
 
     def _sum_of_losses(self, labels, logits):
@@ -198,7 +200,7 @@ class TrainStep:
         if _is_soft(labels):  # the loss of each class by its share and its weight
             return tf.reduce_sum(cross_entropy(labels * self.class_weights, logits, self.config.label_smoothing))
         losses = cross_entropy(labels, logits, self.config.label_smoothing)
-        return tf.reduce_sum(losses * tf.gather(self.class_weights, labels))
+        return tf.reduce_sum(_times(tf.gather(self.class_weights, labels), losses))
 
     def _update_if_finite(self, gradients, sums, statistics_before):
         """Update, or skip the step and halve the loss scale: on all replicas alike, by the sum of their gradients."""
@@ -310,17 +312,20 @@ class TrainStep:
         logits = self.evaluation_logits(images, training=False)[PREDICTIONS]
         losses = cross_entropy(labels, logits, 0.0)
         examples = tf.cast(tf.size(labels), tf.float32)
-        return weight * tf.stack([tf.reduce_sum(losses), _correct(labels, logits), examples])
+        return weight * tf.stack([tf.cast(tf.reduce_sum(losses), tf.float32), _correct(labels, logits), examples])
 
 
 def cross_entropy(labels, logits, label_smoothing: float | None):
-    """Cross-entropy of each example: labels (batch,) int, logits (batch, classes) of any float -> (batch,) float32.
+    """Cross-entropy of each example: labels (batch,) int, logits (batch, classes) of any float -> (batch,).
+
+    It is float64 for logits in float64, else float32.
 
     With smoothing, the target is `1 - label_smoothing` on the label plus an even spread of the rest over all classes.
     Soft labels, (batch, classes) float, give the sum of the losses of all classes, each times its share.
     """
-    logits = tf.cast(logits, tf.float32)  # a user's last layer may follow a half-precision policy
+    logits = _in_full(logits)
     if _is_soft(labels):
+        labels = tf.cast(labels, logits.dtype)
         losses, total = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1), tf.reduce_sum(labels, axis=-1)
     else:
         losses, total = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits), 1.0
@@ -328,6 +333,15 @@ def cross_entropy(labels, logits, label_smoothing: float | None):
         uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
         losses = (1 - label_smoothing) * losses + label_smoothing * total * uniform
     return losses
+
+
+def _in_full(logits):
+    """In float32 at least: a user's last layer may follow a half-precision policy."""
+    return logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
+
+
+def _times(weight, losses):
+    return tf.cast(weight, losses.dtype) * losses
 
 
 def _is_soft(labels) -> bool:
