@@ -1,5 +1,6 @@
 """What the tests share: fresh processes, the digits, and real data where this machine has it."""
 
+import gc
 import json
 import os
 import signal
@@ -87,3 +88,10 @@ def _lines_on_standard_error():
 
     console.logger.addHandler(console._StandardError())
     console.logger.setLevel("INFO")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_garbage():
+    """Free what the tests of a file leave: models hold themselves in cycles, which Python finds too late by itself."""
+    yield
+    gc.collect()

@@ -68,8 +68,8 @@ def pooled(batches: Iterable[tuple[Sequence[np.ndarray], float]]) -> list[np.nda
         The same of all together, float64. The variance counts how far the means of batches lie apart.
 
     >>> of_two_and_six, of_seven = ([np.array([4.0]), np.array([4.0])], 2), ([np.array([7.0]), np.array([0.0])], 1)
-    >>> [float(value[0]) for value in pooled([of_two_and_six, of_seven])]  # of 2, 6 and 7
-    [5.0, 4.666666666666667]
+    >>> [round(float(value[0]), 6) for value in pooled([of_two_and_six, of_seven])]  # of 2, 6 and 7
+    [5.0, 4.666667]
     """
     total, sums = 0.0, []
     for statistics, count in batches:

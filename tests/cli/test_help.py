@@ -1,6 +1,8 @@
 """The help of the commands with many flags, and what is said of flags that other programs have."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -8,11 +10,22 @@ from kzoo.cli import run as kzoo
 from kzoo.cli._help import GROUPS, SYNONYMS
 
 
-def groups_of(command, capsys):
+@pytest.fixture
+def help_of(child_environment):
+    """A command's help on a wide terminal; in a process of its own, since a console keeps the width it began with."""
+
+    def run(command):
+        arguments = [sys.executable, "-m", "kzoo", command, "--help"]
+        environment = {**child_environment, "COLUMNS": "160"}
+        return subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment, timeout=60).stdout
+
+    return run
+
+
+def groups_of(text):
     """The flags of a command's help by the title of their panel."""
-    assert kzoo([command, "--help"]) == 0
     found, title = {}, None
-    for line in capsys.readouterr().out.splitlines():
+    for line in text.splitlines():
         if panel := re.match("╭─ (.*?) ─", line):
             title = panel[1]
         elif flag := re.match(r"│ +(--[a-z-]+)", line):
@@ -20,14 +33,9 @@ def groups_of(command, capsys):
     return found
 
 
-@pytest.fixture(autouse=True)
-def wide(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
-
-
 @pytest.mark.parametrize("command", ["train", "finetune", "search"])
-def test_flags_stand_in_groups(command, capsys):
-    found = groups_of(command, capsys)
+def test_flags_stand_in_groups(command, help_of):
+    found = groups_of(help_of(command))
     flags = [flag for group in found.values() for flag in group]
     assert len(set(flags)) == len(flags) > 30
     assert set(found) <= {*GROUPS, "Run and output"}
@@ -39,21 +47,19 @@ def test_flags_stand_in_groups(command, capsys):
     assert set(found["Run and output"]) <= others
 
 
-def test_the_suggested_flags_are_there(capsys):
-    found = [groups_of(command, capsys) for command in ("train", "finetune", "search")]
+def test_the_suggested_flags_are_there(help_of):
+    found = [groups_of(help_of(command)) for command in ("train", "finetune", "search")]
     flags = {flag for groups in found for group in groups.values() for flag in group}
     assert {f"--{name}" for name in SYNONYMS} <= flags
 
 
-def test_texts_are_paragraphs_and_defaults_are_said_once(capsys):
-    assert kzoo(["train", "--help"]) == 0
-    said = capsys.readouterr().out
+def test_texts_are_paragraphs_and_defaults_are_said_once(help_of):
+    said = help_of("train")
     assert "Train on the validation images too; the model of the last epoch is then the best. " in said
     assert "[default: False]" not in said
     assert "[default: ()]" not in said
     assert "[default: auto]" in said
-    assert kzoo(["doctor", "--help"]) == 0
-    assert "Run and output" not in capsys.readouterr().out
+    assert "Run and output" not in help_of("doctor")
 
 
 @pytest.mark.parametrize(

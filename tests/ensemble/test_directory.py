@@ -210,7 +210,7 @@ def test_members_are_trained_with_seeds_of_their_own(tmp_path, capfd):
     assert not list((tmp_path / "run").glob("member-*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_run_of_members_goes_on_with_the_one_it_was_at(number, tmp_path, child_environment):
     command = [sys.executable, "-m", "kzoo", "train", "mnist_net", "digits", "--epochs", "4", "--members", "2"]
     command += ["--batch-size", "64", "--precision", "float32", "--run-dir"]
