@@ -1,5 +1,7 @@
 """Every model of the zoo in every engine against Keras; in the quick tests one of each family."""
 
+import gc
+
 import numpy as np
 import pytest
 from exported_models import name_of, needs
@@ -39,7 +41,8 @@ def net(request):
     """The model, its graph, images, and what Keras computes of them."""
     model = classifier_of(build(request.param))
     images = np.random.default_rng(1).integers(0, 256, (3, *model.input_shape[1:]), "uint8")
-    return model, inference_graph(model), images, checking.keras_compute(model)(images)
+    yield model, inference_graph(model), images, checking.keras_compute(model)(images)
+    gc.collect()  # the converters leave copies of the weights in cycles: 10 GB of all nets
 
 
 @pytest.mark.parametrize("kind", formats.FORMATS)
