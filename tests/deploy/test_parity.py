@@ -15,6 +15,8 @@ from kzoo.models import registry
 
 # Local response normalization, rounded-up pooling and BGR; padded shortcuts; convolution after normalization; ...
 QUICK = ("mnist_net", "vgg11_bn", "inception_v1", "resnet18", "resnet18_v2", "resnet20_cifar")
+# These two converters copy the weights again and again: 28 million of them for half a minute.
+COPIED = (("vgg11_bn", "onnx"), ("vgg11_bn", "litert"))
 # A grouped convolution, and blocks of Keras's other families.
 OTHERS = ("keras:MobileNet", "keras:EfficientNetB0", "keras:DenseNet121")
 
@@ -33,10 +35,16 @@ def build(name):
     return model
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in (*kzoo.list_models(), *OTHERS)],
-)
+def case(name, kind):
+    """A model in a format; a slow test if it takes long."""
+    is_quick = name in QUICK and (name, kind) not in COPIED
+    return pytest.param(name, kind, marks=() if is_quick else pytest.mark.slow)
+
+
+CASES = [case(name, kind) for name in (*kzoo.list_models(), *OTHERS) for kind in formats.FORMATS]
+
+
+@pytest.fixture(scope="module")
 def net(request):
     """The model, its graph, images, and what Keras computes of them."""
     model = classifier_of(build(request.param))
@@ -45,7 +53,7 @@ def net(request):
     gc.collect()  # the converters leave copies of the weights in cycles: 10 GB of all nets
 
 
-@pytest.mark.parametrize("kind", formats.FORMATS)
+@pytest.mark.parametrize(("net", "kind"), CASES, indirect=["net"])
 def test_the_engine_computes_what_keras_does(net, kind, tmp_path):
     needs(kind)
     model, function, images, wanted = net
