@@ -16,7 +16,7 @@ Schedule = Literal[
     "vgg", "googlenet", "resnet", "resnet110", "resnet_imagenet",
 ]  # fmt: skip
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
-Strategy = Literal["auto", "one", "mirrored"]
+Strategy = Literal["auto", "one", "mirrored", "multiworker"]
 ClassWeight = Literal["none", "balanced"]
 BatchNorm = Literal["frozen", "affine", "train"]
 
@@ -155,7 +155,8 @@ class TrainConfig:
     precision: Precision = "auto"
     """Dtype policy; auto takes mixed_float16 on tensor cores, mixed_bfloat16 on CPUs with bf16 instructions."""
     strategy: Strategy = "auto"
-    """one device, or mirrored over several; auto mirrors where several GPUs are there."""
+    """one device; mirrored over several; or multiworker, over several processes, as TF_CONFIG or SLURM says. auto
+    takes the workers of TF_CONFIG, else mirrors where several GPUs are there."""
     devices: str | None = None
     """cpu:N makes N logical CPU devices; gpu:N takes the first N GPUs [default: all there are]."""
     sync_batch_norm: bool = False
