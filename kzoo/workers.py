@@ -33,7 +33,7 @@ TF_CONFIG = "TF_CONFIG"
 SECONDS_TO_JOIN = 300.0
 # Every worker sends a sign of life so often, and counts as lost when nothing came from it for so long.
 SECONDS_BETWEEN_SIGNS = 3.0
-SECONDS_OF_SILENCE = 30.0
+SECONDS_OF_SILENCE = 45.0
 # Who has started the workers of a machine ends them when one is lost, and knows better why: a worker that notices the
 # loss says so later.
 SECONDS_BEFORE_SAYING = 3.0
