@@ -22,6 +22,8 @@ TRAIN = [
     "3",
     "--batch-size",
     "48",
+    "--steps-per-execution",
+    "2",
     "--precision",
     "float32",
     "--checkpoint-seconds",
