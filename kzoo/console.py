@@ -73,6 +73,12 @@ def _configure() -> None:
             logger.setLevel(logging.INFO)
 
 
+def only_warnings() -> None:
+    """Say from now on only what needs attention: in a worker, which does as the chief says."""
+    _configure()
+    logger.setLevel(logging.WARNING)
+
+
 def log(message: str) -> None:
     """Say one line."""
     _configure()

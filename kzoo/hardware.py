@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,6 +86,38 @@ def cpu() -> tuple[set[str], str]:
         elif key.strip() == "model name":
             name = value.strip()
     return flags, name
+
+
+def share_of_cores(worker: int, workers: int) -> list[int]:
+    """The cores of one of several workers: all of them if it is alone; where there are more workers, they share.
+
+    >>> share_of_cores(0, 1)
+    []
+    """
+    if workers == 1 or not hasattr(os, "sched_getaffinity"):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[worker::workers] or [cores[worker % len(cores)]]
+
+
+def share_of_gpus(worker: int, workers: int, gpus: int) -> list[int] | None:
+    """The GPUs of one of several workers; None where all may use them all, since it is alone or there are none.
+
+    >>> share_of_gpus(1, 2, 4), share_of_gpus(2, 3, 1), share_of_gpus(0, 1, 4)
+    ([1, 3], [0], None)
+    """
+    if workers == 1 or not gpus:
+        return None
+    return list(range(gpus))[worker::workers] or [worker % gpus]
+
+
+def visible(gpus: Sequence[int] | None) -> dict[str, str]:
+    """The environment variable by which a process uses these GPUs; None leaves it all."""
+    if gpus is None:
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else None
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names[gpu] if names else str(gpu) for gpu in gpus)}
 
 
 def _memory() -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kzoo import console, paths
+from kzoo import console, paths, workers
 from kzoo.arguments import integer
 from kzoo.augment import PHOTO_SIZE
 from kzoo.data import Dataset
@@ -320,6 +320,11 @@ def _train_members(run_dir: Path, record: RunRecord) -> Result:
     Members that are finished are not trained again.
     """
     assert record.ensemble is not None and record.ensemble.trains is not None  # noqa: S101, PT018 - the caller knows
+    if workers.current() is not None:
+        raise InvalidArgument(
+            f"The members of an ensemble are trained in one process. Received: members={record.ensemble.trains} with "
+            "several workers. Train each by its own --seed, then kzoo ensemble."
+        )
     count, results = record.ensemble.trains, []
     for number in range(count):
         asked = replace(record.requested, seed=record.requested.seed + number)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kzoo import console, interrupts
+from kzoo import console, interrupts, workers
 from kzoo.errors import InvalidArgument, KzooError, TrainingInterrupted
 from kzoo.text import one_line
 
@@ -70,6 +70,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _fail(status: int, message: str) -> int:
+    workers.fail(message)
     try:
         print(f"kzoo: {one_line(message)}", file=sys.stderr)
     except OSError:  # nobody reads it

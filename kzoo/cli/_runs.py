@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kzoo import console, job, paths
+from kzoo import console, job, paths, workers
 from kzoo.cli._options import DataOptions, check_from_search, check_resume, given, parse_image_size
 from kzoo.cli._output import percent, percents, print_json, print_table
 from kzoo.errors import InvalidArgument, KzooError, TrainingInterrupted
@@ -55,10 +55,12 @@ def _saying_how_to_resume(run_dir: str) -> Iterator[None]:
 
 
 def print_result(result: Result, rows: Sequence[tuple], json: bool) -> None:
-    """Print some rows about a run and what to do next, or as JSON all of its metrics.
+    """Print some rows about a run and what to do next, or as JSON all of its metrics; of several workers one does.
 
     Of an ensemble its own rows are printed.
     """
+    if not workers.is_chief():
+        return
     assert result.run_dir is not None  # noqa: S101 - for the type checker
     ensemble, metrics = runs.read_record(result.run_dir).ensemble, result.metrics
     if ensemble is not None:

@@ -41,6 +41,13 @@ for _name, _function, _help in (
         "Find a learning rate for a training.\n\nTries rates on its first steps, each a little higher, until the loss "
         "rises. Nothing is kept but the picture that --out asks for.",
     ),
+    (
+        "launch",
+        "launch:command",
+        "Train with several workers on this machine.\n\n`kzoo launch --workers 2 train mnist_net digits`: each batch "
+        "is shared out, and the run is that of one process. On several machines the same command runs by TF_CONFIG or "
+        "SLURM: docs/several_machines.md.",
+    ),
     ("search", "search:command", "Search for the hyperparameters that train a model best."),
     (
         "evaluate",

@@ -15,7 +15,7 @@ from kzoo.data.copies import MARK, mark_of
 from kzoo.data.images import in_parallel
 from kzoo.data.labels import class_indices, count_from_one
 from kzoo.data.order import permutation, sample_seeds, spread
-from kzoo.data.pipeline import pipeline
+from kzoo.data.pipeline import Replicas, pipeline
 from kzoo.data.pixels import RAW, SAMPLE, UNIT, Range, is_grey, pixel_range
 from kzoo.data.readers import ArrayReader, Reader, read_only
 from kzoo.errors import DataError
@@ -241,6 +241,7 @@ class Dataset:
         start_batch: int = 0,
         passes: int = 1,
         augment: Callable[[Any, Any], Any] | None = None,
+        replicas: Replicas | None = None,
     ) -> "tf.data.Dataset":
         """Make one epoch of batches (images `[B, H, W, C]`, labels int32 `[B]`); the last may be smaller.
 
@@ -259,6 +260,9 @@ class Dataset:
                 Row i of the seeds depends on (seed, pass, the sample's index in this dataset) only. If its attribute
                 `mixes` is true, it is called with ((images, labels), seeds) and returns both; the labels of the batch
                 are then float32 `[B, classes]`.
+            replicas: Where several machines share out the batches: the replicas of this one. For each of them in turn
+                come its rows of a batch, with their weight (`pipeline.shared_out`); the others are read only where
+                images are mixed.
 
         Raises:
             InvalidArgument: A number is out of range.
@@ -284,6 +288,7 @@ class Dataset:
             batch_size=batch_size,
             start_batch=start_batch,
             augment=augment,
+            replicas=replicas,
         )
 
 

@@ -1,4 +1,4 @@
-"""A command of kzoo in a process of its own, which ends when the process that searches does.
+"""A command of kzoo in a process of its own, which ends when the process that searches, or launches it, does.
 
     python -P -m kzoo.search.child CORES ARGUMENTS...
 
@@ -10,8 +10,6 @@ import runpy
 import sys
 import threading
 
-import threadpoolctl
-
 
 def main() -> None:
     """Run the command line."""
@@ -21,6 +19,8 @@ def main() -> None:
         # TensorFlow makes as many threads as there are cores that it may use.
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     if "numpy" in sys.modules:  # in a copy of the fork server, which had OpenBLAS start no threads
+        import threadpoolctl
+
         threads = os.environ.get("OPENBLAS_NUM_THREADS") or len(os.sched_getaffinity(0))
         threadpoolctl.threadpool_limits(int(threads), user_api="blas")
     sys.argv = ["kzoo", *arguments]
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait for the end of the standard input, which only the searching process holds open, however it ends."""
+    """Wait for the end of the standard input, which only the process that started this one holds open."""
     while os.read(0, 1024):
         pass
     os._exit(1)

@@ -1,6 +1,5 @@
 """Commands of kzoo in processes: started, watched, and ended where they take more time or memory than they may."""
 
-import os
 import signal
 import threading
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from kzoo import console
+from kzoo.hardware import visible
 from kzoo.search.forkserver import ForkedProcess, ForkServer
 from kzoo.text import megabytes
 
@@ -43,7 +43,9 @@ class CommandProcess:
         with open(log, "ab") as file:
             # By the end of its standard input it knows of ours.
             command = ("kzoo.search.child", ",".join(map(str, cores)) or "-", *arguments)
-            self._process = server.start(*command, environment=_visible(gpus), stderr=file)
+            # Trials of other searching processes may be on the same GPUs: no process reserves all their memory.
+            environment = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", **visible(gpus)}
+            self._process = server.start(*command, environment=environment, stderr=file)
         _be_first_to_go(self._process.pid)
         self._output = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -113,18 +115,6 @@ class CommandProcess:
         return messages[-1] if messages else f"crashed: {lines[-1]}"
 
 
-def _visible(gpus: Sequence[int] | None) -> dict[str, str]:
-    """Environment variables by which a process uses these GPUs; None leaves it all."""
-    # Trials of other searching processes may be on the same GPUs: no process reserves all their memory.
-    growing = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    if gpus is None:
-        return growing
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else None
-    chosen = [names[gpu] if names else str(gpu) for gpu in gpus]
-    return {**growing, "CUDA_VISIBLE_DEVICES": ",".join(chosen)}
-
-
 def _memory(pid: int) -> int:
     """The memory of a process and its children in bytes; 0 if it is gone.
 
@@ -143,26 +133,3 @@ def _be_first_to_go(pid: int) -> None:
     """Have Linux choose a trial, not the search, when memory is short."""
     with suppress(OSError):  # another system, or the process is gone
         Path(f"/proc/{pid}/oom_score_adj").write_text("800")
-
-
-def share_of_cores(worker: int, workers: int) -> list[int]:
-    """The cores of one of several workers: all of them if it is alone; where there are more workers, they share.
-
-    >>> share_of_cores(0, 1)
-    []
-    """
-    if workers == 1 or not hasattr(os, "sched_getaffinity"):
-        return []
-    cores = sorted(os.sched_getaffinity(0))
-    return cores[worker::workers] or [cores[worker % len(cores)]]
-
-
-def share_of_gpus(worker: int, workers: int, gpus: int) -> list[int] | None:
-    """The GPUs of one of several workers; None where all may use them all, since it is alone or there are none.
-
-    >>> share_of_gpus(1, 2, 4), share_of_gpus(2, 3, 1), share_of_gpus(0, 1, 4)
-    ([1, 3], [0], None)
-    """
-    if workers == 1 or not gpus:
-        return None
-    return list(range(gpus))[worker::workers] or [worker % gpus]

@@ -11,7 +11,7 @@ from typing import Any
 from kzoo import console, onednn, paths, plain
 from kzoo.data.loading import fingerprint
 from kzoo.errors import InvalidArgument, RunError, TrainingInterrupted, unknown
-from kzoo.hardware import probe, usable_only
+from kzoo.hardware import probe, share_of_gpus, usable_only
 from kzoo.job import run_record
 from kzoo.search import ranking, store, worker
 from kzoo.search import space as spaces
@@ -19,7 +19,6 @@ from kzoo.search.finishing import finish
 from kzoo.search.forkserver import ForkServer
 from kzoo.search.helper import HelperProcess
 from kzoo.search.leases import Lease, Observer
-from kzoo.search.processes import share_of_gpus
 from kzoo.search.settings import SearchConfig, Settings
 from kzoo.search.space import Task
 from kzoo.search.store import BestTrial, State
@@ -29,6 +28,7 @@ from kzoo.train.config import TrainConfig, TransferConfig
 from kzoo.train.precision import resolve
 from kzoo.train.record import DataRecord, DataSource, FineTuningState, RunRecord, differences, origin
 from kzoo.weights.resolve import resolve as resolve_weights
+from kzoo.workers import find_cluster
 
 # Of run_record, those that say how the data is loaded.
 DATA_ARGUMENTS = [field.name for field in fields(DataSource) if field.name in signature(run_record).parameters]
@@ -104,6 +104,14 @@ def search(
         return _work(folder, helper, config.workers)
 
 
+def _refuse_workers(strategy: str) -> None:
+    if find_cluster(strategy) is not None:
+        raise InvalidArgument(
+            "Each trial of a search trains in one process. Received: several workers, in TF_CONFIG or as strategy "
+            "'multiworker'. Any number of kzoo search --resume processes, on machines that share its folder, do."
+        )
+
+
 def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResult:
     """Continue a search to its end, or join the processes that are at it, on any machine that shares the folder.
 
@@ -119,6 +127,7 @@ def resume(search_dir: str | Path, *, workers: int | None = None) -> SearchResul
         RunError: A file is damaged, the data has changed, or no trial completed.
         TrainingInterrupted: Ctrl-C.
     """
+    _refuse_workers("auto")
     folder = paths.expand(search_dir)
     state = store.read(folder)
     with _helper() as helper:
@@ -160,6 +169,7 @@ def space_for(
 
 def _base(model, dataset, weights, like, train, transfer, data) -> RunRecord:
     """The run of every trial where the space says nothing; its weights must be on this machine."""
+    _refuse_workers((train or TrainConfig()).strategy)
     if weights is None and (like is not None or transfer not in (None, TransferConfig())):
         given = like if like is not None else transfer
         raise InvalidArgument(

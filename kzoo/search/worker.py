@@ -3,9 +3,9 @@
 import time
 
 from kzoo import console
-from kzoo.hardware import probe
+from kzoo.hardware import probe, share_of_cores, share_of_gpus
 from kzoo.search import store
-from kzoo.search.processes import CommandProcess, share_of_cores, share_of_gpus
+from kzoo.search.processes import CommandProcess
 from kzoo.search.store import Trial
 from kzoo.search.trials import Trials
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kzoo import augment, console, plain
+from kzoo import augment, console, plain, workers
 from kzoo.agreement import Meaning
 from kzoo.backend import keras, tf, weights_digest
 from kzoo.classifier import rates_of, without_auxiliary_heads
@@ -37,7 +37,7 @@ from kzoo.train.inputs import (
     range_of_training,
     with_labels_of,
 )
-from kzoo.train.lifecycle import Result, begin, result_of
+from kzoo.train.lifecycle import Result, begin, check_alike, result_of
 from kzoo.train.normalization import shorten_averages
 from kzoo.train.precision import dtype_policy, in_float32, parse_devices, resolve
 from kzoo.train.record import DataSource, RunRecord, SplitRecord, TeacherRecord, teacher_at
@@ -265,10 +265,18 @@ def set_up(run_dir: Path, train_data: Any, validation_data: Any) -> Setup:
     record = runs.read_record(run_dir)
     config, kind, count = _choose_devices(run_dir, record)
     train_data = as_data(train_data, config.batch_size)
+    if config.strategy == "multiworker" and isinstance(train_data, Stream):
+        raise InvalidArgument(
+            "Several workers share out images whose order kzoo makes. Received: a tf.data.Dataset. Pass a Dataset of "
+            "kzoo or arrays, or use --strategy one."
+        )
     config = _choose_for_data(run_dir, config, train_data)
     if validation_data is not None:
         validation_data = with_labels_of(as_data(validation_data, config.batch_size), class_names_of_data(train_data))
     _check_data(run_dir, record, config, train_data, validation_data)
+    if (others := workers.current()) is not None and config.strategy == "multiworker":
+        parts = {"train": train_data, "validation": validation_data}
+        check_alike(others, "the data", {name: one and _shown(_describe(one)) for name, one in parts.items()})
     strategy = create_strategy(config, kind, count)
     keras.utils.set_random_seed(config.seed)
     return Setup(run_dir, record, config, strategy, train_data, validation_data)

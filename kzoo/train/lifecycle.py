@@ -7,19 +7,20 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kzoo import console, onednn
-from kzoo.errors import DataError, InvalidArgument, RunError
+from kzoo import console, onednn, plain, workers
+from kzoo.errors import DataError, InvalidArgument, RunError, TrainingDiverged, TrainingInterrupted
 from kzoo.hardware import probe
 from kzoo.paths import expand
 from kzoo.train import checkpoint, runs
 from kzoo.train.checkpoint import State
 from kzoo.train.config import Strategy
 from kzoo.train.precision import resolve
-from kzoo.train.record import RunRecord
+from kzoo.train.record import RunRecord, versions
+from kzoo.workers import Workers
 
 # What a run that goes on may be asked for otherwise: it does not change the result. Only the strategy and the devices
 # are taken over.
@@ -70,6 +71,10 @@ def begin(
             f"resume=True goes on with the run in run_dir. Received: run_dir={run_dir!r}, overwrite={overwrite!r}. "
             "Name a folder, and leave overwrite out."
         )
+    others = _meet(record.requested.strategy, record)
+    if others is not None and not others.is_chief:
+        return _assist(others, train)
+    train = _leading(others, train)
     if resume and run_dir is not None:
         run_dir = expand(run_dir)
         runs.recover(run_dir)
@@ -81,8 +86,8 @@ def begin(
                 check_data(run_dir)
             asked, began = record.requested, recorded.requested
             if (asked.strategy, asked.devices) == (began.strategy, began.devices):
-                return go_on(run_dir, train)
-            return go_on(run_dir, train, asked.strategy, asked.devices)
+                return _go_on(run_dir, train, others)
+            return _go_on(run_dir, train, others, asked.strategy, asked.devices)
     needed = [path for path in (record.teacher and record.teacher.path, getattr(record.model, "path", None)) if path]
     if overwrite and run_dir is not None:
         folder = expand(run_dir).resolve()
@@ -105,11 +110,30 @@ def go_on(
     run_dir: Path, train: Callable[[Path], Result], strategy: Strategy | None = None, devices: str | None = None
 ) -> Result:
     """Continue a run to its end; one that is finished is not trained again."""
+    others = _meet(strategy or runs.read_record(run_dir).requested.strategy)
+    if others is not None and not others.is_chief:
+        return _assist(others, train)
+    return _go_on(run_dir, _leading(others, train), others, strategy, devices)
+
+
+def _go_on(
+    run_dir: Path,
+    train: Callable[[Path], Result],
+    others: Workers | None,
+    strategy: Strategy | None = None,
+    devices: str | None = None,
+) -> Result:
     state = checkpoint.finished_state(run_dir / runs.CHECKPOINT)
     if state is not None:
+        if others is not None:
+            others.exchange("the run", {"run_dir": str(run_dir.resolve()), "record": None, "has_begun": True})
+            others.is_training = False
         return result_of(run_dir, state)
     record = runs.read_record(run_dir)
     onednn.prepare(record.origin.onednn if record.origin else None)
+    had_workers = record.train.strategy == "multiworker"
+    if strategy is None and devices is None and had_workers is not (others is not None):
+        strategy, devices = record.requested.strategy, record.requested.devices
     with runs.lock(run_dir):
         changes = _change_devices(run_dir, strategy, devices)
         try:
@@ -121,6 +145,91 @@ def go_on(
             raise
         _ = result.model  # before another run can take the folder
         return result
+
+
+def _meet(strategy: str, record: RunRecord | None = None) -> Workers | None:
+    """Meet the other workers, if the strategy takes several, and see that all are about to do the same.
+
+    Raises:
+        RunError: They differ in versions or in configuration.
+    """
+    others = workers.join(strategy)
+    if others is None:
+        return None
+    others.is_training = True
+    facts = {name: str(versions()[name]) for name in ("kzoo", "keras", "tensorflow", "numpy")}
+    if record is not None:
+        facts |= {name: repr(value) for name, value in _entries(record) if name not in MAY_DIFFER}
+        facts["train.precision"] = resolve(record.train, probe())[0].precision
+    check_alike(others, "the configuration", facts)
+    return others
+
+
+def check_alike(others: Workers, what: str, facts: dict[str, Any]) -> None:
+    """Compare facts of all workers; all must ask at the same place.
+
+    Raises:
+        RunError: One differs from the chief's, on all workers.
+    """
+    chief, *rest = others.exchange(what, facts)
+    for index, theirs in enumerate(rest, 1):
+        for name in [*chief, *theirs]:
+            if chief.get(name) != theirs.get(name):
+                raise RunError(
+                    f"The workers differ in {what}. Received: {name} = {chief.get(name)} on {others.cluster.name(0)}, "
+                    f"{theirs.get(name)} on {others.cluster.name(index)}. Give all the same."
+                )
+
+
+def _leading(others: Workers | None, train: Callable[[Path], Result]) -> Callable[[Path], Result]:
+    """`train` as the chief does it: the others take up the run when its folder is ready."""
+    if others is None:
+        return train
+
+    def lead(run_dir: Path) -> Result:
+        record, has_begun = runs.read_record(run_dir), runs.has_checkpoint(run_dir)
+        others.exchange(
+            "the run", {"run_dir": str(run_dir.resolve()), "record": asdict(record), "has_begun": has_begun}
+        )
+        others.exchange("a copy of the run", None)
+        return _together(others, train, run_dir)
+
+    return lead
+
+
+def _assist(others: Workers, train: Callable[[Path], Result]) -> Result:
+    """Train as the chief does, in a folder that nobody needs: the chief alone writes the run directory."""
+    told = others.exchange("the run", None)[0]
+    run_dir = Path(told["run_dir"])
+    if told["record"] is None:  # it is finished
+        others.is_training = False
+        state = checkpoint.read_state(run_dir / runs.CHECKPOINT)
+        return result_of(run_dir, state or State(finished=True))
+    record = plain.read(RunRecord, told["record"])
+    onednn.prepare(record.origin.onednn if record.origin else None)
+    with tempfile.TemporaryDirectory(prefix="kzoo-") as folder:
+        if told["has_begun"]:
+            runs.copy(run_dir, Path(folder))
+        else:
+            runs.write_record(Path(folder), record)
+        others.exchange("a copy of the run", None)
+        result = _together(others, train, Path(folder))
+        _ = result.model  # while it is there
+    return replace(result, run_dir=run_dir if record.keep else None)
+
+
+def _together(others: Workers, train: Callable[[Path], Result], run_dir: Path) -> Result:
+    """Train on several workers, of which none leaves before all have ended."""
+    try:
+        with workers.explained():
+            result = train(run_dir)
+    except (TrainingInterrupted, TrainingDiverged) as error:  # on all of them
+        message = others.exchange("the end", str(error))[0]
+        others.is_training = False
+        raise type(error)(message) from None
+    others.exchange("the end", None)
+    others.is_training = False
+    return result
 
 
 def result_of(run_dir: Path, state: State) -> Result:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from kzoo.errors import InvalidArgument
 from kzoo.hardware import Hardware
 from kzoo.train.config import TrainConfig
+from kzoo.workers import current
 
 
 def resolve(config: TrainConfig, hardware: Hardware) -> tuple[TrainConfig, list[str]]:
@@ -29,7 +30,11 @@ def resolve(config: TrainConfig, hardware: Hardware) -> tuple[TrainConfig, list[
         reasons.append(f"precision {precision}: {reason}")
     elif config.precision == "mixed_float16" and kind == "cpu":
         reasons.append("precision mixed_float16: CPUs compute it very slowly; mixed_bfloat16 or float32 suit a CPU")
-    if config.strategy == "auto":
+    workers = current()
+    if config.strategy == "auto" and workers is not None:
+        config = replace(config, strategy="multiworker")
+        reasons.append(f"strategy multiworker: {workers.size} workers (TF_CONFIG)")
+    elif config.strategy == "auto":
         several = count > 1
         config = replace(config, strategy="mirrored" if several else "one")
         reasons.append(f"strategy {config.strategy}: {count} {'devices' if several else 'device'} ({kind})")

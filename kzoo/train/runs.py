@@ -60,7 +60,7 @@ def new(run_dir: str | Path, record: RunRecord, *, overwrite: bool = False) -> I
             create(run_dir, record)
             yield run_dir
         finally:
-            if not _has_checkpoint(run_dir):
+            if not has_checkpoint(run_dir):
                 _delete_run(run_dir)
                 _settle(run_dir)
                 if is_new_folder and not any(path.name != _LOCK for path in run_dir.iterdir()):
@@ -94,7 +94,7 @@ def _put_aside(run_dir: Path) -> None:
 def _settle(run_dir: Path) -> None:
     """Undo a replacement that has not begun, and forget what is replaced for good; the caller holds the lock."""
     delete_temporary(run_dir)
-    if _has_checkpoint(run_dir):
+    if has_checkpoint(run_dir):
         forget_replaced(run_dir)
     if (run_dir / _REPLACED).exists() and not (run_dir / CONFIG).exists():
         (run_dir / _REPLACED).rename(run_dir / _MOVING)
@@ -109,8 +109,9 @@ def _move(run_dir: Path, target: Path) -> None:
         path.replace(target / path.relative_to(run_dir))
 
 
-def _has_checkpoint(run_dir: Path) -> bool:
-    return (run_dir / CHECKPOINT).exists() or any(map(_has_checkpoint, _parts(run_dir)))
+def has_checkpoint(run_dir: Path) -> bool:
+    """Whether something of a run is trained: there is a checkpoint, of the run or of one within it."""
+    return (run_dir / CHECKPOINT).exists() or any(map(has_checkpoint, _parts(run_dir)))
 
 
 def _parts(run_dir: Path) -> list[Path]:
@@ -154,6 +155,21 @@ def _run_files(run_dir: Path) -> list[Path]:
     inner = [path for part in _parts(run_dir) for path in _run_files(part)]
     events = sorted((run_dir / EVENTS).glob("events.out.tfevents.*.kzoo"))
     return inner + events + [run_dir / name for name in _FILES if (run_dir / name).exists()]
+
+
+def copy(run_dir: Path, target: Path) -> None:
+    """Copy what a run goes on from to another folder.
+
+    Raises:
+        RunError: It is not there.
+    """
+    paths_of_run = [path for path in _run_files(run_dir) if path.parent.name != EVENTS]
+    if run_dir / CONFIG not in paths_of_run:
+        raise RunError(f"There is no run here. Received: {str(run_dir)!r}, as on worker 0. The workers must share it.")
+    for path in paths_of_run:
+        copied = target / path.relative_to(run_dir)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copied)
 
 
 def _delete_run(run_dir: Path) -> None:

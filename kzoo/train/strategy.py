@@ -1,8 +1,12 @@
 """From a resolved config to a `tf.distribute.Strategy`, and what it takes for its replicas to act as one device."""
 
+import functools
 from collections.abc import Iterator
 
+from kzoo import workers
 from kzoo.backend import compiled, keras, layers_within, tf
+from kzoo.chatter import without_chatter
+from kzoo.data.pipeline import Replicas, shared_out
 from kzoo.errors import InvalidArgument, KzooError
 from kzoo.layers import BatchNormalization
 from kzoo.train.config import TrainConfig
@@ -14,7 +18,10 @@ COLLECTIVE_KEYS = 1000
 
 
 def create_strategy(config: TrainConfig, kind: str, count: int):
-    """The strategy for `count` devices of `kind` ("cpu" or "gpu"); the caller has resolved them."""
+    """The strategy for `count` devices of `kind` ("cpu" or "gpu"); the caller has resolved them.
+
+    That of several workers must come before anything else that TensorFlow computes.
+    """
     if tf.distribute.has_strategy():
         raise InvalidArgument(
             "kzoo.train makes its own strategy. Received: a call within strategy.scope(). Leave the scope, and say "
@@ -23,10 +30,43 @@ def create_strategy(config: TrainConfig, kind: str, count: int):
     if config.strategy == "one":
         keep_off_the_gpu = kind == "cpu" and tf.config.list_physical_devices("GPU")
         return tf.distribute.OneDeviceStrategy("/cpu:0") if keep_off_the_gpu else tf.distribute.get_strategy()
+    if config.strategy == "multiworker":
+        return _multi_worker(kind, count)
     if kind == "cpu":
         _make_logical_cpus(count)
     names = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices(kind.upper())]
     return _mirrored(names[:count])
+
+
+@functools.cache
+def _multi_worker(kind: str, count: int):
+    """The MultiWorkerMirroredStrategy of this process: TensorFlow takes one cluster in a process."""
+    if workers.current() is None:
+        raise InvalidArgument(
+            "Several workers train in kzoo train and kzoo finetune alone. Received: strategy 'multiworker'. Leave it "
+            "out, or use --strategy one."
+        )
+    try:
+        tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[: count if kind == "gpu" else 0], "GPU")
+        with without_chatter():
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise KzooError(
+            f"TensorFlow has started and cannot join other workers any more. Received: {error}. Train before anything "
+            "else in this process runs TensorFlow."
+        ) from None
+    # Else an all-reduce at each step would ask whether any worker has a batch left. All have as many, none empty.
+    strategy.extended.experimental_enable_get_next_as_optional = False
+    return strategy
+
+
+def own_replicas(strategy) -> Replicas | None:
+    """Those whose images this process reads; None where it is the only process."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return None
+    count, of = len(strategy.extended.worker_devices), strategy.num_replicas_in_sync
+    first = workers.current().cluster.index * count  # pyright: ignore[reportOptionalMemberAccess] - `_multi_worker`
+    return Replicas(range(first, first + count), of)
 
 
 def _mirrored(devices: list[str]):
@@ -87,27 +127,16 @@ def share_out(batches, strategy) -> Iterator:
     """Iterate over global batches as the replicas take them: (images, labels, weight of each example).
 
     Args:
-        batches: A `tf.data.Dataset` of (images, labels).
-        strategy: Each of its N replicas gets a run of a batch's rows, of as near the same length as can be, with
-            weight 1. A batch of fewer rows than replicas goes whole to each of them, with weight 1/N: an empty part
-            has no batch statistics, and TensorFlow's convolutions fail on it.
+        batches: A `tf.data.Dataset` of (images, labels); of several workers what `own_replicas` take.
+        strategy: Its replicas take a batch as `pipeline.shared_out` says.
     """
     replicas = strategy.num_replicas_in_sync
+    if own_replicas(strategy) is not None:
+        return iter(strategy.distribute_datasets_from_function(lambda _: batches))
     if replicas == 1:
         return iter(batches.map(lambda images, labels: (images, labels, 1.0)))
-
-    def parts(images, labels):
-        rows = tf.shape(labels, tf.int64)[0]  # soft labels have a row of shares for each image
-        whole = rows < replicas
-
-        def part(replica):
-            start = tf.where(whole, tf.zeros_like(rows), replica * rows // replicas)
-            stop = tf.where(whole, rows, (replica + 1) * rows // replicas)
-            return images[start:stop], labels[start:stop], tf.where(whole, 1.0 / replicas, 1.0)
-
-        return tf.data.Dataset.range(replicas).map(part)
-
-    return iter(strategy.distribute_datasets_from_function(lambda _: batches.flat_map(parts)))
+    shared = shared_out(batches, Replicas(range(replicas), replicas))
+    return iter(strategy.distribute_datasets_from_function(lambda _: shared))
 
 
 def give_each_replica_its_own_seeds(model) -> None:

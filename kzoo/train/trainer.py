@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kzoo import augment, console, interrupts
+from kzoo import augment, console, interrupts, workers
 from kzoo.backend import keras, layers_within, tf
 from kzoo.classifier import metadata, set_metadata
 from kzoo.data import Dataset
@@ -27,7 +27,7 @@ from kzoo.train.normalization import IMAGES_FOR_STATISTICS, pooled
 from kzoo.train.record import RunRecord, differences
 from kzoo.train.schedules import learning_rate
 from kzoo.train.step import TrainStep
-from kzoo.train.strategy import give_each_replica_its_own_seeds, share_out
+from kzoo.train.strategy import give_each_replica_its_own_seeds, own_replicas, share_out
 
 # Steps are executed several at a time, so that Python does not slow down a small network; as many as take about this
 # long, so that progress, Ctrl-C and checkpoints are prompt. Where the borders lie does not change the numbers.
@@ -155,13 +155,14 @@ class Trainer:
                     self.train_epoch(advance)
                     self._end_epoch()
                     if state.epoch < self.epochs:
-                        interrupts.check()
+                        workers.check_interrupts()
                 except interrupts.Interrupted:
                     self.save_checkpoint()
                     raise self._interruption() from None
             if self.unsaved_rows:
                 self.save_checkpoint()
-            self.was_interrupted = interrupts.is_pending()  # in the last epoch: the run is over, what follows it is not
+            # In the last epoch: the run is over, what follows it is not.
+            self.was_interrupted = workers.any_of(interrupts.is_pending())
             self._call_back("on_train_end")
             if self.callbacks.callbacks:  # one of which may have put other weights back
                 self._save_model(runs.LAST, self.step.evaluation_model.get_weights())
@@ -184,13 +185,13 @@ class Trainer:
             took = time.monotonic() - started
             state.seconds += took
             if config.steps_per_execution is None:
-                self.steps_at_once = _adjust(self.steps_at_once, took / count)
+                self.steps_at_once = workers.agreed(_adjust(self.steps_at_once, took / count))
             advance(count, f"epoch {state.epoch + 1}/{self.epochs} loss {self._running_means()['loss']:.4f}")
             if state.step < self.steps:
-                if interrupts.is_pending():
+                if workers.any_of(interrupts.is_pending()):
                     self._check_weights()
-                    interrupts.check()
-                if time.monotonic() - self.saved_at > config.checkpoint_seconds:
+                    raise interrupts.Interrupted
+                if workers.agreed(time.monotonic() - self.saved_at > config.checkpoint_seconds):
                     self._check_weights()
                     self.save_checkpoint()
 
@@ -282,7 +283,9 @@ class Trainer:
         self.unsaved_models[runs.LAST] = self.step.evaluation_model.get_weights()
         if self._update_best(row):
             self.unsaved_models[runs.BEST] = self.unsaved_models[runs.LAST]
-        if time.monotonic() - self.saved_at >= min(SECONDS_BETWEEN_SAVES, self.config.checkpoint_seconds):
+        if workers.agreed(
+            time.monotonic() - self.saved_at >= min(SECONDS_BETWEEN_SAVES, self.config.checkpoint_seconds)
+        ):
             self.save_checkpoint()
         shown = [f"{key} {row[key]:.4f}" for key in ("loss", "accuracy", "val_loss", "val_accuracy") if key in row]
         speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,.0f} images/s"
@@ -355,7 +358,7 @@ class Trainer:
         def observed():
             with console.progress("batch statistics", count) as advance:
                 for batch in itertools.islice(self._training_batches(), count):
-                    interrupts.check()
+                    workers.check_interrupts()
                     values, images = self.step.observe(*batch)
                     yield [value.numpy() for value in values], float(images)
                     advance(1)
@@ -370,7 +373,7 @@ class Trainer:
         data: Any = self.validation_data  # which is there
         with console.progress("validation", batches_per_epoch(data, self.config.batch_size)) as advance:
             for batch in self._batches(data):
-                interrupts.check()
+                workers.check_interrupts()
                 sums = self.step.evaluate(*batch).numpy()
                 totals = [total + float(value) for total, value in zip(totals, sums, strict=True)]
                 advance(1)
@@ -443,6 +446,8 @@ class Trainer:
         )
 
     def _batches(self, dataset, **order) -> Iterator:
+        own = own_replicas(self.step.strategy)
+        order |= {} if own is None else {"replicas": own}
         return share_out(dataset.batches(self.config.batch_size, **order), self.step.strategy)
 
     def _save_model(self, name, weights):

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kzoo import augment, console, functional
+from kzoo import augment, console, functional, workers
 from kzoo.backend import keras, weights_digest
 from kzoo.classifier import pixel_range_of, set_metadata
 from kzoo.data import Dataset
@@ -281,7 +281,7 @@ def _for_range(model, given: Range | None, trained_on: Range):
 
 def _skip_where_it_cannot_pay(tuning: _FineTuning, features: Features, lowest: str | None) -> None:
     """Note that the head alone is kept, where nearly all training images are recognized without having been seen."""
-    share = held_out_errors(features.views[0], features.labels)
+    share = workers.agreed(held_out_errors(features.views[0], features.labels))
     if share is None or share >= ENOUGH_ERRORS:
         return
     console.log(
@@ -392,7 +392,8 @@ def _compute_features(
     began_at = setup.record.fine_tuning.features_at
     if cut is not None and began_at != ():
         data = tuning.compute(frozen, cut, policy, views)
-        if data is not None:
+        lacks_room = workers.any_of(data is None)  # any of several machines
+        if data is not None and not lacks_room:
             _note(setup.run_dir, features_at=(cut,))
             return data
         if began_at:

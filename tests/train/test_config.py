@@ -70,7 +70,8 @@ def test_every_number_has_a_range():
             "resnet_imagenet, step, vgg",
         ),
         ("precision", "auto, float32, mixed_bfloat16, mixed_float16"),
-        ("strategy", "auto, mirrored, one"),
+        ("strategy", "auto, mirrored, multiworker, one"),
+        ("all_reduce_dtype", "bfloat16, float16"),
         ("class_weight", "balanced, none"),
     ],
 )
