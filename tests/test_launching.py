@@ -92,6 +92,7 @@ def content(run_dir):
     return rows, [np.asarray(w).tobytes() for which in ("best", "last") for w in load(run_dir, which).get_weights()]
 
 
+@pytest.mark.slow
 def test_interrupted_and_killed_it_ends_in_the_same_bits(tmp_path, child_environment):
     run_dir, log = tmp_path / "run", tmp_path / "log"
     with launched(["--workers", 2, "train", *TRAIN, "--run-dir", run_dir], child_environment, log) as process:
