@@ -15,7 +15,7 @@ GROUPS = {
         "early_stopping clip_norm gradient_accumulation_steps ema_momentum swa_epochs seed"
     ),
     "Learning-rate schedule": "schedule warmup_epochs final_learning_rate decay_epochs decay_rate power patience",
-    "Devices": "precision strategy devices sync_batch_norm all_reduce_dtype steps_per_execution",
+    "Devices": "precision strategy devices sync_batch_norm steps_per_execution",
 }
 # All other flags.
 LAST_GROUP = "Run and output"

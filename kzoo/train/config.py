@@ -17,7 +17,6 @@ Schedule = Literal[
 ]  # fmt: skip
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Strategy = Literal["auto", "one", "mirrored", "multiworker"]
-AllReduceDtype = Literal["bfloat16", "float16"]
 ClassWeight = Literal["none", "balanced"]
 BatchNorm = Literal["frozen", "affine", "train"]
 
@@ -162,10 +161,6 @@ class TrainConfig:
     """cpu:N makes N logical CPU devices; gpu:N takes the first N GPUs [default: all there are]."""
     sync_batch_norm: bool = False
     """Normalize by the statistics of the batches of all replicas together, not of each replica's part."""
-    all_reduce_dtype: AllReduceDtype | None = None
-    """What the gradients of replicas and workers are rounded to before they are summed: half the bytes travel where a
-    network is the limit. The update stays in float32. bfloat16 has 8 bits; float16 has 11, but nothing below 6e-8
-    [default: no rounding]."""
     steps_per_execution: int | None = None
     """Steps that TensorFlow takes in one call; results do not depend on it [default: as many as take half a second,
     measured while running]."""
@@ -281,7 +276,6 @@ _CHOICES = {
     "schedule": Schedule,
     "precision": Precision,
     "strategy": Strategy,
-    "all_reduce_dtype": AllReduceDtype,
     "class_weight": ClassWeight,
     "batch_norm": BatchNorm,
 }

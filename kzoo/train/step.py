@@ -184,12 +184,7 @@ class TrainStep:
         return self.strategy.run(mean, args=(gradients, sums)), sums
 
     def _reduce(self, gradients):
-        """The sum over the replicas. What travels may have 16 bits; all that is computed with it has the former."""
-        replica, travels = tf.distribute.get_replica_context(), self.config.all_reduce_dtype
-        if travels is None or replica.num_replicas_in_sync == 1:
-            return replica.all_reduce("SUM", gradients)
-        sums = replica.all_reduce("SUM", [tf.cast(g, travels) for g in gradients])
-        return [tf.cast(total, g.dtype) for total, g in zip(sums, gradients, strict=True)]
+        return tf.distribute.get_replica_context().all_reduce("SUM", gradients)
 
     def _total_loss(self, labels, logits):
         """The sum of the examples' weighted losses."""

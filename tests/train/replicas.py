@@ -364,31 +364,6 @@ def reductions():
     return {"values": values // 2, "parameters": step.model.count_params(), "operations": len(reduced) // 2}
 
 
-def rounded():
-    """What a step reduces in 16 bits, and where it ends up against one that does not round."""
-    found = {}
-    for dtype in (None, "bfloat16", "float16"):
-        config = TrainConfig(optimizer="sgd", precision="float32", all_reduce_dtype=dtype)
-        step = make_step(MIRRORED, config, normalization=Nothing)
-        start = step.model.get_weights()
-        take(step, [examples(8)])
-        graph = step.train.get_concrete_function(
-            feed(MIRRORED, [examples(4)]), tf.constant([0.1]), tf.constant([1], tf.int32)
-        ).graph
-        operations = [op for g in [graph, *_functions(graph)] for op in g.get_operations()]
-        sizes = [op.inputs[0] for op in operations if op.type == "CollectiveReduceV2"]
-        bits = sum(int(np.prod(one.shape.as_list() or [1])) * one.dtype.size for one in sizes) // 2
-        moved = [one - other for one, other in zip(step.model.get_weights(), start, strict=True)]
-        found[dtype] = bits, np.concatenate([m.ravel() for m in moved]), step.model.count_params(), step
-    _, exact, parameters, _ = found[None]
-    return {
-        "bytes": [bits for bits, *_ in found.values()],
-        "parameters": parameters,
-        "errors": [float(np.linalg.norm(moved - exact) / np.linalg.norm(exact)) for _, moved, *_ in found.values()],
-        "copies agree": all(np.array_equal(*copies(v)) for *_, step in found.values() for v in step.model.weights),
-    }
-
-
 class Nothing(keras.layers.Layer):
     """In the place of a normalization."""
 

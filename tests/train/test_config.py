@@ -71,7 +71,6 @@ def test_every_number_has_a_range():
         ),
         ("precision", "auto, float32, mixed_bfloat16, mixed_float16"),
         ("strategy", "auto, mirrored, multiworker, one"),
-        ("all_reduce_dtype", "bfloat16, float16"),
         ("class_weight", "balanced, none"),
     ],
 )

@@ -98,29 +98,6 @@ def test_two_then_one_then_three_workers_are_one_process(tmp_path, child_environ
     assert state(elastic / "run").history[-1]["val_accuracy"] > 0.8
 
 
-MIXED = {"registered_name": "kzoo>MixUp", "config": {"classes": 10}}
-ALL_AT_ONCE = {
-    "precision": "float32",
-    "all_reduce_dtype": "bfloat16",
-    "ema_momentum": 0.9,
-    "gradient_accumulation_steps": 2,
-    "class_weight": "balanced",
-    "augment": ["digits", MIXED],
-    "optimizer": "adamw",
-}
-
-
-@pytest.mark.parametrize(
-    "config", [ALL_AT_ONCE, {"precision": "mixed_float16", "model": "linear"}], ids=["all at once", "loss scaling"]
-)
-def test_weights_are_equal_on_both_workers(config, tmp_path, child_environment):
-    told = train(tmp_path / "two", {**CONFIG, "epochs": 2, **config}, 2, child_environment)
-    assert told[0]["digest"] == told[1]["digest"] is not None
-    rows = state(tmp_path / "two" / "run").history
-    assert rows[-1]["val_accuracy"] > 0.6
-    assert rows[-1]["loss"] < rows[0]["loss"]
-
-
 def test_replicas_share_out_each_batch(digits):
     """Uneven tails and mixed images too: what all replicas take together is the batch, in its order."""
     data, _ = digits
