@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ COMMANDS = ("train", "finetune")
 MOST_WORKERS = 1000
 SECONDS_BETWEEN_CHECKS = 0.1
 # What the others get to end by themselves: after an error, which they may have too, and after Ctrl-C, to save.
-SECONDS_AFTER_ERROR = 3.0
+SECONDS_AFTER_ERROR = 1.0
 SECONDS_TO_SAVE = 120.0
 # The lines of a worker that tell why it ended: they are said once, when all have ended.
 _ERROR = "kzoo: "
@@ -50,12 +51,14 @@ def launch(arguments: Sequence[str], *, count: int, restarts: int) -> int:
             "2 train mnist_net digits"
         )
     arguments, run_dir = _with_run_dir(list(arguments))
+    # Of a run that is there already, a restart goes on with what these workers have written.
+    is_old = (run_dir / runs.CONFIG).exists() and not any(word.startswith("--resume") for word in arguments)
     before, words = _checkpoints(run_dir), arguments
     while True:
         with _Group(words, count) as group:
             status = group.wait()
         group.say_why()
-        if not group.lost_one or interrupts.is_pending():
+        if not group.lost_one:
             return status
         if not restarts:
             if runs.has_checkpoint(run_dir):
@@ -64,7 +67,8 @@ def launch(arguments: Sequence[str], *, count: int, restarts: int) -> int:
             return 1
         restarts -= 1
         console.warn(f"all {count} workers are started again; restarts left: {restarts}")
-        words = _to_go_on(arguments, run_dir, before)
+        if bool(_checkpoints(run_dir) - before) if is_old else (run_dir / runs.CONFIG).exists():
+            words = [command, "--resume", str(run_dir), *(["--json"] if "--json" in arguments else [])]
 
 
 def _with_run_dir(arguments: list[str]) -> tuple[list[str], Path]:
@@ -89,34 +93,33 @@ def _checkpoints(run_dir: Path) -> set[tuple]:
     return found
 
 
-def _to_go_on(arguments: list[str], run_dir: Path, before: set[tuple]) -> list[str]:
-    """The command that begins the run or, where it has begun since `before`, goes on with it."""
-    is_there = (run_dir / runs.CONFIG).exists()
-    if "--overwrite" in arguments:  # else what is there is the run that is to be overwritten
-        is_there = bool(_checkpoints(run_dir) - before)
-    json = ["--json"] if "--json" in arguments else []
-    return [arguments[0], "--resume", str(run_dir), *json] if is_there else arguments
-
-
 class _Group:
     """Workers that run one command; leaving the context ends all that are left."""
 
     def __init__(self, arguments: Sequence[str], count: int):
         cores = [share_of_cores(index, count) for index in range(count)]
         gpus = len(probe().gpus)
+        if gpus % count:
+            raise InvalidArgument(
+                f"The workers share the GPUs, as many each. Received: {count} workers and {gpus} GPUs. Take another "
+                "--workers, or hide GPUs by CUDA_VISIBLE_DEVICES."
+            )
+        self._temporary = tempfile.TemporaryDirectory(prefix="kzoo-launch-")  # of all, whose ends may be sudden
         self.lost_one = False
         self._addresses = [f"localhost:{port}" for port in free_ports(count)]
         self._first: int | None = None  # the first that failed
         self._errors: dict[int, list[str]] = {index: [] for index in range(count)}
-        self._seen: set[str] = set()
+        self._said_by: dict[str, int] = {}
         self._processes: list[subprocess.Popen] = []
         self._readers: list[threading.Thread] = []
         try:
             for index in range(count):
-                environment = {workers.TF_CONFIG: workers.config_of(self._addresses, index)}
-                self._start(
-                    arguments, index, cores[index], {**environment, **visible(share_of_gpus(index, count, gpus))}
-                )
+                environment = {
+                    workers.TF_CONFIG: workers.config_of(self._addresses, index),
+                    "TMPDIR": self._temporary.name,
+                    **visible(share_of_gpus(index, count, gpus)),
+                }
+                self._start(arguments, index, cores[index], environment)
         except BaseException:
             self.__exit__()
             raise
@@ -152,6 +155,7 @@ class _Group:
         for process in self._processes:
             with suppress(OSError):
                 process.stdin.close()  # pyright: ignore[reportOptionalMemberAccess] - it was asked for
+        self._temporary.cleanup()
 
     def wait(self) -> int:
         """Wait for the end of all; returns the exit status of the command.
@@ -211,12 +215,9 @@ class _Group:
                 line = raw.decode(errors="replace").rstrip("\n")
                 if line.startswith(_ERROR):
                     self._errors[index].append(line)
-                elif index == 0:
-                    self._seen.add(line)
-                    _say(line)
-                elif line not in self._seen:
-                    self._seen.add(line)
-                    _say(f"worker {index}: {line}")
+                elif index == 0 or self._said_by.setdefault(line, index) == index:
+                    self._said_by[line] = index
+                    _say(line if index == 0 else f"worker {index}: {line}")
 
 
 def _cause(statuses: Sequence[int | None]) -> int | None:

@@ -38,7 +38,7 @@ SECONDS_OF_SILENCE = 45.0
 # loss says so later.
 SECONDS_BEFORE_SAYING = 3.0
 SECONDS_BETWEEN_TRIES = 0.2
-LARGEST_MESSAGE = 2**26  # bytes
+LARGEST_MESSAGE = 2**22  # bytes
 # The exit status of a worker that ends because another one was lost.
 LOST = 75
 _LENGTH = struct.Struct("!I")
@@ -141,23 +141,30 @@ def find_cluster(strategy: str, environment: Mapping[str, str] = os.environ) -> 
 
 
 def _config_of_slurm(environment: Mapping[str, str]) -> str:
-    """TF_CONFIG by SLURM's variables of a step, as TensorFlow reads them. Ports follow from the job's number."""
+    """TF_CONFIG by SLURM's variables of a step. Ports follow from the job's number.
+
+    TensorFlow's SlurmClusterResolver reads the same, but sorts the hosts as text: node10 before node2, which then have
+    each other's address. So its functions are called for the parts.
+    """
     from kzoo.chatter import tensorflow
 
-    tf = tensorflow()
+    tensorflow()
+    from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver as slurm
+
     job = environment.get("SLURM_JOB_ID", "0")
     first_port = 10_000 + (int(job) * 64 if job.isdigit() else 0) % 20_000
     try:
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=first_port, gpus_per_node=0, gpus_per_task=0, auto_set_gpu=False
-        )
-        jobs = resolver.cluster_spec().as_dict()
-        _, index = resolver.get_task_info()
-    except (RuntimeError, ValueError, KeyError, AssertionError) as error:
+        hosts = slurm.expand_hostlist(environment["SLURM_STEP_NODELIST"])
+        tasks = slurm.expand_tasks_per_node(environment["SLURM_STEP_TASKS_PER_NODE"])
+        index = int(environment["SLURM_PROCID"])
+        addresses = [
+            f"{host}:{first_port + task}" for host, count in zip(hosts, tasks, strict=True) for task in range(count)
+        ]
+    except (ValueError, KeyError) as error:
         raise InvalidArgument(
             f"SLURM's variables do not say which workers there are. Received: {error}. Start the tasks with srun."
         ) from None
-    return config_of(jobs["worker"], index)
+    return config_of(addresses, index)
 
 
 _current: "Workers | None" = None
@@ -271,7 +278,7 @@ class Workers:
                 link.settimeout(10.0)
                 try:
                     told = _receive(link)
-                    index, addresses = told["index"], told["addresses"]
+                    index, addresses = int(told["index"]), told["addresses"]
                 except (OSError, ValueError, KeyError, TypeError):
                     link.close()  # not a worker of kzoo
                     continue
@@ -470,17 +477,20 @@ def _receive(link: socket.socket) -> dict:
     (length,) = _LENGTH.unpack(_exactly(link, _LENGTH.size))
     if length > LARGEST_MESSAGE:
         raise ValueError(length)
-    message = json.loads(_exactly(link, length))
+    try:
+        message = json.loads(_exactly(link, length))
+    except RecursionError:  # not of kzoo
+        raise ValueError("nested too deeply") from None
     if not isinstance(message, dict):
         raise ValueError(message)
     return message
 
 
 def _exactly(link: socket.socket, count: int) -> bytes:
-    parts = b""
+    parts = bytearray()
     while len(parts) < count:
         part = link.recv(count - len(parts))
         if not part:
             raise ConnectionResetError
         parts += part
-    return parts
+    return bytes(parts)

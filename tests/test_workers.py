@@ -1,4 +1,4 @@
-"""What is found before training: a wrong TF_CONFIG, ports, workers that differ. Real processes, without TensorFlow."""
+"""What is found before training: a wrong TF_CONFIG, ports, workers that differ. Most start real processes."""
 
 import json
 import os
@@ -128,3 +128,16 @@ def test_workers_of_other_clusters(child_environment):
     for status, lines in ends_of([TRAIN] * 2, configs, [child_environment] * 2):
         assert (status, len(lines)) == (1, 1)
         assert lines[0].startswith("kzoo: TF_CONFIG is wrong on worker 1: it names ")
+
+
+def test_slurm_s_variables_give_each_task_its_own_address(monkeypatch):
+    """In SLURM's order of the hosts: node10 stands after node9."""
+    monkeypatch.setenv("TF_CONFIG", "")  # which is written, and put back at the end
+    variables = {
+        "SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_NODELIST": "node[9-10]", "SLURM_STEP_TASKS_PER_NODE": "2,1",
+        "SLURM_PROCID": "2", "SLURM_JOB_ID": "7",
+    }  # fmt: skip
+    found = workers.find_cluster("multiworker", variables)
+    assert found == workers.Cluster(("node9:10448", "node9:10449", "node10:10448"), 2)
+    with pytest.raises(InvalidArgument, match="SLURM's variables do not say which workers there are"):
+        workers.find_cluster("multiworker", {**variables, "SLURM_STEP_TASKS_PER_NODE": "2"})

@@ -276,6 +276,7 @@ def set_up(run_dir: Path, train_data: Any, validation_data: Any) -> Setup:
     _check_data(run_dir, record, config, train_data, validation_data)
     if (others := workers.current()) is not None and config.strategy == "multiworker":
         parts = {"train": train_data, "validation": validation_data}
+        check_alike(others, "the devices", {"devices": f"{count} {kind}", "precision": config.precision})
         check_alike(others, "the data", {name: one and _shown(_describe(one)) for name, one in parts.items()})
     strategy = create_strategy(config, kind, count)
     keras.utils.set_random_seed(config.seed)

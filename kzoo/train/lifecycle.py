@@ -227,6 +227,9 @@ def _together(others: Workers, train: Callable[[Path], Result], run_dir: Path) -
         message = others.exchange("the end", str(error))[0]
         others.is_training = False
         raise type(error)(message) from None
+    except BaseException as error:  # else they wait for this one, as long as its process lives
+        others.leave(str(error))
+        raise
     others.exchange("the end", None)
     others.is_training = False
     return result

@@ -46,11 +46,16 @@ def _multi_worker(kind: str, count: int):
             "Several workers train in kzoo train and kzoo finetune alone. Received: strategy 'multiworker'. Leave it "
             "out, or use --strategy one."
         )
+    if kind == "cpu" and count > 1:
+        raise InvalidArgument(
+            f"Each of several workers trains on one CPU device. Received: devices='cpu:{count}'. Leave it out; more "
+            "workers share the cores."
+        )
     try:
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[: count if kind == "gpu" else 0], "GPU")
         with without_chatter():
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    except RuntimeError as error:
+    except (RuntimeError, tf.errors.OpError) as error:
         raise KzooError(
             f"TensorFlow has started and cannot join other workers any more. Received: {error}. Train before anything "
             "else in this process runs TensorFlow."

@@ -235,7 +235,9 @@ class Trainer:
         getattr(self.callbacks, hook)(*arguments)
         if optimizer.learning_rate_was_set:
             state.callback_rate = float(optimizer.learning_rate.numpy())
-        state.stopped = state.stopped or bool(self.step.model.stop_training)
+        # Of several workers, callbacks may see other times and files.
+        state.callback_rate = workers.agreed(state.callback_rate)
+        state.stopped = workers.any_of(state.stopped or bool(self.step.model.stop_training))
 
     def _stop_diverged(self, what, step, rate):
         """Go back to the newest checkpoint or epoch, whose weights are finite, and stop."""

@@ -390,9 +390,10 @@ def _compute_features(
 ) -> tuple[Features, Features | None] | None:
     """Features at a cut, or None where there is none, or no room. A resumed run does as it did when it started."""
     began_at = setup.record.fine_tuning.features_at
-    if cut is not None and began_at != ():
-        data = tuning.compute(frozen, cut, policy, views)
-        lacks_room = workers.any_of(data is None)  # any of several machines
+    cut = None if began_at == () else cut
+    data = None if cut is None else tuning.compute(frozen, cut, policy, views)
+    lacks_room = workers.any_of(data is None)  # of several machines any; the chief alone knows how the run began
+    if cut is not None:
         if data is not None and not lacks_room:
             _note(setup.run_dir, features_at=(cut,))
             return data
