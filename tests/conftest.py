@@ -16,7 +16,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # A script for a process of its own: it makes logical devices when it is imported, before TensorFlow has started.
-collect_ignore = ["fuzz/fuzz_worker.py", "train/replicas.py", "upstream/keras_tuner_faults.py"]
+collect_ignore = [
+    "fuzz/fuzz_worker.py",
+    "train/replicas.py",
+    "train/workers_script.py",
+    "upstream/keras_tuner_faults.py",
+]
 # Two files of one name cannot both be collected for doctests, when folders of tests are named together.
 collect_ignore_glob = ["*/conftest.py"]
 
