@@ -115,8 +115,8 @@ def visible(gpus: Sequence[int] | None) -> dict[str, str]:
     """The environment variable by which a process uses these GPUs; None leaves it all."""
     if gpus is None:
         return {}
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else None
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = listed.split(",") if listed else None
     return {"CUDA_VISIBLE_DEVICES": ",".join(names[gpu] if names else str(gpu) for gpu in gpus)}
 
 

@@ -128,7 +128,7 @@ class _Group:
         self, arguments: Sequence[str], index: int, cores: Sequence[int], environment: Mapping[str, str]
     ) -> None:
         process = children.start(
-            "kzoo.search.child",
+            "kzoo.child",
             ",".join(map(str, cores)) or "-",
             *arguments,
             environment=environment,

@@ -23,6 +23,7 @@ import numpy as np
 import kzoo
 from kzoo import console
 from kzoo.ensemble import average
+from kzoo.plotting import new_figure
 from kzoo.text import markdown_table
 from kzoo.train import TrainConfig, evaluate, run_record, start
 from reporting import parser, percent, png, write_page
@@ -106,12 +107,10 @@ def results(figures: dict[str, list[dict]]) -> str:
 
 def mistakes(ensemble, distilled, test) -> bytes:
     """The images that one of two models gets wrong: the label, then the answer of each."""
-    from matplotlib.figure import Figure
-
     said = [np.argmax(model.predict(test.images, batch_size=256, verbose=0), axis=1) for model in (ensemble, distilled)]
     wrong = np.flatnonzero((said[0] != test.labels) | (said[1] != test.labels))[:MOST_SHOWN]
     lines = max(1, -(-len(wrong) // COLUMNS))
-    figure = Figure(figsize=(1.3 * COLUMNS, 1.6 * lines))
+    figure = new_figure(figsize=(1.3 * COLUMNS, 1.6 * lines))
     axes = figure.subplots(lines, COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")

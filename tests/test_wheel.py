@@ -35,7 +35,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         "kzoo/weights/files/mnist_net-mnist.safetensors",
     }
     assert packed == tracked | data
-    assert wheel.stat().st_size < 10_000_000
+    assert wheel.stat().st_size < 3_000_000
 
 
 @pytest.mark.timeout(900)

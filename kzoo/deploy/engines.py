@@ -134,6 +134,7 @@ def _checked(compute: Compute, described: Description, path: Path) -> Compute:
     return checked
 
 
+@own_signal_stack()
 def _open_openvino(path: Path, precision: str) -> _Opened:
     import openvino as ov
 
@@ -146,8 +147,7 @@ def _open_openvino(path: Path, precision: str) -> _Opened:
     if model.get_rt_info([KEY, DIGEST]).value != digest_of(path / WEIGHTS_OF_OPENVINO):
         raise ValueError(f"its {WEIGHTS_OF_OPENVINO} is truncated, or of another model")
     options = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
-    with own_signal_stack():
-        request = core.compile_model(model, "CPU", options).create_infer_request()
+    request = core.compile_model(model, "CPU", options).create_infer_request()
     # The result is in a buffer that the next call writes to.
     return _Opened(metadata, lambda images: np.array(request.infer([images], share_inputs=True)[0]))
 

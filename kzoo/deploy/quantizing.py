@@ -175,6 +175,7 @@ def _one_by_one(images: np.ndarray) -> Iterator[np.ndarray]:
     return (images[i : i + 1] for i in range(len(images)))
 
 
+@own_signal_stack()
 def _write_openvino(function: Any, path: Path, data: Data, max_loss: float | None) -> tuple[str, ...]:
     os.environ.setdefault("NNCF_CI", "1")  # without it NNCF sends usage statistics unasked
     import nncf
@@ -184,8 +185,7 @@ def _write_openvino(function: Any, path: Path, data: Data, max_loss: float | Non
     model = converting.openvino_model(function)
     options: dict[str, Any] = {"subset_size": len(data.calibration), "preset": nncf.QuantizationPreset.MIXED}
     if max_loss is None:
-        with own_signal_stack():
-            quantized = nncf.quantize(model, calibration, **options)
+        quantized = nncf.quantize(model, calibration, **options)
     else:
         batches = [slice(i, i + BATCH_SIZE) for i in range(0, len(data.images), BATCH_SIZE)]
         items = nncf.Dataset([(data.images[rows], data.labels[rows]) for rows in batches], lambda item: item[0])
@@ -194,10 +194,9 @@ def _write_openvino(function: Any, path: Path, data: Data, max_loss: float | Non
             hits = [compiled(images)[0].argmax(axis=1) == labels for images, labels in pairs]
             return float(np.concatenate(hits).mean()), [float(one.mean()) for one in hits]
 
-        with own_signal_stack():
-            quantized = nncf.quantize_with_accuracy_control(
-                model, calibration, items, accuracy, max_drop=max_loss, drop_type=nncf.DropType.ABSOLUTE, **options
-            )
+        quantized = nncf.quantize_with_accuracy_control(
+            model, calibration, items, accuracy, max_drop=max_loss, drop_type=nncf.DropType.ABSOLUTE, **options
+        )
     ov.save_model(quantized, path / OPENVINO, compress_to_fp16=False)
     assert (path / WEIGHTS_OF_OPENVINO).is_file()  # noqa: S101 - OpenVINO's rule of names
     return () if max_loss is None else _in_float(quantized)

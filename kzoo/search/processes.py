@@ -42,7 +42,7 @@ class CommandProcess:
         self._log_begins_at = log.stat().st_size if log.exists() else 0
         with open(log, "ab") as file:
             # By the end of its standard input it knows of ours.
-            command = ("kzoo.search.child", ",".join(map(str, cores)) or "-", *arguments)
+            command = ("kzoo.child", ",".join(map(str, cores)) or "-", *arguments)
             # Trials of other searching processes may be on the same GPUs: no process reserves all their memory.
             environment = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", **visible(gpus)}
             self._process = server.start(*command, environment=environment, stderr=file)

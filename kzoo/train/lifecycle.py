@@ -228,7 +228,7 @@ def _together(others: Workers, train: Callable[[Path], Result], run_dir: Path) -
         others.is_training = False
         raise type(error)(message) from None
     except BaseException as error:  # else they wait for this one, as long as its process lives
-        others.leave(str(error))
+        others.leave(str(error) or type(error).__name__)
         raise
     others.exchange("the end", None)
     others.is_training = False

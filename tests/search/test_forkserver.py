@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
+from ended import has_ended
 
 from kzoo.errors import KzooError
 from kzoo.hardware import probe
@@ -147,7 +148,7 @@ def test_nothing_outlives_the_searching_process(modules):
 import sys, time
 from kzoo.search.forkserver import ForkServer
 with ForkServer() as server:
-    process = server.start("kzoo.search.child", "-", "train", "9999")
+    process = server.start("kzoo.child", "-", "train", "9999")
     print(server._process.pid, process.pid, flush=True)
     time.sleep(60)
 """
@@ -159,7 +160,7 @@ with ForkServer() as server:
         pids = list(map(int, searching.stdout.readline().split()))
         assert all(map(psutil.pid_exists, pids))
         searching.kill()
-    wait_for(lambda: not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids))
+    wait_for(lambda: all(map(has_ended, pids)))
 
 
 def parts_of(path):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ended import has_ended
 
 from kzoo import files
 from kzoo.errors import RunError
@@ -214,13 +215,6 @@ def test_a_suspended_worker_that_has_lost_its_trial_writes_nothing(tmp_path, wor
     assert store.read(tmp_path / "run").trials[0] == taken
     trials.fail(taken, "of the new worker", 1.0)
     assert store.read(tmp_path / "run").trials[0].reason == "of the new worker"
-
-
-def has_ended(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_suspended_worker_ends_the_process_of_a_trial_that_it_has_lost(tmp_path, scripted, worker, here, make_search):

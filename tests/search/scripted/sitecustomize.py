@@ -3,7 +3,7 @@
 KZOO_SCRIPT is a JSON object: by the number of a trial what happens to it ("crash", "killed", "hang", "memory", "error",
 "environment" or "bug"), "seconds", how long the others take, and "evaluation_seconds". Their accuracy is a function of
 their values.
-It takes the place of the command line in the processes of `kzoo.search.child`; their process, its limits and its end
+It takes the place of the command line in the processes of `kzoo.child`; their process, its limits and its end
 are the real ones. So is the fork server that starts them, except that it has not imported TensorFlow.
 """
 
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-if "KZOO_SCRIPT" in os.environ and {"kzoo.search.child", "kzoo.search.forkserver"} & set(sys.orig_argv):
+if "KZOO_SCRIPT" in os.environ and {"kzoo.child", "kzoo.search.forkserver"} & set(sys.orig_argv):
     SCRIPT = json.loads(os.environ["KZOO_SCRIPT"])
 
     class InsteadOfTheCommandLine:

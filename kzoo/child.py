@@ -1,6 +1,6 @@
 """A command of kzoo in a process of its own, which ends when the process that searches, or launches it, does.
 
-    python -P -m kzoo.search.child CORES ARGUMENTS...
+    python -P -m kzoo.child CORES ARGUMENTS...
 
 CORES is a list of processor numbers, or "-" for all.
 """
