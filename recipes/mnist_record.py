@@ -83,7 +83,8 @@ def measure(options: argparse.Namespace) -> dict:
     test = kzoo.data.load(options.dataset, "test", 28)
     nets = {"one net": singles, f"average of {options.members}": [ensemble], "distilled into one": [distilled]}
     figures = {name: [evaluate(model, test) for model in models] for name, models in nets.items()}
-    return {"results": results(figures), "picture": mistakes(ensemble, distilled, test)}
+    shown = "![Images that the average or the distilled net gets wrong: label, then both answers](mnist_record.png)"
+    return {"results": f"{results(figures)}\n\n{shown}", "picture": mistakes(ensemble, distilled, test)}
 
 
 def record(options: argparse.Namespace, config: TrainConfig, seed: int, **others):
